@@ -1,0 +1,78 @@
+"""The numeric kernels every algorithm is made of, and the only in-place work.
+
+Each kernel takes arrays of one floating dtype and writes into ``out`` when it is
+given, so that hot loops run on preallocated buffers. A second array library is
+added here and nowhere else.
+"""
+
+import numpy as np
+
+
+def sigmoid(x, out=None):
+    """Compute 1 / (1 + exp(-x)) elementwise.
+
+    Written as exp, add, reciprocal because each is a vectorised loop of numpy,
+    several times faster than `scipy.special.expit`. Where exp(-x) overflows, the
+    reciprocal of infinity is the zero that is wanted.
+    """
+    with np.errstate(over="ignore"):
+        out = np.negative(x, out=out)
+        np.exp(out, out=out)
+        np.add(out, 1.0, out=out)
+        return np.reciprocal(out, out=out)
+
+
+def softplus(x):
+    """Compute log(1 + exp(x)) elementwise, without overflow or cancellation."""
+    result = np.abs(x)
+    np.negative(result, out=result)
+    np.exp(result, out=result)
+    np.log1p(result, out=result)
+    result += np.maximum(x, 0)
+    return result
+
+
+def xlogx(x):
+    """Compute x log(x) elementwise in float64, with the limit 0 at x = 0."""
+    x = np.asarray(x, dtype=np.float64)
+    return x * np.log(np.where(x > 0, x, 1.0))
+
+
+def uniform(rng, out):
+    """Fill `out` with draws from the uniform distribution on [0, 1)."""
+    return rng.random(out=out, dtype=out.dtype)
+
+
+def bernoulli(field, rng, out=None, scratch=None):
+    """Draw 0 or 1 with P(1) = sigmoid(field).
+
+    The comparison u (1 + exp(-x)) < 1 equals u < sigmoid(x) and saves a division.
+    `field` may be `out`; `scratch` holds the uniform draws.
+    """
+    if scratch is None:
+        scratch = np.empty_like(field)
+    uniform(rng, scratch)
+    with np.errstate(over="ignore", invalid="ignore"):
+        out = np.negative(field, out=out)
+        np.exp(out, out=out)
+        np.add(out, 1.0, out=out)
+        # 0 * inf is nan and compares as False: the state 0 that is wanted.
+        np.multiply(out, scratch, out=out)
+        return np.less(out, 1.0, out=out)
+
+
+def row_sum(x):
+    """Sum every row in float64."""
+    return np.sum(x, axis=1, dtype=np.float64)
+
+
+def row_dot(x, y):
+    """Compute the inner product of corresponding rows in float64."""
+    return np.einsum("ij,ij->i", x, y, dtype=np.float64)
+
+
+def log_mean_exp(x):
+    """Compute log(mean(exp(x))) of a vector in the log domain."""
+    x = np.asarray(x, dtype=np.float64)
+    top = x.max()
+    return float(top + np.log(np.mean(np.exp(x - top))))

@@ -1,0 +1,487 @@
+"""What both estimators share: hyper-parameters, fit, partial_fit, the score."""
+
+import copy
+import warnings
+from abc import ABCMeta, abstractmethod
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.callback import CallbackSupportMixin
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
+
+from . import _blocks, _validation, likelihood
+from ._progress import Progress
+from .machine import DeepBoltzmannMachine
+from .sampling import generator
+from .training.pretraining import greedy
+from .training.stopping import EarlyStopping
+from .training.trainer import Options, Rows, Trainer, batches_of, train
+from .units import Bernoulli
+
+#: Training runs in float32 whatever the data: rounding is far below the noise of the
+#: chains, and products are twice as fast.
+TRAINING_DTYPE = np.float32
+
+#: Standard deviation of the first weights.
+INITIAL_SCALE = 0.01
+
+
+class BaseDBM(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
+    """A deep Boltzmann machine as a scikit-learn estimator.
+
+    The two public estimators differ in what they do with the trained machine. Their
+    hyper-parameters are documented there.
+    """
+
+    _parameter_constraints: dict = _validation.PARAMETER_CONSTRAINTS
+
+    @abstractmethod
+    def __init__(self):
+        """Store the hyper-parameters."""
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.input_tags.positive_only = True
+        return tags
+
+    def __sklearn_is_fitted__(self):
+        return hasattr(self, "machine_")
+
+    @classmethod
+    def from_machine(cls, machine, **params):
+        """Wrap trained parameters without training.
+
+        Parameters
+        ----------
+        machine : DeepBoltzmannMachine
+            The machine, for example the `machine_` of another estimator, or one that
+            was loaded from a file. It is not copied.
+        **params : dict
+            Hyper-parameters, as for the constructor; `hidden_layer_sizes` comes from
+            the machine.
+
+        Returns
+        -------
+        estimator
+            A fitted estimator around the machine.
+
+        Raises
+        ------
+        ValueError
+            If `hidden_layer_sizes` is given and contradicts the machine, or another
+            hyper-parameter is not valid.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skdbm import DBMSampler, DBMTransformer
+        >>> X = np.eye(6)[:, :4]
+        >>> transformer = DBMTransformer(hidden_layer_sizes=(3, 2), max_iter=2).fit(X)
+        >>> sampler = DBMSampler.from_machine(transformer.machine_, random_state=0)
+        >>> sampler.sample(2).shape
+        (2, 4)
+        """
+        if not isinstance(machine, DeepBoltzmannMachine):
+            raise ValueError(
+                f"machine is a {type(machine).__name__}; a DeepBoltzmannMachine is "
+                "expected (a fitted estimator keeps its own in `machine_`)."
+            )
+        hidden = machine.layer_sizes[1:]
+        estimator = cls(**({"hidden_layer_sizes": hidden} | params))
+        estimator._validate_params()
+        if _validation.check_layer_sizes(estimator.hidden_layer_sizes) != hidden:
+            raise ValueError(
+                f"hidden_layer_sizes={estimator.hidden_layer_sizes!r} contradicts the "
+                f"machine, whose hidden layers have {hidden} units; leave it out."
+            )
+        rng = check_random_state(estimator.random_state)
+        estimator.n_features_in_ = machine.layer_sizes[0]
+        estimator._annealing_seed = int(rng.randint(2**31))
+        estimator._annealing_base = None
+        estimator._adopt(machine, trainer=None, history={})
+        return estimator
+
+    @_validation.fit_method
+    def fit(self, X, y=None):
+        """Learn the distribution of the rows of `X`.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Training data with values between 0 and 1. A value in between stands for
+            the probability of a one.
+        y : None
+            Ignored; there for API consistency.
+
+        Returns
+        -------
+        estimator
+            The fitted estimator itself.
+
+        Raises
+        ------
+        ValueError
+            If the data or a hyper-parameter is not valid.
+        FloatingPointError
+            If training diverges. After any error the estimator is as it was.
+
+        Warns
+        -----
+        DataConversionWarning
+            If values above 1 were clipped.
+        ConvergenceWarning
+            If `early_stopping` is on and `max_iter` ended the training first.
+        RuntimeWarning
+            If an interrupt (Ctrl-C) ended the training; what was learned is kept.
+        """
+        goes_on = self.warm_start and self.__sklearn_is_fitted__()
+        unit = _visible_unit()
+        X = _validation.check_visible(self, X, unit, reset=not goes_on, training=True)
+        sizes = _validation.check_layer_sizes(self.hidden_layer_sizes)
+        rng = check_random_state(self.random_state)
+        seeds = dict(zip(_STREAMS, _spawn(rng, len(_STREAMS)), strict=True))
+        X, held_out = self._hold_out(X, seeds["held_out"])
+        n_pretraining = 0
+        if self.pretraining == "greedy" and not goes_on:
+            n_pretraining = self.pretraining_max_iter or self.max_iter
+        n_epochs = n_pretraining * len(sizes) + self.max_iter
+        context = self._init_callback_context(max_subtasks=n_epochs)
+        context.call_on_fit_task_begin(estimator=self, X=X, y=y)
+        progress = Progress(self, context, n_epochs)
+        with _blocks.workers(self.n_jobs) as team:
+            loop = {
+                "source": self._rows(X, unit, seeds["visible"]),
+                "learning_rate_init": self.learning_rate_init,
+                "schedule": self.learning_rate,
+                "rng": generator(seeds["order"]),
+                "team": team,
+                "progress": progress,
+            }
+            if goes_on:
+                trainer = self._continued_trainer(X.shape[0], seeds["chains"])
+            else:
+                self._annealing_seed = int(rng.randint(2**31))
+                machine = self._initial_machine(X, unit, sizes, seeds["weights"])
+                if n_pretraining:
+                    machine = self._pretrain(machine, n_pretraining, seeds, loop)
+                trainer = self._new_trainer(machine, X.shape[0], seeds["chains"])
+            self._train(trainer, X.dtype, held_out, loop)
+        context.call_on_fit_task_end(
+            estimator=self, X=X, y=y, reconstruction_attributes={}
+        )
+        return self
+
+    @_validation.fit_method
+    def partial_fit(self, X, y=None):
+        """Train on one chunk of rows, in their order, each once.
+
+        The chunk is cut into batches of `batch_size` rows, the last of which may be
+        shorter; chunks whose lengths are multiples of `batch_size` therefore give
+        exactly the model that the same rows give in one chunk. The learning rate
+        stays at `learning_rate_init`, since the end of the data is not known; the
+        averaging of the weights needs no end. There is no pretraining and no early
+        stopping.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows to train on, as in `fit`.
+        y : None
+            Ignored; there for API consistency.
+
+        Returns
+        -------
+        estimator
+            The fitted estimator itself.
+
+        Raises
+        ------
+        ValueError
+            If the data or a hyper-parameter is not valid.
+        FloatingPointError
+            If training diverges. After any error the estimator is as it was.
+        """
+        first = not self.__sklearn_is_fitted__()
+        unit = _visible_unit()
+        X = _validation.check_visible(self, X, unit, reset=first, training=True)
+        sizes = _validation.check_layer_sizes(self.hidden_layer_sizes)
+        if first:
+            rng = check_random_state(self.random_state)
+            seeds = dict(zip(_STREAMS, _spawn(rng, len(_STREAMS)), strict=True))
+            self._annealing_seed = int(rng.randint(2**31))
+            machine = self._initial_machine(
+                X[: self.batch_size], unit, sizes, seeds["weights"]
+            )
+            trainer = self._new_trainer(machine, self.batch_size, seeds["chains"])
+            trainer.visible_rng = generator(seeds["visible"])
+        else:
+            trainer = self._continued_trainer(self.batch_size, None)
+        source = Rows(X, unit, trainer.visible_rng if self.binarize else None)
+        batches = batches_of(np.arange(X.shape[0]), self.batch_size)
+        with _blocks.workers(self.n_jobs) as team:
+            record = trainer.epoch(
+                source, batches, lambda _: self.learning_rate_init, team
+            )
+        history = {} if first else self.history_
+        dtype = X.dtype if first else self.machine_.dtype
+        self._adopt(trainer.snapshot(dtype), trainer, _appended(history, [record]))
+        return self
+
+    def score_samples(self, X):
+        """Compute the variational lower bound of log p(v) of every row.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows to score.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            Lower bounds of the log-likelihood in nats, float64; higher is better. For
+            one hidden layer they are log p(v) itself, up to the error of log Z.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If mean field did not converge in some rows.
+        DataConversionWarning
+            If values outside of 0 to 1 were clipped.
+
+        Notes
+        -----
+        Log Z is enumerated for small machines and else estimated once per trained
+        machine, by annealed importance sampling seeded from `fit`; the score never
+        draws fresh randomness. The estimate of Z is unbiased, so log Z is a little low
+        on average and the score a little high; more `n_temperatures` and
+        `n_annealing_chains` make it better.
+        """
+        X = self._check_fitted_input(X)
+        log_partition, _ = self._log_partition()
+        return likelihood.bound(
+            self.machine_.astype(X.dtype),
+            X,
+            log_partition,
+            tol=self.mean_field_tol,
+            max_iter=self.mean_field_max_iter,
+            n_jobs=self.n_jobs,
+        )
+
+    def score(self, X, y=None):
+        """Compute the mean over the rows of the lower bound of log p(v).
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows to score.
+        y : None
+            Ignored; there for API consistency.
+
+        Returns
+        -------
+        float
+            The mean of `score_samples`, in nats per row; higher is better.
+        """
+        return float(np.mean(self.score_samples(X)))
+
+    def _check_fitted_input(self, X):
+        """Validate rows for a fitted estimator."""
+        check_is_fitted(self)
+        unit = self.machine_.units[0]
+        return _validation.check_visible(self, X, unit, reset=False, training=False)
+
+    def _log_partition(self):
+        """Log Z of the trained machine and its standard error."""
+        return likelihood.log_partition(
+            self.machine_,
+            n_chains=self.n_annealing_chains,
+            n_temperatures=self.n_temperatures,
+            base=self._annealing_base,
+            seed=self._annealing_seed,
+            n_jobs=self.n_jobs,
+        )
+
+    def _hold_out(self, X, seed):
+        """Split off the rows that early stopping watches."""
+        if not self.early_stopping:
+            return X, None
+        n_held_out = int(np.ceil(self.validation_fraction * X.shape[0]))
+        if n_held_out >= X.shape[0]:
+            raise ValueError(
+                f"validation_fraction={self.validation_fraction} of {X.shape[0]} rows "
+                "leaves no row to train on; give more rows or a smaller fraction, or "
+                "turn early_stopping off."
+            )
+        order = generator(seed).permutation(X.shape[0])
+        return X[np.sort(order[n_held_out:])], X[np.sort(order[:n_held_out])]
+
+    def _rows(self, X, unit, seed):
+        """Make the source of rows that training reads."""
+        return Rows(X, unit, generator(seed) if self.binarize else None)
+
+    def _options(self, n_rows):
+        """Gather what the update of one batch depends on."""
+        return Options(
+            batch_size=min(self.batch_size, n_rows),
+            momentum=self.momentum,
+            alpha=self.alpha,
+            n_gibbs_steps=self.n_gibbs_steps,
+            n_mean_field_steps=self.n_mean_field_steps,
+            mean_field_tol=self.mean_field_tol,
+        )
+
+    def _initial_machine(self, X, unit, hidden, seed):
+        """Make the start: small random weights, the data means in the biases."""
+        rng, sizes = generator(seed), (X.shape[1], *hidden)
+        means = np.asarray(X.mean(axis=0), dtype=np.float64).ravel()
+        self._annealing_base = unit.bias_of_data(means, X.shape[0])
+        return DeepBoltzmannMachine(
+            [rng.normal(0, INITIAL_SCALE, shape) for shape in zip(sizes, sizes[1:])],
+            [self._annealing_base, *(np.zeros(size) for size in hidden)],
+            [unit] + [Bernoulli()] * len(hidden),
+        ).astype(TRAINING_DTYPE)
+
+    def _new_trainer(self, machine, n_rows, seed):
+        return Trainer(machine, self.n_chains, self._options(n_rows), seed)
+
+    def _continued_trainer(self, n_rows, seed):
+        """Take up the training of this estimator where it stopped."""
+        if self._trainer is None:
+            seed = seed or _spawn(check_random_state(self.random_state), 1)[0]
+            machine = self.machine_.astype(TRAINING_DTYPE)
+            return self._new_trainer(machine, n_rows, seed)
+        trainer = copy.deepcopy(self._trainer)  # an error leaves the old one as it is
+        trainer.configure(self._options(n_rows))
+        return trainer
+
+    def _pretrain(self, machine, n_epochs, seeds, loop):
+        """Train the pairs of neighbouring layers one after the other."""
+        progress, seed = loop["progress"], seeds["pretraining"]
+
+        def train_pair(pair, source):
+            n_pair = seed.n_children_spawned + 1
+            progress.enter(f"pretraining pair {n_pair}")
+            trainer = self._new_trainer(pair, len(source), seed.spawn(1)[0])
+            train(trainer, n_epochs=n_epochs, **(loop | {"source": source}))
+            return trainer.snapshot(TRAINING_DTYPE)
+
+        carry = generator(seeds["carrying"])
+        return greedy(machine, loop["source"], train_pair, carry)
+
+    def _train(self, trainer, dtype, held_out, loop):
+        """Train all layers together and adopt what comes out."""
+        progress, team = loop["progress"], loop["team"]
+        records, stopping = [], None
+        if held_out is not None:
+            stopping = EarlyStopping(
+                lambda machine: self._held_out_score(machine, held_out, team),
+                every=self.evaluate_every,
+                patience=self.n_iter_no_change,
+                tol=self.tol,
+            )
+
+        def watch(record):
+            records.append(record)
+            return stopping and stopping.update(
+                record, lambda: trainer.snapshot(TRAINING_DTYPE)
+            )
+
+        before = getattr(self, "history_", {}) if self.warm_start else {}
+
+        def attributes():
+            return self._attributes(
+                trainer.snapshot(dtype), None, _appended(before, records)
+            )
+
+        progress.enter("training", watch=watch, fitted_attributes=attributes)
+        train(trainer, n_epochs=self.max_iter, **loop)
+        machine = trainer.snapshot(dtype)
+        if stopping is not None and stopping.best_machine is not None:
+            machine = stopping.best_machine.astype(dtype)
+        self._adopt(machine, trainer, _appended(before, records))
+        if progress.interrupted:
+            warnings.warn(
+                f"Training was interrupted after {len(records)} of {self.max_iter} "
+                "epochs; the model is what was learned until then.",
+                RuntimeWarning,
+                stacklevel=4,
+            )
+        elif stopping is not None and not stopping.stopped:
+            warnings.warn(
+                f"The held-out score was still improving after max_iter="
+                f"{self.max_iter} epochs; raise max_iter.",
+                ConvergenceWarning,
+                stacklevel=4,
+            )
+
+    def _held_out_score(self, machine, X, team):
+        """Mean lower bound of held-out rows under a machine in training."""
+        log_partition, _ = likelihood.log_partition(
+            machine,
+            n_chains=self.n_annealing_chains,
+            n_temperatures=self.n_temperatures,
+            base=self._annealing_base,
+            seed=self._annealing_seed,
+            n_jobs=team.n_threads,
+        )
+        scores = likelihood.bound(
+            machine,
+            X.astype(machine.dtype),
+            log_partition,
+            tol=self.mean_field_tol,
+            max_iter=self.mean_field_max_iter,
+            n_jobs=team.n_threads,
+        )
+        return float(np.mean(scores))
+
+    def _attributes(self, machine, trainer, history):
+        """Gather what makes the estimator a fitted one."""
+        return {
+            "machine_": machine,
+            "history_": history,
+            "n_iter_": len(history.get("seconds", ())),
+            "_trainer": trainer,
+        }
+
+    def _adopt(self, machine, trainer, history):
+        """Become a fitted estimator around a machine."""
+        if trainer is not None:
+            trainer.configure(trainer.options)  # let go of the working memory
+        vars(self).update(self._attributes(machine, trainer, history))
+
+
+#: Consumers of randomness in a fit, each with a stream of its own.
+_STREAMS = (
+    "held_out",
+    "visible",
+    "order",
+    "chains",
+    "weights",
+    "pretraining",
+    "carrying",
+)
+
+
+def _visible_unit():
+    """Give the unit type of the visible layer."""
+    return Bernoulli()
+
+
+def _spawn(rng, n_streams):
+    """Turn a RandomState into independent seeds."""
+    entropy = [int(word) for word in rng.randint(0, 2**32, size=4, dtype=np.uint32)]
+    return np.random.SeedSequence(entropy).spawn(n_streams)
+
+
+def _appended(history, records):
+    """Add the records of epochs to a history of lists, without changing it."""
+    keys = dict.fromkeys([*history, *(key for record in records for key in record)])
+    n_before = max((len(values) for values in history.values()), default=0)
+    return {
+        key: list(history.get(key, [np.nan] * n_before))
+        + [record.get(key, np.nan) for record in records]
+        for key in keys
+    }

@@ -1,0 +1,138 @@
+"""Rows in blocks over threads, with the BLAS library held to one thread.
+
+numpy releases the interpreter lock in matrix products, elementwise loops and random
+fills, so plain threads use all cores. The blocks depend on the number of rows alone,
+never on the number of threads: one seed gives one result, bit for bit.
+"""
+
+import threading
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+from joblib import effective_n_jobs
+from threadpoolctl import ThreadpoolController
+
+#: Most rows of one block in training. Products with more rows gain little, and
+#: several blocks can share the work of a large batch.
+TRAINING_ROWS = 128
+
+#: Most rows of one block in annealing: the customary 100 chains make two blocks.
+ANNEALING_ROWS = 64
+
+#: Most rows of one block in inference, where converged rows leave the block.
+INFERENCE_ROWS = 512
+
+
+def row_blocks(n_rows, most):
+    """Split rows evenly into as few blocks of at most `most` rows as possible."""
+    n_blocks = max(1, -(-n_rows // most))
+    edges = [n_rows * i // n_blocks for i in range(n_blocks + 1)]
+    return [slice(a, b) for a, b in zip(edges, edges[1:], strict=False)]
+
+
+class _SingleThreadedBlas:
+    """Hold BLAS to one thread while at least one user is inside.
+
+    The limit is global to the process. Counting the users keeps concurrent fits from
+    restoring each other's limit in the wrong order.
+    """
+
+    def __init__(self):
+        self._lock = threading.Lock()
+        self._n_users = 0
+        self._limiter = None
+        self._controller = None
+
+    def n_threads(self):
+        """Count the threads that the BLAS library would use for a product here."""
+        with self._lock:
+            counts = [lib.num_threads for lib in self._blas().lib_controllers]
+        return max(counts, default=1)
+
+    def _blas(self):
+        if self._controller is None:  # looking for the libraries takes milliseconds
+            self._controller = ThreadpoolController().select(user_api="blas")
+        return self._controller
+
+    @contextmanager
+    def __call__(self):
+        with self._lock:
+            if self._n_users == 0:
+                self._limiter = self._blas().limit(limits=1)
+            self._n_users += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._n_users -= 1
+                if self._n_users == 0:
+                    self._limiter.restore_original_limits()
+
+
+_single_threaded_blas = _SingleThreadedBlas()
+
+
+def resolve_n_threads(n_jobs):
+    """Turn `n_jobs` into a number of threads.
+
+    None means as many as the BLAS library would use here, which nested parallel work
+    (joblib workers, an outer `threadpool_limits`) has already lowered.
+    """
+    if n_jobs is None:
+        return _single_threaded_blas.n_threads()
+    return effective_n_jobs(n_jobs)
+
+
+class Workers:
+    """Run independent tasks on threads, the calling thread among them."""
+
+    def __init__(self, n_threads):
+        self.n_threads = n_threads
+        self._pool = ThreadPoolExecutor(n_threads - 1) if n_threads > 1 else None
+
+    def run(self, tasks):
+        """Call every task, and return when all have ended.
+
+        The first error is raised again, after the other tasks have ended.
+        """
+        if self._pool is None or len(tasks) < 2:
+            for task in tasks:
+                task()
+            return
+        queue = deque(tasks)
+        helpers = min(len(tasks), self.n_threads) - 1
+        futures = [self._pool.submit(_drain, queue) for _ in range(helpers)]
+        try:
+            _drain(queue)
+        finally:
+            errors = [future.exception() for future in futures]
+        for error in errors:
+            if error is not None:
+                raise error
+
+    def close(self):
+        """End the threads."""
+        if self._pool is not None:
+            self._pool.shutdown()
+
+
+def _drain(queue):
+    while True:
+        try:
+            task = queue.popleft()
+        except IndexError:
+            return
+        task()
+
+
+@contextmanager
+def workers(n_jobs=None):
+    """Provide `Workers` for a stretch of work, BLAS held to one thread meanwhile."""
+    n_threads = resolve_n_threads(n_jobs)
+    with _single_threaded_blas():
+        team = Workers(n_threads)
+        try:
+            yield team
+        finally:
+            team.close()

@@ -1,0 +1,140 @@
+"""The parts of the class docstrings that both estimators share."""
+
+import inspect
+
+PARAMETERS = """\
+hidden_layer_sizes : int or array-like of int, default=(256, 256)
+        Number of units in each hidden layer, the lowest first. An integer means one
+        hidden layer, a restricted Boltzmann machine.
+
+    max_iter : int, default={max_iter}
+        Number of epochs, passes over the training rows, of the joint training.
+
+    batch_size : int, default={batch_size}
+        Rows of one minibatch; more than there are rows means all of them.
+
+    learning_rate : {{"linear", "constant"}}, default="linear"
+        How the learning rate goes on from `learning_rate_init`: "linear" lets it fall
+        almost to zero at the end of the run, so that the noise that the chains put on
+        the weights dies out; "constant" does not.
+
+    learning_rate_init : float, default={learning_rate_init}
+        The first learning rate. The effective step is learning_rate_init /
+        (1 - momentum).
+
+    momentum : float, default=0.9
+        Share of the velocity of the weights that stays from update to update.
+
+    alpha : float, default={alpha}
+        Strength of the L2 penalty (weight decay); biases are free of it.
+
+    n_chains : int, default={n_chains}
+        Number of persistent Gibbs chains. It has nothing to do with the batch size.
+
+    n_gibbs_steps : int, default={n_gibbs_steps}
+        Gibbs sweeps of every chain between two updates.
+
+    n_mean_field_steps : int, default=10
+        Most mean-field sweeps of a minibatch in training; a minibatch that has
+        converged to `mean_field_tol` takes fewer.
+
+    mean_field_tol : float, default=1e-4
+        Mean field of a row has converged when a sweep changes no mean by as much.
+
+    mean_field_max_iter : int, default=500
+        Most mean-field sweeps in `transform` and `score_samples`. A warning says how
+        many rows had not converged by then.
+
+    pretraining : {{"greedy", None}}, default="greedy"
+        How the joint training starts: "greedy" trains every pair of neighbouring
+        layers first, from the bottom up [1]_; None starts from small random weights,
+        from which the upper layers often stay unused.
+
+    pretraining_max_iter : int, default=None
+        Number of epochs for each pair in pretraining; None means `max_iter`.
+
+    binarize : bool, default=False
+        Whether visible states are drawn anew, 0 or 1, from values between 0 and 1 at
+        each presentation of a row in training, as is customary for grey levels when
+        likelihoods are compared.
+
+    early_stopping : bool, default=False
+        Whether training stops when the score of held-out rows stops improving; the
+        machine with the best score is kept.
+
+    validation_fraction : float, default=0.1
+        Share of the rows held out for `early_stopping`.
+
+    evaluate_every : int, default=5
+        Epochs between two evaluations of the held-out rows.
+
+    n_iter_no_change : int, default=10
+        Epochs without improvement by `tol` after which `early_stopping` stops.
+
+    tol : float, default=0.01
+        Smallest improvement of the held-out score that counts, in nats.
+
+    n_annealing_chains : int, default=100
+        Chains of the annealed importance sampling that estimates log Z.
+
+    n_temperatures : int, default=1000
+        Inverse temperatures of the annealed importance sampling.
+
+    warm_start : bool, default=False
+        Whether `fit` goes on from the machine of the last fit, with another
+        `max_iter` epochs, instead of starting anew.
+
+    random_state : int, RandomState instance or None, default=None
+        Seed of initial weights, order of rows, chains and annealing. An int gives the
+        same result at every call.
+
+    verbose : int, default=0
+        A positive number prints a line an epoch.
+
+    n_jobs : int, default=None
+        Number of threads; None means as many as the BLAS library would use here, so
+        that nested parallel work does not ask for more than there is. The result is
+        the same, bit for bit, for every number."""
+
+ATTRIBUTES = """\
+machine_ : DeepBoltzmannMachine
+        The trained machine, with the weights averaged over the last part of training.
+
+    history_ : dict of str to list
+        The record of the training, one entry an epoch (or call of `partial_fit`):
+        "reconstruction_error" (mean squared difference of visible states and their
+        means given the first hidden layer), "energy_gap" (mean energy of the data
+        minus that of the chains, nats), "mean_field_sweeps", "weight_norms" (one
+        number a layer), "learning_rate", "seconds", and with early stopping
+        "validation_score" (nats a row; NaN where not evaluated).
+
+    n_iter_ : int
+        Number of epochs of joint training, or calls of `partial_fit`.
+
+    n_features_in_ : int
+        Number of columns seen in `fit`.
+
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
+        Names of the columns, where all were strings."""
+
+REFERENCES = """\
+.. [1] R. Salakhutdinov and G. Hinton, "Deep Boltzmann Machines", AISTATS 2009.
+    .. [2] G. Montavon and K.-R. Mueller, "Deep Boltzmann machines and the centering
+       trick", Neural Networks: Tricks of the Trade, 2012.
+    .. [3] J. Melchior, A. Fischer and L. Wiskott, "How to center deep Boltzmann
+       machines", Journal of Machine Learning Research 17, 2016."""
+
+
+def shared(cls):
+    """Fill the shared parts into the docstring of an estimator class."""
+    defaults = {
+        name: parameter.default
+        for name, parameter in inspect.signature(cls.__init__).parameters.items()
+    }
+    cls.__doc__ = (
+        (cls.__doc__ or "")
+        .replace("<parameters>", PARAMETERS.format_map(defaults))
+        .replace("<attributes>", ATTRIBUTES)
+        .replace("<references>", REFERENCES)
+    )
+    return cls

@@ -1,0 +1,243 @@
+"""DBMTransformer: what a deep Boltzmann machine makes of data, as features."""
+
+import numpy as np
+from sklearn.base import TransformerMixin
+from sklearn.utils.validation import check_array, check_is_fitted
+
+from . import _blocks, _docstrings, _validation, inference
+from ._base import BaseDBM
+
+
+@_docstrings.shared
+class DBMTransformer(TransformerMixin, BaseDBM):
+    """Features from a deep Boltzmann machine.
+
+    Learns the distribution of unlabelled rows, and transforms a row into the
+    mean-field means of the hidden units: for binary units, the probabilities that
+    they are one. It stands where `sklearn.neural_network.BernoulliRBM` would, with
+    any number of hidden layers.
+
+    Parameters
+    ----------
+    <parameters>
+
+    feature_layers : {"last", "all"}, int or array-like of int, default="all"
+        Hidden layers whose means are the features: the last, all side by side, or
+        those with the given indices, where 1 is the lowest and -1 the last.
+
+    Attributes
+    ----------
+    <attributes>
+
+    See Also
+    --------
+    DBMSampler : Draws samples from the machine instead.
+    sklearn.neural_network.BernoulliRBM : One hidden layer, without a likelihood.
+
+    Notes
+    -----
+    Training is stochastic maximum likelihood [1]_ with centred gradients [2]_, [3]_:
+    mean field for the data, persistent Gibbs chains for the model, momentum, and an
+    average of the weights that leans on the last part of the run. It runs in float32;
+    `transform` and the score run in the dtype of their input.
+
+    References
+    ----------
+    <references>
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn.preprocessing import MinMaxScaler
+    >>> from skdbm import DBMTransformer
+    >>> X, y = load_digits(return_X_y=True)
+    >>> pipeline = make_pipeline(
+    ...     MinMaxScaler(clip=True),
+    ...     DBMTransformer(hidden_layer_sizes=(32, 16), max_iter=5, random_state=0),
+    ...     LogisticRegression(max_iter=1000),
+    ... )
+    >>> pipeline.fit(X[:1000], y[:1000]).predict(X[1000:]).shape
+    (797,)
+    """
+
+    _parameter_constraints: dict = {
+        **BaseDBM._parameter_constraints,
+        "feature_layers": _validation.FEATURE_LAYERS,
+    }
+
+    def __init__(
+        self,
+        *,
+        hidden_layer_sizes=(256, 256),
+        max_iter=60,
+        batch_size=20,
+        learning_rate="linear",
+        learning_rate_init=0.02,
+        momentum=0.9,
+        alpha=1e-4,
+        n_chains=100,
+        n_gibbs_steps=5,
+        n_mean_field_steps=10,
+        mean_field_tol=1e-4,
+        mean_field_max_iter=500,
+        pretraining="greedy",
+        pretraining_max_iter=None,
+        binarize=False,
+        early_stopping=False,
+        validation_fraction=0.1,
+        evaluate_every=5,
+        n_iter_no_change=10,
+        tol=0.01,
+        n_annealing_chains=100,
+        n_temperatures=1000,
+        warm_start=False,
+        random_state=None,
+        verbose=0,
+        n_jobs=None,
+        feature_layers="all",
+    ):
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.max_iter = max_iter
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.learning_rate_init = learning_rate_init
+        self.momentum = momentum
+        self.alpha = alpha
+        self.n_chains = n_chains
+        self.n_gibbs_steps = n_gibbs_steps
+        self.n_mean_field_steps = n_mean_field_steps
+        self.mean_field_tol = mean_field_tol
+        self.mean_field_max_iter = mean_field_max_iter
+        self.pretraining = pretraining
+        self.pretraining_max_iter = pretraining_max_iter
+        self.binarize = binarize
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.evaluate_every = evaluate_every
+        self.n_iter_no_change = n_iter_no_change
+        self.tol = tol
+        self.n_annealing_chains = n_annealing_chains
+        self.n_temperatures = n_temperatures
+        self.warm_start = warm_start
+        self.random_state = random_state
+        self.verbose = verbose
+        self.n_jobs = n_jobs
+        self.feature_layers = feature_layers
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
+
+    def transform(self, X):
+        """Compute the mean-field means of the hidden units.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows to transform.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features_out)
+            The means, in the dtype of `X`. The result of a row does not depend on the
+            rows beside it.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If mean field did not converge in some rows.
+        DataConversionWarning
+            If values outside of 0 to 1 were clipped.
+        """
+        X = self._check_fitted_input(X)
+        machine = self.machine_.astype(X.dtype)
+        layers = self._feature_layers()
+        parts = inference.map_posterior(
+            machine,
+            X,
+            lambda _, part: np.hstack([part.means[layer - 1] for layer in layers]),
+            tol=self.mean_field_tol,
+            max_iter=self.mean_field_max_iter,
+            n_jobs=self.n_jobs,
+        )
+        return np.concatenate(parts)
+
+    def inverse_transform(self, X):
+        """Carry features back to means of the visible units.
+
+        The given hidden layers are held at their features, and mean field fills the
+        layers between and below.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features_out)
+            Features, as `transform` gives them.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features)
+            Means of the visible units, in the dtype of `X`.
+
+        Raises
+        ------
+        ValueError
+            If the number of columns is not that of the features.
+        """
+        check_is_fitted(self)
+        X = check_array(X, dtype=(np.float64, np.float32))
+        layers = self._feature_layers()
+        sizes = [self.machine_.layer_sizes[layer] for layer in layers]
+        if X.shape[1] != sum(sizes):
+            raise ValueError(
+                f"X has {X.shape[1]} columns; {sum(sizes)} are expected, the features "
+                f"of hidden layers {layers} as `transform` gives them."
+            )
+        given = dict(
+            zip(layers, np.split(X, np.cumsum(sizes)[:-1], axis=1), strict=True)
+        )
+        with _blocks.workers(1):
+            return inference.visible_means(
+                self.machine_.astype(X.dtype),
+                given,
+                tol=self.mean_field_tol,
+                max_iter=self.mean_field_max_iter,
+            )
+
+    def get_feature_names_out(self, input_features=None):
+        """Name the features after their layer and unit.
+
+        Parameters
+        ----------
+        input_features : array-like of str or None, default=None
+            Checked against the names seen in `fit`, otherwise unused.
+
+        Returns
+        -------
+        ndarray of str objects of shape (n_features_out,)
+            Names such as "dbmtransformer_h1_0", unit 0 of hidden layer 1.
+
+        Raises
+        ------
+        ValueError
+            If `input_features` are not the names seen in `fit`.
+        """
+        check_is_fitted(self)
+        _validation.check_feature_names_in(self, input_features)
+        prefix = type(self).__name__.lower()
+        return np.asarray(
+            [
+                f"{prefix}_h{layer}_{unit}"
+                for layer in self._feature_layers()
+                for unit in range(self.machine_.layer_sizes[layer])
+            ],
+            dtype=object,
+        )
+
+    def _feature_layers(self):
+        """Indices of the layers that are the features."""
+        return _validation.check_feature_layers(
+            self.feature_layers, self.machine_.n_layers - 1
+        )

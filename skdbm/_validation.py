@@ -1,0 +1,151 @@
+"""The one place that touches scikit-learn's private validation helpers."""
+
+import warnings
+from functools import wraps
+from numbers import Integral, Real
+
+import numpy as np
+from scipy import sparse
+from sklearn.base import _fit_context
+from sklearn.exceptions import DataConversionWarning
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import _check_feature_names_in, validate_data
+
+_AT_LEAST_ONE = Interval(Integral, 1, None, closed="left")
+_NOT_NEGATIVE = Interval(Real, 0, None, closed="left")
+
+#: Constraints of the hyper-parameters that both estimators share.
+PARAMETER_CONSTRAINTS = {
+    "hidden_layer_sizes": ["array-like", _AT_LEAST_ONE],
+    "max_iter": [_AT_LEAST_ONE],
+    "batch_size": [_AT_LEAST_ONE],
+    "learning_rate": [StrOptions({"linear", "constant"})],
+    "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
+    "momentum": [Interval(Real, 0, 1, closed="left")],
+    "alpha": [_NOT_NEGATIVE],
+    "n_chains": [_AT_LEAST_ONE],
+    "n_gibbs_steps": [_AT_LEAST_ONE],
+    "n_mean_field_steps": [_AT_LEAST_ONE],
+    "mean_field_tol": [_NOT_NEGATIVE],
+    "mean_field_max_iter": [_AT_LEAST_ONE],
+    "pretraining": [StrOptions({"greedy"}), None],
+    "pretraining_max_iter": [_AT_LEAST_ONE, None],
+    "binarize": ["boolean"],
+    "early_stopping": ["boolean"],
+    "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+    "evaluate_every": [_AT_LEAST_ONE],
+    "n_iter_no_change": [_AT_LEAST_ONE],
+    "tol": [_NOT_NEGATIVE],
+    "n_annealing_chains": [Interval(Integral, 2, None, closed="left")],
+    "n_temperatures": [_AT_LEAST_ONE],
+    "warm_start": ["boolean"],
+    "random_state": ["random_state"],
+    "verbose": ["verbose"],
+    "n_jobs": [Integral, None],
+}
+
+#: Constraints of the hyper-parameters of one estimator alone.
+FEATURE_LAYERS = [StrOptions({"last", "all"}), "array-like", Integral]
+BURN_IN = [Interval(Integral, 0, None, closed="left")]
+THIN = [_AT_LEAST_ONE]
+
+
+def fit_method(method):
+    """Check the parameters first; put the estimator back as it was on any error."""
+    checked = _fit_context(prefer_skip_nested_validation=True)(method)
+
+    @wraps(method)
+    def guarded(estimator, *args, **kwargs):
+        before = dict(vars(estimator))
+        try:
+            return checked(estimator, *args, **kwargs)
+        except BaseException:
+            vars(estimator).clear()
+            vars(estimator).update(before)
+            raise
+
+    return guarded
+
+
+def check_count(name, value):
+    """Check that a method's argument is a positive integer."""
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
+        raise ValueError(f"{name}={value!r}; a positive integer is expected.")
+
+
+def check_feature_names_in(estimator, input_features):
+    """Check names of columns against those seen in `fit`."""
+    _check_feature_names_in(estimator, input_features, generate_names=False)
+
+
+def check_layer_sizes(sizes):
+    """Turn `hidden_layer_sizes` into a tuple of positive integers."""
+    result = (sizes,) if isinstance(sizes, Integral) else tuple(sizes)
+    if not result or not all(isinstance(n, Integral) and n >= 1 for n in result):
+        raise ValueError(
+            f"hidden_layer_sizes={sizes!r}; expected a positive integer or a non-empty "
+            "tuple of positive integers, one for each hidden layer."
+        )
+    return tuple(int(n) for n in result)
+
+
+def check_feature_layers(layers, n_hidden):
+    """Turn `feature_layers` into indices of hidden layers, 1 being the lowest."""
+    if isinstance(layers, str):
+        return [n_hidden] if layers == "last" else list(range(1, n_hidden + 1))
+    result = [layers] if isinstance(layers, Integral) else list(layers)
+    resolved = [n + n_hidden + 1 if n < 0 else n for n in result]
+    if not result or not all(
+        isinstance(n, Integral) and 1 <= n <= n_hidden for n in resolved
+    ):
+        raise ValueError(
+            f'feature_layers={layers!r}; expected "last", "all", or indices of hidden '
+            f"layers from 1 to {n_hidden} (or -1 to -{n_hidden}, from the top)."
+        )
+    return resolved
+
+
+def check_visible(estimator, X, unit, *, reset, training):
+    """Validate data for the visible layer; float64 or float32, dense or CSR.
+
+    What lies below the range of the unit type is an error in training, because it
+    means data of another kind. Otherwise values outside of the range are clipped, and
+    a warning says so: a held-out row may leave the range of the training data.
+    """
+    X = validate_data(
+        estimator,
+        X,
+        reset=reset,
+        accept_sparse="csr",
+        dtype=(np.float64, np.float32),
+    )
+    return check_bounds(X, unit, type(estimator).__name__, training=training)
+
+
+def check_bounds(X, unit, name, *, training):
+    """Check values against the range of a unit type, to rounding of the dtype."""
+    lowest, highest = unit.bounds
+    values = X.data if sparse.issparse(X) else X
+    if values.size == 0 or (lowest is None and highest is None):
+        return X
+    tolerance = np.sqrt(np.finfo(X.dtype).eps)
+    smallest, largest = values.min(), values.max()
+    if training and smallest < lowest - tolerance:
+        raise ValueError(
+            f"Negative values in data passed to {name}: the smallest is {smallest:.3g}, "
+            f"and {unit!r} visible units take values from {lowest} to {highest}. Scale "
+            "the columns with MinMaxScaler(clip=True), not StandardScaler."
+        )
+    if smallest < lowest - tolerance or largest > highest + tolerance:
+        warnings.warn(
+            f"{name} got values from {smallest:.3g} to {largest:.3g} and clips them to "
+            f"the range of {unit!r} visible units, {lowest} to {highest}. Scale the "
+            "columns, for example with MinMaxScaler(clip=True).",
+            DataConversionWarning,
+            stacklevel=4,
+        )
+    if smallest < lowest or largest > highest:
+        X = X.copy() if sparse.issparse(X) else np.clip(X, lowest, highest)
+        if sparse.issparse(X):
+            np.clip(X.data, lowest, highest, out=X.data)
+    return X

@@ -1,0 +1,394 @@
+"""The deep Boltzmann machine: unit types, weights and biases, hence its energy.
+
+There is no data, no training and no randomness in here. Whatever can be asked of a
+trained model is a function of this one object.
+"""
+
+import json
+import os
+import zipfile
+
+import numpy as np
+
+from . import _arrays
+from .units import Bernoulli, UnitType, from_spec
+
+#: Version of the file format that `DeepBoltzmannMachine.save` writes.
+FORMAT_VERSION = 1
+_FORMAT_NAME = "skdbm.DeepBoltzmannMachine"
+
+
+class DeepBoltzmannMachine:
+    """A deep Boltzmann machine: layers in a chain, each joined to the next one.
+
+    With layers s_0 (visible) and s_1 ... s_L (hidden) the energy is
+
+        E(s) = sum_l [base_l(s_l) - s_l b_l] - sum_l s_l W_l s_{l+1}
+
+    and the probability of a state is exp(-E(s)) / Z [1]_. One hidden layer makes it a
+    restricted Boltzmann machine.
+
+    Parameters
+    ----------
+    weights : sequence of L arrays, W_l of shape (n_l, n_{l+1})
+        Couplings of each layer with the next one, at least one array.
+    biases : sequence of L + 1 arrays, b_l of shape (n_l,)
+        Biases of every layer, the visible one first.
+    units : sequence of L + 1 UnitType, default=None
+        Unit types of every layer; None means `Bernoulli` throughout.
+
+    Attributes
+    ----------
+    weights : list of ndarray
+        As given, all of one dtype, float32 or float64.
+    biases : list of ndarray
+        As given, all of that dtype.
+    units : tuple of UnitType
+        Unit types of every layer.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit each other, a value is not finite, or an array does
+        not hold real numbers.
+
+    See Also
+    --------
+    skdbm.DBMTransformer : Learns a machine and computes features with it.
+    skdbm.DBMSampler : Learns a machine and draws samples from it.
+
+    References
+    ----------
+    .. [1] R. Salakhutdinov and G. Hinton, "Deep Boltzmann Machines", AISTATS 2009,
+       equation 9.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdbm.machine import DeepBoltzmannMachine
+    >>> machine = DeepBoltzmannMachine(
+    ...     weights=[np.ones((3, 2)), np.ones((2, 1))],
+    ...     biases=[np.zeros(3), np.zeros(2), np.zeros(1)],
+    ... )
+    >>> machine.layer_sizes
+    (3, 2, 1)
+    >>> machine.energy([np.ones((1, 3)), np.ones((1, 2)), np.ones((1, 1))])
+    array([-8.])
+    """
+
+    def __init__(self, weights, biases, units=None):
+        self.weights, self.biases = _check_parameters(weights, biases)
+        if units is None:
+            units = [Bernoulli()] * len(self.biases)
+        self.units = tuple(units)
+        if len(self.units) != len(self.biases):
+            raise ValueError(
+                f"Got {len(self.units)} unit types for {len(self.biases)} layers; give "
+                "one for every layer, the visible one first."
+            )
+        for layer, unit in enumerate(self.units):
+            if not isinstance(unit, UnitType):
+                raise ValueError(
+                    f"units[{layer}] is {unit!r}; a skdbm.units.UnitType is expected, "
+                    "for example skdbm.units.Bernoulli()."
+                )
+
+    def __repr__(self):
+        sizes = "-".join(map(str, self.layer_sizes))
+        kinds = ", ".join(map(repr, dict.fromkeys(self.units)))
+        return f"<DeepBoltzmannMachine {sizes}, {kinds}, {self.dtype}>"
+
+    @property
+    def layer_sizes(self):
+        """Number of units in every layer, the visible one first.
+
+        Returns
+        -------
+        tuple of int
+            L + 1 numbers.
+        """
+        return tuple(len(bias) for bias in self.biases)
+
+    @property
+    def n_layers(self):
+        """Number of layers, the visible one included.
+
+        Returns
+        -------
+        int
+            L + 1.
+        """
+        return len(self.biases)
+
+    @property
+    def dtype(self):
+        """Data type of all weights and biases.
+
+        Returns
+        -------
+        dtype
+            Float32 or float64.
+        """
+        return self.biases[0].dtype
+
+    def astype(self, dtype):
+        """Give this machine in another floating dtype.
+
+        Parameters
+        ----------
+        dtype : dtype
+            The dtype wanted, float32 or float64.
+
+        Returns
+        -------
+        DeepBoltzmannMachine
+            This machine itself if it has the dtype already, else a converted copy.
+        """
+        if self.dtype == dtype:
+            return self
+        return DeepBoltzmannMachine(
+            [weight.astype(dtype) for weight in self.weights],
+            [bias.astype(dtype) for bias in self.biases],
+            self.units,
+        )
+
+    def field(self, layer, states, *, constant=None, out=None, scratch=None):
+        """Compute the field of one layer: b_l + s_{l-1} W_{l-1} + s_{l+1} W_l^T.
+
+        Parameters
+        ----------
+        layer : int
+            Index of the layer; 0 is the visible one.
+        states : sequence of arrays of shape (n_rows, n_l)
+            States or means of every layer; only the neighbours are looked at.
+        constant : ndarray of shape (n_rows, n_layer), default=None
+            b_l + s_{l-1} W_{l-1} where it is known already, as the part of the first
+            hidden layer's field that comes from fixed data.
+        out : ndarray of shape (n_rows, n_layer), default=None
+            Where the result goes.
+        scratch : ndarray of shape (n_rows, n_layer), default=None
+            Room for the second product.
+
+        Returns
+        -------
+        ndarray of shape (n_rows, n_layer)
+            The fields.
+        """
+        has_below = layer > 0 and constant is None
+        if has_below:
+            out = _product(states[layer - 1], self.weights[layer - 1], out)
+        if layer + 1 < self.n_layers:
+            weight = self.weights[layer].T
+            if has_below:
+                out += _product(states[layer + 1], weight, scratch)
+            else:
+                out = _product(states[layer + 1], weight, out)
+            out += self.biases[layer] if constant is None else constant
+        elif has_below:
+            out += self.biases[layer]
+        elif out is None:
+            out = constant.copy()
+        else:
+            np.copyto(out, constant)
+        return out
+
+    def fields(self, states):
+        """Compute the field of every layer.
+
+        Parameters
+        ----------
+        states : sequence of L + 1 arrays of shape (n_rows, n_l)
+            States or means of every layer.
+
+        Returns
+        -------
+        list of L + 1 ndarrays of shape (n_rows, n_l)
+            The fields.
+        """
+        return [self.field(layer, states) for layer in range(self.n_layers)]
+
+    def energy(self, states):
+        """Compute E(s) of every row.
+
+        Parameters
+        ----------
+        states : sequence of L + 1 arrays of shape (n_rows, n_l)
+            States of every layer.
+
+        Returns
+        -------
+        ndarray of shape (n_rows,)
+            The energies, in nats, float64.
+
+        Raises
+        ------
+        ValueError
+            If the states are not one array for each layer, of the layer's width.
+        """
+        states = [np.asarray(state, dtype=np.float64) for state in states]
+        widths = tuple(state.shape[-1] for state in states if state.ndim == 2)
+        if widths != self.layer_sizes or len({len(s) for s in states}) != 1:
+            raise ValueError(
+                f"Got states of shapes {[s.shape for s in states]}; expected one 2-D "
+                f"array for each layer, of equal length and widths {self.layer_sizes}."
+            )
+        energy = np.zeros(len(states[0]))
+        for unit, state, bias in zip(self.units, states, self.biases, strict=True):
+            energy += unit.base(state) - state @ bias.astype(np.float64)
+        for below, weight, above in zip(states, self.weights, states[1:], strict=False):
+            energy -= _arrays.row_dot(below @ weight.astype(np.float64), above)
+        return energy
+
+    def save(self, path):
+        """Write the machine to a file that holds arrays and JSON, no pickle.
+
+        The file appears whole or not at all: it is written beside its final place and
+        then renamed.
+
+        Parameters
+        ----------
+        path : str or path-like
+            Where to write; the name is used as it is, ``.npz`` is customary.
+
+        See Also
+        --------
+        DeepBoltzmannMachine.load : Reads the file back.
+
+        Examples
+        --------
+        >>> import os, tempfile
+        >>> import numpy as np
+        >>> from skdbm.machine import DeepBoltzmannMachine
+        >>> machine = DeepBoltzmannMachine([np.ones((3, 2))], [np.zeros(3), np.zeros(2)])
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = os.path.join(folder, "machine.npz")
+        ...     machine.save(path)
+        ...     DeepBoltzmannMachine.load(path).layer_sizes
+        (3, 2)
+        """
+        header = {
+            "format": _FORMAT_NAME,
+            "version": FORMAT_VERSION,
+            "units": [unit.spec() for unit in self.units],
+        }
+        arrays = {f"weights_{i}": array for i, array in enumerate(self.weights)}
+        arrays |= {f"biases_{i}": array for i, array in enumerate(self.biases)}
+        path = os.fspath(path)
+        partial = f"{path}.{os.getpid()}.part"
+        try:
+            with open(partial, "wb") as file:
+                np.savez(file, header=np.array(json.dumps(header)), **arrays)
+            os.replace(partial, path)
+        finally:
+            if os.path.exists(partial):
+                os.remove(partial)
+
+    @classmethod
+    def load(cls, path):
+        """Read a machine that `save` wrote.
+
+        Nothing in the file is executed, so files of unknown origin are safe to try.
+
+        Parameters
+        ----------
+        path : str or path-like
+            The file.
+
+        Returns
+        -------
+        DeepBoltzmannMachine
+            The machine, bit for bit.
+
+        Raises
+        ------
+        ValueError
+            If the file is not a machine, is damaged, or was written by a version of
+            skdbm with a newer format.
+        OSError
+            If the file cannot be opened.
+        """
+        path = os.fspath(path)
+        with open(path, "rb") as file:
+            try:
+                with np.load(file, allow_pickle=False) as archive:
+                    content = {name: archive[name] for name in archive.files}
+                header = json.loads(str(content["header"]))
+                known = header["format"] == _FORMAT_NAME
+                version = int(header["version"])
+            except (
+                ValueError,
+                KeyError,
+                TypeError,
+                AttributeError,
+                EOFError,
+                OSError,
+                zipfile.BadZipFile,
+            ) as error:
+                raise ValueError(
+                    f"{path!r} is not a machine saved by skdbm, or it is damaged "
+                    f"({type(error).__name__}: {error})."
+                ) from error
+        if not known:
+            raise ValueError(
+                f"{path!r} holds {header['format']!r}; expected {_FORMAT_NAME!r}."
+            )
+        if version > FORMAT_VERSION:
+            raise ValueError(
+                f"{path!r} has format version {version}; this version of skdbm reads "
+                f"up to {FORMAT_VERSION}. Install a newer skdbm to load it."
+            )
+        try:
+            units = [from_spec(spec) for spec in header["units"]]
+            biases = [content[f"biases_{i}"] for i in range(len(units))]
+            weights = [content[f"weights_{i}"] for i in range(len(units) - 1)]
+            return cls(weights, biases, units)
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{path!r} is damaged: {error}") from error
+
+
+def _product(left, right, out):
+    """Multiply dense or sparse rows by a dense matrix."""
+    if out is None or not isinstance(left, np.ndarray):
+        return left @ right
+    return np.matmul(left, right, out=out)
+
+
+def _check_parameters(weights, biases):
+    """Check weights and biases and bring them to one floating dtype."""
+    weights = [_check_real(f"weights[{i}]", w, ndim=2) for i, w in enumerate(weights)]
+    biases = [_check_real(f"biases[{i}]", b, ndim=1) for i, b in enumerate(biases)]
+    if not weights or len(biases) != len(weights) + 1:
+        raise ValueError(
+            f"Got {len(weights)} weight matrices and {len(biases)} bias vectors; a "
+            "machine with L hidden layers has L >= 1 matrices and L + 1 vectors."
+        )
+    for i, weight in enumerate(weights):
+        expected = (len(biases[i]), len(biases[i + 1]))
+        if weight.shape != expected:
+            raise ValueError(
+                f"weights[{i}] has shape {weight.shape}; its biases have lengths "
+                f"{expected[0]} and {expected[1]}, so {expected} is expected."
+            )
+    dtype = np.result_type(*weights, *biases)
+    return (
+        [np.asarray(weight, dtype=dtype) for weight in weights],
+        [np.asarray(bias, dtype=dtype) for bias in biases],
+    )
+
+
+def _check_real(name, array, ndim):
+    """Check that an array holds finite real numbers; integers become float64."""
+    array = np.asarray(array)
+    if array.dtype.kind in "iub":
+        array = array.astype(np.float64)
+    if array.dtype not in (np.float32, np.float64):
+        raise ValueError(
+            f"{name} has dtype {array.dtype}; float32, float64 or integers are expected."
+        )
+    if array.ndim != ndim or 0 in array.shape:
+        raise ValueError(
+            f"{name} has shape {array.shape}; a non-empty {ndim}-D array is expected."
+        )
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name} holds NaN or infinite values.")
+    return array

@@ -1,0 +1,191 @@
+"""Gibbs sweeps: even layers given the odd ones, then odd given even.
+
+The layers form a chain, so those of one parity are independent given the other
+parity and are drawn together exactly. (Drawing all layers at once from the previous
+states leaves every layer's own means right and every pair of neighbours wrong.)
+"""
+
+import numpy as np
+
+from . import _blocks
+
+
+def initial_states(machine, n_rows, rng):
+    """Draw every layer by itself from its biases, as if all weights were zero.
+
+    Parameters
+    ----------
+    machine : DeepBoltzmannMachine
+        The machine.
+    n_rows : int
+        Number of chains.
+    rng : numpy.random.Generator
+        Source of the draws.
+
+    Returns
+    -------
+    list of L + 1 ndarrays of shape (n_rows, n_l)
+        States of every layer.
+
+    See Also
+    --------
+    gibbs_sweeps : Moves such states towards the machine's distribution.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdbm.machine import DeepBoltzmannMachine
+    >>> from skdbm.sampling import initial_states
+    >>> machine = DeepBoltzmannMachine([np.eye(2)], [np.zeros(2), np.zeros(2)])
+    >>> [s.shape for s in initial_states(machine, 5, np.random.default_rng(0))]
+    [(5, 2), (5, 2)]
+    """
+    return [
+        unit.sample(np.tile(bias, (n_rows, 1)), rng)
+        for unit, bias in zip(machine.units, machine.biases, strict=True)
+    ]
+
+
+def gibbs_sweeps(
+    machine, states, n_sweeps, rng, *, clamped_layers=(), clamped_columns=None
+):
+    """Advance Gibbs chains in place by whole sweeps.
+
+    One sweep draws the even layers given the odd ones, then the odd layers given the
+    even ones. What is clamped keeps its state, so that the chains tend to the
+    machine's distribution given it.
+
+    Parameters
+    ----------
+    machine : DeepBoltzmannMachine
+        The machine.
+    states : list of L + 1 ndarrays of shape (n_rows, n_l)
+        States of every layer, one chain a row; overwritten.
+    n_sweeps : int
+        Number of sweeps.
+    rng : numpy.random.Generator
+        Source of the draws.
+    clamped_layers : collection of int, default=()
+        Layers that keep their states.
+    clamped_columns : index into the visible columns, default=None
+        Visible columns that keep their states: a boolean mask, indices or a slice.
+
+    Returns
+    -------
+    list of ndarray
+        The argument `states`.
+
+    See Also
+    --------
+    chains : Many chains over threads.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdbm.machine import DeepBoltzmannMachine
+    >>> from skdbm.sampling import gibbs_sweeps, initial_states
+    >>> machine = DeepBoltzmannMachine([9 * np.eye(2)], [np.zeros(2), np.full(2, -4)])
+    >>> rng = np.random.default_rng(0)
+    >>> states = initial_states(machine, 1000, rng)
+    >>> v, h = gibbs_sweeps(machine, states, 10, rng)
+    >>> bool(np.mean(v == h) > 0.9)  # strong couplings make them agree
+    True
+    """
+    scratch = [np.empty_like(state) for state in states]
+    kept = None if clamped_columns is None else states[0][:, clamped_columns].copy()
+    for _ in range(n_sweeps):
+        for parity in (0, 1):
+            draw_parity(machine, states, parity, rng, scratch, clamped_layers)
+            if parity == 0 and kept is not None:
+                states[0][:, clamped_columns] = kept
+    return states
+
+
+def draw_parity(machine, states, parity, rng, scratch, clamped_layers=()):
+    """Draw all layers of one parity in place, given the other parity."""
+    for layer in range(parity, machine.n_layers, 2):
+        if layer in clamped_layers:
+            continue
+        field = machine.field(layer, states, out=states[layer], scratch=scratch[layer])
+        machine.units[layer].sample(field, rng, out=field, scratch=scratch[layer])
+
+
+def chains(machine, states, n_sweeps, seed, *, n_jobs=None):
+    """Advance many chains in place, in blocks of rows over threads.
+
+    Parameters
+    ----------
+    machine : DeepBoltzmannMachine
+        The machine.
+    states : list of L + 1 ndarrays of shape (n_rows, n_l)
+        States of every layer, one chain a row; overwritten.
+    n_sweeps : int
+        Number of sweeps.
+    seed : numpy.random.SeedSequence
+        Every block of chains draws from a stream of its own spawned from it.
+    n_jobs : int, default=None
+        Threads; None means as many as the BLAS library would use here. The result is
+        the same for every number.
+
+    Returns
+    -------
+    list of ndarray
+        The argument `states`.
+
+    See Also
+    --------
+    gibbs_sweeps : What is done to a block, and where clamping is explained.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdbm.machine import DeepBoltzmannMachine
+    >>> from skdbm.sampling import chains, initial_states
+    >>> machine = DeepBoltzmannMachine([np.eye(2)], [np.zeros(2), np.zeros(2)])
+    >>> states = initial_states(machine, 300, np.random.default_rng(0))
+    >>> v, h = chains(machine, states, 10, np.random.SeedSequence(0))
+    >>> v.shape
+    (300, 2)
+    """
+    blocks = _blocks.row_blocks(len(states[0]), _blocks.TRAINING_ROWS)
+    streams = [generator(child) for child in seed.spawn(len(blocks))]
+
+    def advance(block, rng):
+        gibbs_sweeps(machine, [state[block] for state in states], n_sweeps, rng)
+
+    with _blocks.workers(n_jobs) as team:
+        team.run(
+            [
+                lambda b=block, r=rng: advance(b, r)
+                for block, rng in zip(blocks, streams, strict=True)
+            ]
+        )
+    return states
+
+
+def generator(seed):
+    """Make the random generator that all of skdbm draws from.
+
+    SFC64 is the fastest bit generator of numpy for floats.
+
+    Parameters
+    ----------
+    seed : numpy.random.SeedSequence or int
+        The seed.
+
+    Returns
+    -------
+    numpy.random.Generator
+        The generator.
+
+    See Also
+    --------
+    chains : Uses one for every block of chains.
+
+    Examples
+    --------
+    >>> from skdbm.sampling import generator
+    >>> generator(0).bit_generator.__class__.__name__
+    'SFC64'
+    """
+    return np.random.Generator(np.random.SFC64(seed))

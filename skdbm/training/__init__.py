@@ -1,0 +1,1 @@
+"""Training: greedy pretraining, statistics of both phases, update rule, the loop."""
