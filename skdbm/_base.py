@@ -3,6 +3,7 @@
 import copy
 import warnings
 from abc import ABCMeta, abstractmethod
+from itertools import pairwise
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -339,7 +340,7 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         means = np.asarray(X.mean(axis=0), dtype=np.float64).ravel()
         self._annealing_base = unit.bias_of_data(means, X.shape[0])
         return DeepBoltzmannMachine(
-            [rng.normal(0, INITIAL_SCALE, shape) for shape in zip(sizes, sizes[1:])],
+            [rng.normal(0, INITIAL_SCALE, shape) for shape in pairwise(sizes)],
             [self._annealing_base, *(np.zeros(size) for size in hidden)],
             [unit] + [Bernoulli()] * len(hidden),
         ).astype(TRAINING_DTYPE)

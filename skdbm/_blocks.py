@@ -9,6 +9,7 @@ import threading
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from itertools import pairwise
 
 from joblib import effective_n_jobs
 from threadpoolctl import ThreadpoolController
@@ -28,7 +29,7 @@ def row_blocks(n_rows, most):
     """Split rows evenly into as few blocks of at most `most` rows as possible."""
     n_blocks = max(1, -(-n_rows // most))
     edges = [n_rows * i // n_blocks for i in range(n_blocks + 1)]
-    return [slice(a, b) for a, b in zip(edges, edges[1:], strict=False)]
+    return [slice(a, b) for a, b in pairwise(edges)]
 
 
 class _SingleThreadedBlas:

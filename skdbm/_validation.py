@@ -132,9 +132,9 @@ def check_bounds(X, unit, name, *, training):
     smallest, largest = values.min(), values.max()
     if training and smallest < lowest - tolerance:
         raise ValueError(
-            f"Negative values in data passed to {name}: the smallest is {smallest:.3g}, "
-            f"and {unit!r} visible units take values from {lowest} to {highest}. Scale "
-            "the columns with MinMaxScaler(clip=True), not StandardScaler."
+            f"Negative values in data passed to {name}: the smallest is "
+            f"{smallest:.3g}, and {unit!r} visible units take values from "
+            f"{lowest} to {highest}. Scale the columns with MinMaxScaler(clip=True), not StandardScaler."
         )
     if smallest < lowest - tolerance or largest > highest + tolerance:
         warnings.warn(

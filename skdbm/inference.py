@@ -112,7 +112,10 @@ def mean_field(machine, X, *, tol=1e-4, max_iter=500, n_jobs=None):
         machine, X, lambda _, part: part, tol=tol, max_iter=max_iter, n_jobs=n_jobs
     )
     return MeanField(
-        means=[np.concatenate(layer) for layer in zip(*(p.means for p in parts))],
+        means=[
+            np.concatenate(layer)
+            for layer in zip(*(p.means for p in parts), strict=True)
+        ],
         n_sweeps=np.concatenate([part.n_sweeps for part in parts]),
         converged=np.concatenate([part.converged for part in parts]),
     )

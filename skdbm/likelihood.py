@@ -6,6 +6,7 @@ All quantities are natural logarithms (nats), summed in float64.
 import threading
 import weakref
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from scipy.special import logsumexp
@@ -344,7 +345,7 @@ class _AnnealingRun:
             )
         tilt = {layer: machine.biases[layer] - start[layer] for layer in self.kept}
         tilted = {layer: bool(np.any(tilt[layer])) for layer in self.kept}
-        for i, (cold, hot) in enumerate(zip(ladder, ladder[1:], strict=False)):
+        for i, (cold, hot) in enumerate(pairwise(ladder)):
             step = hot - cold
             slope = np.zeros(n_rows)
             for layer in self.kept:

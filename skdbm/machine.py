@@ -259,12 +259,12 @@ class DeepBoltzmannMachine:
         >>> import os, tempfile
         >>> import numpy as np
         >>> from skdbm.machine import DeepBoltzmannMachine
-        >>> machine = DeepBoltzmannMachine([np.ones((3, 2))], [np.zeros(3), np.zeros(2)])
+        >>> machine = DeepBoltzmannMachine([np.eye(2)], [np.zeros(2), np.zeros(2)])
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     path = os.path.join(folder, "machine.npz")
         ...     machine.save(path)
         ...     DeepBoltzmannMachine.load(path).layer_sizes
-        (3, 2)
+        (2, 2)
         """
         header = {
             "format": _FORMAT_NAME,
@@ -383,7 +383,7 @@ def _check_real(name, array, ndim):
         array = array.astype(np.float64)
     if array.dtype not in (np.float32, np.float64):
         raise ValueError(
-            f"{name} has dtype {array.dtype}; float32, float64 or integers are expected."
+            f"{name} has dtype {array.dtype}; floats or integers are expected."
         )
     if array.ndim != ndim or 0 in array.shape:
         raise ValueError(

@@ -11,6 +11,7 @@ copies, and needs no training code of its own.
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -93,8 +94,7 @@ def greedy(machine, source, train_pair, rng):
         steps.append(Step(copies[0], pair.weights[0], pair.biases[1], upper))
         pairs.append(pair)
     inner = [
-        (below.biases[1] + above.biases[0]) / 2
-        for below, above in zip(pairs, pairs[1:], strict=False)
+        (below.biases[1] + above.biases[0]) / 2 for below, above in pairwise(pairs)
     ]
     return DeepBoltzmannMachine(
         [pair.weights[0] for pair in pairs],

@@ -106,7 +106,7 @@ def data_phase(machine, statistics, rows, *, n_sweeps, tol):
     if machine.n_layers == 2:
         return 1
     before = statistics.right[1][rows]  # free until the rows are centred
-    for n_done in range(1, n_sweeps + 1):
+    for n_done in range(1, n_sweeps + 1):  # noqa: B007 (returned)
         if tol > 0:
             np.copyto(before, states[1])
         inference.sweep(machine, states, constant, scratch)

@@ -67,7 +67,8 @@ class Trainer:
         self.velocity = _copy(machine, fill=0)
         # The start has the data means in its visible biases.
         self.offsets = [
-            unit.mean(bias) for unit, bias in zip(machine.units, machine.biases)
+            unit.mean(bias)
+            for unit, bias in zip(machine.units, machine.biases, strict=True)
         ]
         self.options = options
         self.n_steps = 0
