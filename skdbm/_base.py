@@ -28,6 +28,15 @@ TRAINING_DTYPE = np.float32
 #: Standard deviation of the first weights.
 INITIAL_SCALE = 0.01
 
+#: First mean of the hidden units. Units that are mostly off specialise: features
+#: become sparse, and the likelihood is better than from means of one half.
+INITIAL_ACTIVITY = 0.02
+
+#: The automatic learning rate is this over the number of columns, up to a tenth: the
+#: field of a hidden unit sums over the columns, so a step moves it in proportion.
+RATE_TIMES_COLUMNS = 6.4
+HIGHEST_RATE = 0.1
+
 
 class BaseDBM(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
     """A deep Boltzmann machine as a scikit-learn estimator.
@@ -154,8 +163,10 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         progress = Progress(self, context, n_epochs)
         with _blocks.workers(self.n_jobs) as team:
             loop = {
-                "source": self._rows(X, unit, seeds["visible"]),
-                "learning_rate_init": self.learning_rate_init,
+                "source": Rows(
+                    X, unit, generator(seeds["visible"]) if self.binarize else None
+                ),
+                "learning_rate_init": self._first_learning_rate(),
                 "schedule": self.learning_rate,
                 "rng": generator(seeds["order"]),
                 "team": team,
@@ -224,7 +235,7 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         batches = batches_of(np.arange(X.shape[0]), self.batch_size)
         with _blocks.workers(self.n_jobs) as team:
             record = trainer.epoch(
-                source, batches, lambda _: self.learning_rate_init, team
+                source, batches, lambda _: self._first_learning_rate(), team
             )
         history = {} if first else self.history_
         dtype = X.dtype if first else self.machine_.dtype
@@ -319,10 +330,6 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         order = generator(seed).permutation(X.shape[0])
         return X[np.sort(order[n_held_out:])], X[np.sort(order[:n_held_out])]
 
-    def _rows(self, X, unit, seed):
-        """Make the source of rows that training reads."""
-        return Rows(X, unit, generator(seed) if self.binarize else None)
-
     def _options(self, n_rows):
         """Gather what the update of one batch depends on."""
         return Options(
@@ -339,11 +346,19 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         rng, sizes = generator(seed), (X.shape[1], *hidden)
         means = np.asarray(X.mean(axis=0), dtype=np.float64).ravel()
         self._annealing_base = unit.bias_of_data(means, X.shape[0])
+        above = Bernoulli()
+        resting = [above.field_of_mean(np.full(n, INITIAL_ACTIVITY)) for n in hidden]
         return DeepBoltzmannMachine(
             [rng.normal(0, INITIAL_SCALE, shape) for shape in pairwise(sizes)],
-            [self._annealing_base, *(np.zeros(size) for size in hidden)],
-            [unit] + [Bernoulli()] * len(hidden),
+            [self._annealing_base, *resting],
+            [unit] + [above] * len(hidden),
         ).astype(TRAINING_DTYPE)
+
+    def _first_learning_rate(self):
+        """Give the learning rate at the start, worked out if it is "auto"."""
+        if self.learning_rate_init == "auto":
+            return min(HIGHEST_RATE, RATE_TIMES_COLUMNS / self.n_features_in_)
+        return self.learning_rate_init
 
     def _new_trainer(self, machine, n_rows, seed):
         return Trainer(machine, self.n_chains, self._options(n_rows), seed)

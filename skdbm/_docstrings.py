@@ -18,9 +18,10 @@ hidden_layer_sizes : int or array-like of int, default=(256, 256)
         almost to zero at the end of the run, so that the noise that the chains put on
         the weights dies out; "constant" does not.
 
-    learning_rate_init : float, default={learning_rate_init}
-        The first learning rate. The effective step is learning_rate_init /
-        (1 - momentum).
+    learning_rate_init : "auto" or float, default="auto"
+        The first learning rate. "auto" means 6.4 / n_features, at most 0.1: the more
+        columns, the further one step moves the fields of the hidden units. With
+        momentum the effective step is learning_rate_init / (1 - momentum).
 
     momentum : float, default=0.9
         Share of the velocity of the weights that stays from update to update.
@@ -50,13 +51,14 @@ hidden_layer_sizes : int or array-like of int, default=(256, 256)
         layers first, from the bottom up [1]_; None starts from small random weights,
         from which the upper layers often stay unused.
 
-    pretraining_max_iter : int, default=None
+    pretraining_max_iter : int, default={pretraining_max_iter}
         Number of epochs for each pair in pretraining; None means `max_iter`.
 
-    binarize : bool, default=False
+    binarize : bool, default=True
         Whether visible states are drawn anew, 0 or 1, from values between 0 and 1 at
-        each presentation of a row in training, as is customary for grey levels when
-        likelihoods are compared.
+        each presentation of a row in training: what the values mean as probabilities.
+        It makes no difference to data of zeros and ones. False trains on the values
+        as they are.
 
     early_stopping : bool, default=False
         Whether training stops when the score of held-out rows stops improving; the

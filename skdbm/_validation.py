@@ -20,7 +20,10 @@ PARAMETER_CONSTRAINTS = {
     "max_iter": [_AT_LEAST_ONE],
     "batch_size": [_AT_LEAST_ONE],
     "learning_rate": [StrOptions({"linear", "constant"})],
-    "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
+    "learning_rate_init": [
+        StrOptions({"auto"}),
+        Interval(Real, 0, None, closed="neither"),
+    ],
     "momentum": [Interval(Real, 0, 1, closed="left")],
     "alpha": [_NOT_NEGATIVE],
     "n_chains": [_AT_LEAST_ONE],
@@ -134,7 +137,8 @@ def check_bounds(X, unit, name, *, training):
         raise ValueError(
             f"Negative values in data passed to {name}: the smallest is "
             f"{smallest:.3g}, and {unit!r} visible units take values from "
-            f"{lowest} to {highest}. Scale the columns with MinMaxScaler(clip=True), not StandardScaler."
+            f"{lowest} to {highest}. Scale the columns with MinMaxScaler(clip=True), "
+            "not StandardScaler."
         )
     if smallest < lowest - tolerance or largest > highest + tolerance:
         warnings.warn(

@@ -147,6 +147,27 @@ class UnitType(ABC):
             The entropies, in nats, float64.
         """
 
+    def sample_of_mean(self, mean, rng, out=None):
+        """Draw a state of every unit given its mean.
+
+        Parameters
+        ----------
+        mean : ndarray of shape (n_rows, n_units)
+            The means; those at the ends of their range give the states there.
+        rng : numpy.random.Generator
+            Source of the draws.
+        out : ndarray of the same shape, default=None
+            Where the result goes; `mean` itself is allowed.
+
+        Returns
+        -------
+        ndarray of shape (n_rows, n_units)
+            The states, in the dtype of `mean`.
+        """
+        with np.errstate(divide="ignore"):
+            field = self.field_of_mean(mean)
+        return self.sample(field, rng, out=out)
+
     def base(self, states):
         """Compute base(s), summed over the units of each row.
 
@@ -477,6 +498,26 @@ class Bernoulli(Binomial):
 
     def __repr__(self):
         return "Bernoulli()"
+
+    def sample_of_mean(self, mean, rng, out=None):
+        """Draw one with the given probability.
+
+        Parameters
+        ----------
+        mean : ndarray of shape (n_rows, n_units)
+            Probabilities of a one.
+        rng : numpy.random.Generator
+            Source of the draws.
+        out : ndarray of the same shape, default=None
+            Where the result goes; `mean` itself is allowed.
+
+        Returns
+        -------
+        ndarray of shape (n_rows, n_units)
+            Zeros and ones, in the dtype of `mean`.
+        """
+        draws = _arrays.uniform(rng, np.empty_like(mean))
+        return np.less(draws, mean, out=np.empty_like(mean) if out is None else out)
 
     def spec(self):
         """Describe the unit type by plain values, for saving.

@@ -293,9 +293,7 @@ class Rows:
         else:
             out[...] = self.X[indices]
         if self.rng is not None:
-            with np.errstate(divide="ignore"):
-                field = self.unit.field_of_mean(out)
-            self.unit.sample(field, self.rng, out=out)
+            self.unit.sample_of_mean(out, self.rng, out=out)
 
 
 def _copy(machine, fill=None):

@@ -1,0 +1,28 @@
+"""MNIST for the benchmarks: a local copy, or the public one."""
+
+import argparse
+
+import numpy as np
+
+
+def parser(description):
+    """Make a command line with the option that names a local copy."""
+    result = argparse.ArgumentParser(description=description)
+    result.add_argument(
+        "--data", help="mnist.npz with X_train, X_test, ...; default: fetch from OpenML"
+    )
+    return result
+
+
+def load_mnist(path=None):
+    """Give X_train, y_train, X_test, y_test; grey levels from 0 to 1 in float32."""
+    if path is not None:
+        with np.load(path) as file:
+            parts = [file[k] for k in ("X_train", "y_train", "X_test", "y_test")]
+    else:
+        from sklearn.datasets import fetch_openml
+
+        X, y = fetch_openml("mnist_784", version=1, return_X_y=True, as_frame=False)
+        parts = [X[:60000], y[:60000], X[60000:], y[60000:]]
+    grey = [(part / 255).astype(np.float32) for part in parts[::2]]
+    return grey[0], parts[1], grey[1], parts[3]
