@@ -112,6 +112,7 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         estimator._annealing_seed = int(rng.randint(2**31))
         estimator._annealing_base = None
         estimator._adopt(machine, trainer=None, history={})
+        estimator._finish(complete=True)
         return estimator
 
     @_validation.fit_method
@@ -181,6 +182,7 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
                     machine = self._pretrain(machine, n_pretraining, seeds, loop)
                 trainer = self._new_trainer(machine, X.shape[0], seeds["chains"])
             self._train(trainer, X.dtype, held_out, loop)
+        self._finish(complete=True)
         context.call_on_fit_task_end(
             estimator=self, X=X, y=y, reconstruction_attributes={}
         )
@@ -240,6 +242,7 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         history = {} if first else self.history_
         dtype = X.dtype if first else self.machine_.dtype
         self._adopt(trainer.snapshot(dtype), trainer, _appended(history, [record]))
+        self._finish(complete=False)
         return self
 
     def score_samples(self, X):
@@ -298,6 +301,9 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
             The mean of `score_samples`, in nats per row; higher is better.
         """
         return float(np.mean(self.score_samples(X)))
+
+    def _finish(self, *, complete):
+        """Do what follows training; `complete` unless more chunks may come."""
 
     def _check_fitted_input(self, X):
         """Validate rows for a fitted estimator."""

@@ -1,5 +1,7 @@
 """DBMSampler: new data from a deep Boltzmann machine, and its likelihood."""
 
+import warnings
+
 import numpy as np
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
@@ -130,21 +132,6 @@ class DBMSampler(BaseDBM):
         self.burn_in = burn_in
         self.thin = thin
 
-    @classmethod
-    def from_machine(cls, machine, **params):  # numpydoc ignore=all
-        estimator = super().from_machine(machine, **params)
-        return estimator._with_log_partition()
-
-    def fit(self, X, y=None):
-        super().fit(X, y)
-        return self._with_log_partition()
-
-    def partial_fit(self, X, y=None):
-        super().partial_fit(X, y)
-        for name in ("log_partition_", "log_partition_std_"):
-            vars(self).pop(name, None)
-        return self
-
     def sample(self, n_samples=1, *, random_state=None):
         """Draw new rows from the machine by Gibbs sampling.
 
@@ -206,8 +193,19 @@ class DBMSampler(BaseDBM):
             return self.log_partition_, self.log_partition_std_
         return super()._log_partition()
 
-    def _with_log_partition(self):
-        """Store log Z of the machine just learned."""
-        estimate = super()._log_partition()
-        self.log_partition_, self.log_partition_std_ = estimate
-        return self
+    def _finish(self, *, complete):
+        for name in ("log_partition_", "log_partition_std_"):
+            vars(self).pop(name, None)
+        if not complete:
+            return
+        try:
+            estimate = super()._log_partition()
+        except KeyboardInterrupt:
+            warnings.warn(
+                "The estimation of log Z was interrupted; score_samples will make up "
+                "for it when it is called.",
+                RuntimeWarning,
+                stacklevel=4,
+            )
+        else:
+            self.log_partition_, self.log_partition_std_ = estimate

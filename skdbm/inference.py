@@ -192,8 +192,32 @@ def map_posterior(machine, X, function, *, tol, max_iter, n_jobs=None):
 def bottom_up(machine, states, constant):
     """Fill the hidden layers of `states` by one pass from below.
 
-    `constant` is b_1 + v W_0. A layer that lacks its input from above counts the
-    input from below twice; the top layer lacks none.
+    A layer that lacks its input from above counts the input from below twice; the top
+    layer lacks none.
+
+    Parameters
+    ----------
+    machine : DeepBoltzmannMachine
+        The machine.
+    states : list of L + 1 arrays
+        Where the means of the hidden layers go; the visible states are not used.
+    constant : ndarray of shape (n_rows, n_1)
+        The part of the first hidden layer's field that is fixed, b_1 + v W_0.
+
+    See Also
+    --------
+    sweep : Improves the means.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdbm.inference import bottom_up
+    >>> from skdbm.machine import DeepBoltzmannMachine
+    >>> machine = DeepBoltzmannMachine([np.eye(2)], [np.zeros(2), np.zeros(2)])
+    >>> states = [None, np.empty((1, 2))]
+    >>> bottom_up(machine, states, np.array([[0.0, 1.0]]))
+    >>> states[1]
+    array([[0.5       , 0.73105858]])
     """
     top = machine.n_layers - 1
     for layer in range(1, machine.n_layers):
@@ -211,7 +235,34 @@ def bottom_up(machine, states, constant):
 
 
 def sweep(machine, states, constant, scratch):
-    """Update the odd, then the even hidden layers of `states` in place."""
+    """Update the odd, then the even hidden layers of `states` in place.
+
+    Parameters
+    ----------
+    machine : DeepBoltzmannMachine
+        The machine.
+    states : list of L + 1 arrays
+        Means of the hidden layers; the visible states are not used.
+    constant : ndarray of shape (n_rows, n_1)
+        The part of the first hidden layer's field that is fixed, b_1 + v W_0.
+    scratch : list of L + 1 arrays
+        Room for intermediate values, of the shapes of `states`.
+
+    See Also
+    --------
+    bottom_up : Where the sweeps start.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdbm.inference import sweep
+    >>> from skdbm.machine import DeepBoltzmannMachine
+    >>> machine = DeepBoltzmannMachine([np.eye(2)], [np.zeros(2), np.zeros(2)])
+    >>> states = [None, np.zeros((1, 2))]
+    >>> sweep(machine, states, np.array([[0.0, 1.0]]), scratch=[None, np.zeros((1, 2))])
+    >>> states[1]
+    array([[0.5       , 0.73105858]])
+    """
     for first in (1, 2):
         for layer in range(first, machine.n_layers, 2):
             field = machine.field(

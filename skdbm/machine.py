@@ -162,8 +162,8 @@ class DeepBoltzmannMachine:
         states : sequence of arrays of shape (n_rows, n_l)
             States or means of every layer; only the neighbours are looked at.
         constant : ndarray of shape (n_rows, n_layer), default=None
-            b_l + s_{l-1} W_{l-1} where it is known already, as the part of the first
-            hidden layer's field that comes from fixed data.
+            The value of b_l + s_{l-1} W_{l-1} where it is known already, as the part
+            of the first hidden layer's field that comes from fixed data.
         out : ndarray of shape (n_rows, n_layer), default=None
             Where the result goes.
         scratch : ndarray of shape (n_rows, n_layer), default=None

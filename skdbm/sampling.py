@@ -102,7 +102,39 @@ def gibbs_sweeps(
 
 
 def draw_parity(machine, states, parity, rng, scratch, clamped_layers=()):
-    """Draw all layers of one parity in place, given the other parity."""
+    """Draw all layers of one parity in place, given the other parity.
+
+    Parameters
+    ----------
+    machine : DeepBoltzmannMachine
+        The machine.
+    states : list of L + 1 ndarrays of shape (n_rows, n_l)
+        States of every layer; those of the parity are overwritten.
+    parity : int
+        0 for the even layers, the visible one among them, 1 for the odd ones.
+    rng : numpy.random.Generator
+        Source of the draws.
+    scratch : list of L + 1 ndarrays of shape (n_rows, n_l)
+        Room for intermediate values.
+    clamped_layers : collection of int, default=()
+        Layers that keep their states.
+
+    See Also
+    --------
+    gibbs_sweeps : Whole sweeps.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdbm.machine import DeepBoltzmannMachine
+    >>> from skdbm.sampling import draw_parity
+    >>> machine = DeepBoltzmannMachine([99 * np.eye(2)], [np.zeros(2), np.full(2, -9)])
+    >>> states, scratch = [np.eye(2), np.zeros((2, 2))], [np.zeros((2, 2))] * 2
+    >>> draw_parity(machine, states, 1, np.random.default_rng(0), scratch)
+    >>> states[1]
+    array([[1., 0.],
+           [0., 1.]])
+    """
     for layer in range(parity, machine.n_layers, 2):
         if layer in clamped_layers:
             continue
