@@ -158,7 +158,9 @@ class DBMTransformer(TransformerMixin, BaseDBM):
         parts = inference.map_posterior(
             machine,
             X,
-            lambda _, part: np.hstack([part.means[layer - 1] for layer in layers]),
+            lambda rows, part, start: np.hstack(
+                [part.means[layer - 1] for layer in layers]
+            ),
             tol=self.mean_field_tol,
             max_iter=self.mean_field_max_iter,
             n_jobs=self.n_jobs,

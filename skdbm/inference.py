@@ -106,10 +106,15 @@ def mean_field(machine, X, *, tol=1e-4, max_iter=500, n_jobs=None):
     ... )
     >>> result = mean_field(machine, np.array([[0.0, 1.0]]), tol=1e-8)
     >>> result.means[0].round(4)
-    array([[0.6562, 0.8382]])
+    array([[0.659 , 0.8455]])
     """
     parts = map_posterior(
-        machine, X, lambda _, part: part, tol=tol, max_iter=max_iter, n_jobs=n_jobs
+        machine,
+        X,
+        lambda rows, part, start: part,
+        tol=tol,
+        max_iter=max_iter,
+        n_jobs=n_jobs,
     )
     return MeanField(
         means=[
@@ -122,7 +127,7 @@ def mean_field(machine, X, *, tol=1e-4, max_iter=500, n_jobs=None):
 
 
 def map_posterior(machine, X, function, *, tol, max_iter, n_jobs=None):
-    """Call ``function(rows, mean_field)`` on blocks of rows, over threads.
+    """Call ``function(rows, mean_field, start)`` on blocks of rows, over threads.
 
     Nothing but what `function` returns is kept, so that memory stays flat in the
     number of rows.
@@ -134,7 +139,8 @@ def map_posterior(machine, X, function, *, tol, max_iter, n_jobs=None):
     X : {ndarray, CSR matrix or array} of shape (n_rows, n_0)
         Visible states.
     function : callable
-        Gets a block of rows of `X`, dense or sparse as `X` is, and its `MeanField`.
+        Gets a block of rows of `X`, dense or sparse as `X` is, its `MeanField`, and
+        the index of its first row.
     tol : float
         Largest change of a mean in the last sweep of a converged row.
     max_iter : int
@@ -162,10 +168,12 @@ def map_posterior(machine, X, function, *, tol, max_iter, n_jobs=None):
     >>> from skdbm.inference import map_posterior
     >>> from skdbm.machine import DeepBoltzmannMachine
     >>> machine = DeepBoltzmannMachine([np.eye(2)], [np.zeros(2), np.zeros(2)])
-    >>> map_posterior(
-    ...     machine, np.eye(2), lambda rows, q: q.means[0].max(), tol=1e-4, max_iter=9
-    ... )[0].round(4)
-    np.float64(0.7311)
+    >>> parts = map_posterior(
+    ...     machine, np.eye(2), lambda rows, q, start: q.means[0], tol=1e-4, max_iter=9
+    ... )
+    >>> parts[0].round(4)
+    array([[0.7311, 0.5   ],
+           [0.5   , 0.7311]])
     """
     blocks = _blocks.row_blocks(X.shape[0], _blocks.INFERENCE_ROWS)
     results, n_failed = [None] * len(blocks), [0] * len(blocks)
@@ -174,7 +182,7 @@ def map_posterior(machine, X, function, *, tol, max_iter, n_jobs=None):
         rows = X[blocks[i]]
         part = _solve_block(machine, rows, tol, max_iter)
         n_failed[i] = np.count_nonzero(~part.converged)
-        results[i] = function(rows, part)
+        results[i] = function(rows, part, blocks[i].start)
 
     with _blocks.workers(n_jobs) as team:
         team.run([lambda i=i: solve(i) for i in range(len(blocks))])

@@ -19,6 +19,8 @@ factor and to append a_l as one more row of the left one.
    machines", JMLR 17, 2016.
 """
 
+from itertools import pairwise
+
 import numpy as np
 
 from .. import inference, sampling
@@ -36,6 +38,10 @@ class Statistics:
         self.right = [None, *(np.empty_like(left) for left in self.left[1:])]
         #: Room for intermediate values of the same shapes.
         self.scratch = [np.empty_like(left) for left in self.left]
+        #: Gradients of the weights, and room of the same shapes.
+        shapes = list(pairwise(layer_sizes))
+        self.gradients = [np.empty(shape, dtype) for shape in shapes]
+        self.weight_scratch = [np.empty(shape, dtype) for shape in shapes]
         #: The part of the first hidden layer's field that comes from the data.
         self.constant = np.empty_like(self.left[1])
 
@@ -51,10 +57,11 @@ class Statistics:
             if right is not None:
                 np.negative(np.sum(right[:end], axis=0), out=right[end])
 
-    def weight_gradient(self, layer, rows, n_data, out):
+    def weight_gradient(self, layer, rows, n_data):
         """Rows of dW_l."""
         end = self.n_chains + n_data + 1
         left = self.left[layer][:end, rows]
+        out = self.gradients[layer][rows]
         return np.matmul(left.T, self.right[layer + 1][:end], out=out)
 
     def bias_gradients(self, offsets, n_data):

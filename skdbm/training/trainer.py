@@ -181,15 +181,13 @@ class Trainer:
 
         def weight_task(layer, rows):
             weight = machine.weights[layer]
-            gradient = np.empty_like(weight[rows])
-            statistics.weight_gradient(layer, rows, n_rows, out=gradient)
             move(
                 weight[rows],
                 velocity.weights[layer][rows],
                 average.weights[layer][rows],
-                gradient,
+                statistics.weight_gradient(layer, rows, n_rows),
                 options.alpha,
-                np.empty_like(gradient),
+                statistics.weight_scratch[layer][rows],
             )
 
         def bias_task():

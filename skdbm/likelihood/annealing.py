@@ -1,0 +1,646 @@
+"""Annealed importance sampling: log Z with an error bar, from both sides."""
+
+import threading
+import warnings
+import weakref
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+
+from .. import _arrays, _blocks, sampling
+from .exact import (
+    PREFER_EXACT_STATES,
+    exact_log_partition,
+    exact_samples,
+    n_exact_terms,
+)
+
+#: Temperatures and chains of the pilot run that spaces the temperatures.
+PILOT_TEMPERATURES, PILOT_CHAINS = 200, 32
+
+#: From so many temperatures on, one point of the integrand a step is enough.
+MIDPOINT_TEMPERATURES = 5000
+
+#: Share of the chains below which the effective sample size is called low.
+LOW_SAMPLE_SIZE = 0.1
+
+
+@dataclass(frozen=True)
+class AnnealedLogPartition:
+    """Result of `annealed_log_partition`.
+
+    Parameters
+    ----------
+    log_partition : float
+        The estimate of log Z, in nats.
+    standard_error : float
+        Its standard error, in nats, from the spread of the weights (delta method).
+    effective_sample_size : float
+        How many equally weighted chains would be as good; much less than the number
+        of chains says that the temperatures are too few.
+    log_weights : ndarray of shape (n_chains,)
+        Log importance weights; log Z is the log of the mean weight.
+    temperatures : ndarray
+        The inverse temperatures, from 0 to 1.
+
+    See Also
+    --------
+    annealed_log_partition : Computes it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdbm.likelihood import annealed_log_partition
+    >>> from skdbm.machine import DeepBoltzmannMachine
+    >>> machine = DeepBoltzmannMachine([np.zeros((3, 2))], [np.zeros(3), np.zeros(2)])
+    >>> result = annealed_log_partition(machine, n_temperatures=10, random_state=0)
+    >>> round(result.log_partition, 6), result.standard_error
+    (3.465736, 0.0)
+    """
+
+    log_partition: float
+    standard_error: float
+    effective_sample_size: float
+    log_weights: np.ndarray
+    temperatures: np.ndarray
+
+    @classmethod
+    def from_log_weights(cls, log_weights, temperatures, *, reverse=False):
+        """Summarise log-weights whose mean weight is Z, or 1 / Z of a reverse run.
+
+        Parameters
+        ----------
+        log_weights : ndarray of shape (n_chains,)
+            Log importance weights.
+        temperatures : ndarray
+            The inverse temperatures.
+        reverse : bool, default=False
+            Whether the mean weight is 1 / Z.
+
+        Returns
+        -------
+        AnnealedLogPartition
+            Estimate, standard error, effective sample size.
+        """
+        weights = np.exp(log_weights - log_weights.max())
+        estimate = _arrays.log_mean_exp(log_weights)
+        return cls(
+            log_partition=-estimate if reverse else estimate,
+            standard_error=float(
+                weights.std(ddof=1) / (np.sqrt(len(weights)) * weights.mean())
+            ),
+            effective_sample_size=float(weights.sum() ** 2 / np.sum(weights**2)),
+            log_weights=log_weights,
+            temperatures=temperatures,
+        )
+
+
+@dataclass(frozen=True)
+class Bracket:
+    """Result of `annealing_bracket`: log Z from both sides.
+
+    Parameters
+    ----------
+    forward : AnnealedLogPartition
+        From independent units to the machine; low on average.
+    reverse : AnnealedLogPartition
+        From the machine to independent units; high on average where it began with
+        exact samples.
+    exact : bool
+        Whether the reverse run began with exact samples. Then the two estimates
+        bracket log Z on average. Otherwise it began with the states in which the
+        forward chains ended, moved on by Gibbs sweeps, and the gap is a consistency
+        estimate, not a bound: modes that no chain has visited are missing on both
+        sides.
+
+    See Also
+    --------
+    annealing_bracket : Computes it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdbm.likelihood import annealing_bracket
+    >>> from skdbm.machine import DeepBoltzmannMachine
+    >>> machine = DeepBoltzmannMachine([np.zeros((3, 2))], [np.zeros(3), np.zeros(2)])
+    >>> annealing_bracket(machine, n_temperatures=10, random_state=0).gap
+    0.0
+    """
+
+    forward: AnnealedLogPartition
+    reverse: AnnealedLogPartition
+    exact: bool
+
+    @property
+    def gap(self):
+        """Reverse minus forward estimate.
+
+        Returns
+        -------
+        float
+            The gap in nats.
+        """
+        return self.reverse.log_partition - self.forward.log_partition
+
+    @property
+    def gap_standard_error(self):
+        """Standard error of the gap.
+
+        Returns
+        -------
+        float
+            The standard error in nats.
+        """
+        return float(np.hypot(self.forward.standard_error, self.reverse.standard_error))
+
+
+def annealed_log_partition(
+    machine,
+    *,
+    n_chains=100,
+    n_temperatures=1000,
+    base=None,
+    random_state=None,
+    n_jobs=None,
+):
+    """Estimate log Z by annealed importance sampling (AIS).
+
+    Chains move from independent units (inverse temperature 0) to the machine (1)
+    through `n_temperatures` steps, and collect importance weights on the way [1]_,
+    [2]_. The parity of layers with more units is summed out exactly. The steps are
+    spaced so that each is equally difficult: a short pilot run measures the standard
+    deviation of the derivative of the log-weight along the way.
+
+    Parameters
+    ----------
+    machine : DeepBoltzmannMachine
+        The machine.
+    n_chains : int, default=100
+        Number of chains. The standard error falls with its square root.
+    n_temperatures : int, default=1000
+        Number of steps from 0 to 1. Too few make the estimate low on average, hence
+        likelihoods too high.
+    base : ndarray of shape (n_0,), default=None
+        Visible biases of the independent start, such as the logits of the data means.
+        None means the machine's own.
+    random_state : None, int or numpy.random.SeedSequence, default=None
+        Seed of all draws; None means fresh entropy.
+    n_jobs : int, default=None
+        Threads; None means as many as the BLAS library would use here. The result is
+        the same for every number.
+
+    Returns
+    -------
+    AnnealedLogPartition
+        Estimate, standard error, effective sample size, log-weights.
+
+    See Also
+    --------
+    exact_log_partition : Enumeration, for small machines.
+
+    Notes
+    -----
+    With F the field of a summed-out layer and c its base bias, the log-weight grows
+    by the integral over the inverse temperature t of (F - c) A'(c + t (F - c)), which
+    a two-point Gauss rule gives to fifth order. Differences of two float32 sums of A
+    would be biased by their rounding, and raw exponentials would overflow.
+
+    References
+    ----------
+    .. [1] R. M. Neal, "Annealed importance sampling", Statistics and Computing 11,
+       2001.
+    .. [2] R. Salakhutdinov and G. Hinton, "Deep Boltzmann Machines", AISTATS 2009,
+       section 4.1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdbm.likelihood import annealed_log_partition, exact_log_partition
+    >>> from skdbm.machine import DeepBoltzmannMachine
+    >>> machine = DeepBoltzmannMachine([np.eye(4)], [np.zeros(4), np.zeros(4)])
+    >>> result = annealed_log_partition(machine, random_state=0)
+    >>> error = result.log_partition - exact_log_partition(machine)
+    >>> bool(abs(error) < 5 * result.standard_error)
+    True
+    """
+    run, ladder, seed = _prepare(
+        machine, n_chains, n_temperatures, base, random_state, n_jobs
+    )
+    with _blocks.workers(n_jobs) as team:
+        log_weights = run(ladder, run.initial_states(n_chains, seed), seed, team)
+    return AnnealedLogPartition.from_log_weights(
+        log_weights + run.log_partition_of_base(), ladder
+    )
+
+
+def reverse_annealed_log_partition(
+    machine,
+    states,
+    *,
+    n_temperatures=1000,
+    base=None,
+    random_state=None,
+    n_jobs=None,
+):
+    """Estimate log Z by annealing from the machine back to independent units.
+
+    The mean importance weight is an unbiased estimate of 1 / Z if the chains begin in
+    exact samples of the machine; then the estimate of log Z is high on average, where
+    the forward run is low, and the two bracket log Z [1]_. From chains that have not
+    reached the machine's distribution it is no bound.
+
+    Parameters
+    ----------
+    machine : DeepBoltzmannMachine
+        The machine.
+    states : list of L + 1 ndarrays of shape (n_chains, n_l)
+        Samples of the machine to begin with, such as `exact_samples` gives.
+    n_temperatures : int, default=1000
+        Number of steps from 1 to 0.
+    base : ndarray of shape (n_0,), default=None
+        Visible biases of the independent units; None means the machine's own.
+    random_state : None, int or numpy.random.SeedSequence, default=None
+        Seed of all draws; None means fresh entropy.
+    n_jobs : int, default=None
+        Threads; None means as many as the BLAS library would use here. The result is
+        the same for every number.
+
+    Returns
+    -------
+    AnnealedLogPartition
+        Estimate, standard error, effective sample size, log-weights (of 1 / Z).
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than 2 chains or no temperature, or the states do not fit
+        the machine.
+
+    See Also
+    --------
+    annealing_bracket : Both directions and their gap.
+
+    References
+    ----------
+    .. [1] Y. Burda, R. Grosse and R. Salakhutdinov, "Accurate and conservative
+       estimates of MRF log-likelihood using reverse annealing", AISTATS 2015.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdbm.likelihood import exact_log_partition, exact_samples
+    >>> from skdbm.likelihood import reverse_annealed_log_partition
+    >>> from skdbm.machine import DeepBoltzmannMachine
+    >>> machine = DeepBoltzmannMachine([np.eye(4)], [np.zeros(4), np.zeros(4)])
+    >>> states = exact_samples(machine, 100, random_state=0)
+    >>> result = reverse_annealed_log_partition(machine, states, random_state=0)
+    >>> error = result.log_partition - exact_log_partition(machine)
+    >>> bool(abs(error) < 5 * result.standard_error)
+    True
+    """
+    shapes = [np.shape(state) for state in states]
+    if shapes != [(len(states[0]), size) for size in machine.layer_sizes]:
+        raise ValueError(
+            f"Got states of shapes {shapes}; expected one array for each layer, with "
+            f"widths {machine.layer_sizes} and as many rows each as there are chains."
+        )
+    run, ladder, seed = _prepare(
+        machine, len(states[0]), n_temperatures, base, random_state, n_jobs
+    )
+    states = [np.array(state, dtype=machine.dtype) for state in states]
+    with _blocks.workers(n_jobs) as team:
+        log_weights = run(ladder[::-1], states, seed, team)
+    return AnnealedLogPartition.from_log_weights(
+        log_weights - run.log_partition_of_base(), ladder, reverse=True
+    )
+
+
+def annealing_bracket(
+    machine,
+    *,
+    n_chains=100,
+    n_temperatures=1000,
+    n_sweeps=1000,
+    base=None,
+    random_state=None,
+    n_jobs=None,
+):
+    """Estimate log Z from both sides, and report the gap.
+
+    Parameters
+    ----------
+    machine : DeepBoltzmannMachine
+        The machine.
+    n_chains : int, default=100
+        Number of chains in each direction.
+    n_temperatures : int, default=1000
+        Number of steps in each direction.
+    n_sweeps : int, default=1000
+        Gibbs sweeps from the end of the forward run to the start of the reverse run,
+        where exact samples cannot be had.
+    base : ndarray of shape (n_0,), default=None
+        Visible biases of the independent units; None means the machine's own.
+    random_state : None, int or numpy.random.SeedSequence, default=None
+        Seed of all draws; None means fresh entropy.
+    n_jobs : int, default=None
+        Threads; None means as many as the BLAS library would use here. The result is
+        the same for every number.
+
+    Returns
+    -------
+    Bracket
+        Both estimates, their gap, and whether the reverse run began with exact
+        samples.
+
+    See Also
+    --------
+    annealed_log_partition : The forward run alone.
+    reverse_annealed_log_partition : The reverse run from given states.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdbm.likelihood import annealing_bracket
+    >>> from skdbm.machine import DeepBoltzmannMachine
+    >>> machine = DeepBoltzmannMachine([np.eye(4)], [np.zeros(4), np.zeros(4)])
+    >>> bracket = annealing_bracket(machine, random_state=0)
+    >>> bracket.exact, bool(abs(bracket.gap) < 5 * bracket.gap_standard_error)
+    (True, True)
+    """
+    first, second, third = _seed_sequence(random_state).spawn(3)
+    run, ladder, seed = _prepare(machine, n_chains, n_temperatures, base, first, n_jobs)
+    exact = n_exact_terms(machine) <= PREFER_EXACT_STATES
+    states = run.initial_states(n_chains, seed)
+    with _blocks.workers(n_jobs) as team:
+        log_weights = run(ladder, states, seed, team)
+    forward = AnnealedLogPartition.from_log_weights(
+        log_weights + run.log_partition_of_base(), ladder
+    )
+    if exact:
+        states = exact_samples(machine, n_chains, random_state=second)
+    else:
+        # The weighted states stand for the machine; the sweeps make them differ.
+        weights = np.exp(log_weights - log_weights.max())
+        rng = sampling.generator(second)
+        chosen = rng.choice(n_chains, n_chains, p=weights / weights.sum())
+        states = [state[chosen] for state in states]
+        sampling.chains(machine, states, n_sweeps, second, n_jobs=n_jobs)
+    with _blocks.workers(n_jobs) as team:
+        log_weights = run(ladder[::-1], states, third, team)
+    reverse = AnnealedLogPartition.from_log_weights(
+        log_weights - run.log_partition_of_base(), ladder, reverse=True
+    )
+    return Bracket(forward, reverse, exact)
+
+
+def _seed_sequence(random_state):
+    """Make a fresh seed sequence, so that spawning does not change the caller's."""
+    if isinstance(random_state, np.random.SeedSequence):
+        return np.random.SeedSequence(
+            random_state.entropy, spawn_key=random_state.spawn_key
+        )
+    return np.random.SeedSequence(random_state)
+
+
+def _prepare(machine, n_chains, n_temperatures, base, random_state, n_jobs):
+    """Check the arguments; the run, its temperatures, and a seed for the chains."""
+    if n_chains < 2 or n_temperatures < 1:
+        raise ValueError(
+            f"Got n_chains={n_chains} and n_temperatures={n_temperatures}; at least 2 "
+            "chains (for a standard error) and 1 temperature are needed."
+        )
+    start = list(machine.biases)
+    if base is not None:
+        start[0] = np.asarray(base, dtype=machine.dtype)
+        if start[0].shape != machine.biases[0].shape:
+            raise ValueError(
+                f"base has shape {start[0].shape}; {machine.biases[0].shape} is "
+                "expected, a bias for each visible unit."
+            )
+    pilot_seed, seed = _seed_sequence(random_state).spawn(2)
+    run = _AnnealingRun(machine, start)
+    ladder = np.linspace(0, 1, 1 + max(2, min(PILOT_TEMPERATURES, n_temperatures)))
+    states = run.initial_states(PILOT_CHAINS, pilot_seed)
+    slopes = np.zeros((len(ladder) - 1, PILOT_CHAINS))
+    with _blocks.workers(n_jobs) as team:
+        run(ladder, states, pilot_seed, team, slopes)
+    return run, _even_ladder(ladder, slopes.std(axis=1), n_temperatures), seed
+
+
+def _even_ladder(ladder, spread, n_steps):
+    """Space inverse temperatures evenly in the integral of the log-weight's spread.
+
+    The variance that a step adds to the log-weight is the squared spread of its
+    slope times the squared step, and the sum is least when all are equal.
+    """
+    spread = np.maximum(spread, 0.1 * spread.mean())
+    if not np.any(spread > 0):
+        return np.linspace(0, 1, n_steps + 1)
+    length = np.concatenate([[0.0], np.cumsum(spread * np.diff(ladder))])
+    return np.interp(np.linspace(0, length[-1], n_steps + 1), length, ladder)
+
+
+class _AnnealingRun:
+    """Anneal chains between independent units and a machine, in either direction."""
+
+    def __init__(self, machine, start):
+        self.machine = machine
+        self.start = start  # biases of the independent units at inverse temperature 0
+        sizes = [sum(machine.layer_sizes[parity::2]) for parity in (0, 1)]
+        fewer = int(sizes[1] <= sizes[0])
+        self.kept = range(fewer, machine.n_layers, 2)
+        self.summed = range(1 - fewer, machine.n_layers, 2)
+
+    def log_partition_of_base(self):
+        """Log Z of the independent units, in closed form."""
+        return sum(
+            float(unit.log_partition(np.asarray(bias, dtype=np.float64)[None])[0])
+            for unit, bias in zip(self.machine.units, self.start, strict=True)
+        )
+
+    def initial_states(self, n_chains, seed):
+        """Draw states of the independent units."""
+        independent = type(self.machine)(
+            self.machine.weights, self.start, self.machine.units
+        )
+        rng = sampling.generator(seed.spawn(1)[0])
+        return sampling.initial_states(independent, n_chains, rng)
+
+    def __call__(self, ladder, states, seed, team, slopes=None):
+        """Carry the chains along the ladder; their log-weights.
+
+        `states` are overwritten by where the chains end. `slopes`, if given, get the
+        derivative of every log-weight in every step.
+        """
+        n_chains = len(states[0])
+        blocks = _blocks.row_blocks(n_chains, _blocks.ANNEALING_ROWS)
+        log_weights = np.zeros(n_chains)
+
+        def anneal(block, rng):
+            traced = None if slopes is None else slopes[:, block]
+            self._anneal(
+                ladder, [s[block] for s in states], log_weights[block], rng, traced
+            )
+
+        streams = [sampling.generator(child) for child in seed.spawn(len(blocks))]
+        team.run(
+            [
+                lambda b=block, r=rng: anneal(b, r)
+                for block, rng in zip(blocks, streams, strict=True)
+            ]
+        )
+        return log_weights
+
+    def _anneal(self, ladder, states, log_weights, rng, slopes):
+        """Carry one block of chains from the first to the last temperature."""
+        machine = self.machine
+        change = [np.empty_like(state) for state in states]
+        scratch = [np.empty_like(state) for state in states]
+        tilt = {
+            layer: machine.biases[layer] - self.start[layer]
+            for layer in self.kept
+            if np.any(machine.biases[layer] != self.start[layer])
+        }
+        nodes = _gauss_nodes(len(ladder) - 1)
+        for i, (here, there) in enumerate(pairwise(ladder)):
+            slope = np.zeros(len(log_weights))
+            for layer in tilt:
+                slope += states[layer] @ tilt[layer]
+            for layer in self.summed:
+                slope += self._slope(
+                    layer,
+                    [here + node * (there - here) for node in nodes],
+                    states,
+                    change,
+                    scratch,
+                )
+            log_weights += (there - here) * slope
+            if slopes is not None:
+                slopes[i] = slope
+            self._sweep(there, states, change, scratch, rng)
+
+    def _slope(self, layer, temperatures, states, change, scratch):
+        """Derivative of the log-weight that a summed-out layer gives, averaged.
+
+        Leaves in `change` how the layer's field changes with the temperature.
+        """
+        field = self.machine.field(
+            layer, states, out=change[layer], scratch=scratch[layer]
+        )
+        field -= self.start[layer]
+        total = 0.0
+        for temperature in temperatures:
+            mean = self._tempered(layer, temperature, change, scratch[layer])
+            self.machine.units[layer].mean(mean, out=mean)
+            total = total + np.einsum("ij,ij->i", change[layer], mean)
+        return total / len(temperatures)
+
+    def _tempered(self, layer, temperature, change, out):
+        """Field at an inverse temperature: start + temperature * change."""
+        field = np.multiply(change[layer], change[layer].dtype.type(temperature), out)
+        field += self.start[layer]
+        return field
+
+    def _sweep(self, temperature, states, change, scratch, rng):
+        """One Gibbs sweep at an inverse temperature; `_slope` has filled `change`."""
+        machine = self.machine
+        for layers in (self.summed, self.kept):
+            for layer in layers:
+                if layers is self.kept:
+                    machine.field(
+                        layer, states, out=change[layer], scratch=scratch[layer]
+                    )
+                    change[layer] -= self.start[layer]
+                field = self._tempered(layer, temperature, change, states[layer])
+                machine.units[layer].sample(
+                    field, rng, out=field, scratch=scratch[layer]
+                )
+
+
+def _gauss_nodes(n_steps):
+    """Nodes on [0, 1] of the rule that integrates the slope over a step."""
+    if n_steps >= MIDPOINT_TEMPERATURES:
+        return (0.5,)
+    return (0.5 - np.sqrt(1 / 12), 0.5 + np.sqrt(1 / 12))
+
+
+_memo: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
+_memo_lock = threading.Lock()
+
+
+def log_partition(machine, *, n_chains, n_temperatures, base, seed, n_jobs=None):
+    """Give log Z and its standard error, by enumeration where that is cheap.
+
+    The answer is remembered as long as the machine lives, so that a score asked for
+    often is estimated once.
+
+    Parameters
+    ----------
+    machine : DeepBoltzmannMachine
+        The machine; it must not be changed afterwards.
+    n_chains : int
+        Chains of the annealed estimate.
+    n_temperatures : int
+        Temperatures of the annealed estimate.
+    base : ndarray of shape (n_0,) or None
+        Visible biases of the independent start of the annealed estimate.
+    seed : int
+        Seed of the annealed estimate.
+    n_jobs : int, default=None
+        Threads; None means as many as the BLAS library would use here.
+
+    Returns
+    -------
+    log_partition : float
+        Log Z in nats.
+    standard_error : float
+        Its standard error in nats; 0 for an enumerated value.
+
+    See Also
+    --------
+    exact_log_partition : Enumeration.
+    annealed_log_partition : Annealed importance sampling.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdbm.likelihood import log_partition
+    >>> from skdbm.machine import DeepBoltzmannMachine
+    >>> machine = DeepBoltzmannMachine([np.eye(2)], [np.zeros(2), np.zeros(2)])
+    >>> log_partition(machine, n_chains=9, n_temperatures=9, base=None, seed=0)
+    (3.4873..., 0.0)
+    """
+    with _memo_lock:
+        known = _memo.setdefault(machine, {})
+    key = (n_chains, n_temperatures, seed, None if base is None else base.tobytes())
+    if key not in known:
+        if n_exact_terms(machine) <= PREFER_EXACT_STATES:
+            known[key] = (exact_log_partition(machine), 0.0)
+        else:
+            result = annealed_log_partition(
+                machine,
+                n_chains=n_chains,
+                n_temperatures=n_temperatures,
+                base=base,
+                random_state=seed,
+                n_jobs=n_jobs,
+            )
+            _warn_if_low(result)
+            known[key] = (result.log_partition, result.standard_error)
+    return known[key]
+
+
+def _warn_if_low(result):
+    """Say so if few chains carry the estimate."""
+    n_chains = len(result.log_weights)
+    if result.effective_sample_size < LOW_SAMPLE_SIZE * n_chains:
+        warnings.warn(
+            f"Annealing: the {n_chains} chains are worth "
+            f"{result.effective_sample_size:.1f} independent ones, so log Z = "
+            f"{result.log_partition:.2f} and its standard error "
+            f"{result.standard_error:.2f} are not to be trusted. Raise n_temperatures.",
+            ConvergenceWarning,
+            stacklevel=3,
+        )

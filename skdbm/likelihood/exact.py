@@ -1,0 +1,252 @@
+"""Exact answers for small machines, by enumeration.
+
+The layers of one parity (even or odd) are enumerated; the others are independent given
+them and are summed, or drawn, in closed form.
+"""
+
+import math
+
+import numpy as np
+from scipy.special import logsumexp
+
+from ..sampling import generator
+
+#: Most joint states that are summed one by one.
+MAX_STATES = 2**25
+
+#: Up to so many joint states `log_partition` and the estimators prefer enumeration to
+#: annealing: about a second.
+PREFER_EXACT_STATES = 2**20
+
+_STATES_PER_CHUNK = 2**14
+
+
+def n_exact_terms(machine):
+    """Count the terms of the exact sum: the joint states of the smaller parity.
+
+    Parameters
+    ----------
+    machine : DeepBoltzmannMachine
+        The machine.
+
+    Returns
+    -------
+    int
+        Number of terms.
+
+    See Also
+    --------
+    exact_log_partition : The sum.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdbm.likelihood import n_exact_terms
+    >>> from skdbm.machine import DeepBoltzmannMachine
+    >>> machine = DeepBoltzmannMachine([np.zeros((5, 3))], [np.zeros(5), np.zeros(3)])
+    >>> n_exact_terms(machine)
+    8
+    """
+    return _smaller_parity(machine.units, machine.biases)[1]
+
+
+def exact_log_partition(machine):
+    """Compute log Z by enumerating the smaller parity of layers.
+
+    The layers of one parity (even or odd) are enumerated; the others are independent
+    given them and summed in closed form. With n binary units in the smaller parity
+    the sum has 2^n terms.
+
+    Parameters
+    ----------
+    machine : DeepBoltzmannMachine
+        The machine.
+
+    Returns
+    -------
+    float
+        The natural logarithm of the partition function.
+
+    Raises
+    ------
+    ValueError
+        If both parities have more than `MAX_STATES` joint states.
+
+    See Also
+    --------
+    annealed_log_partition : An estimate for machines of any size.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdbm.likelihood import exact_log_partition
+    >>> from skdbm.machine import DeepBoltzmannMachine
+    >>> machine = DeepBoltzmannMachine([np.zeros((3, 2))], [np.zeros(3), np.zeros(2)])
+    >>> round(exact_log_partition(machine), 6)  # 5 log 2
+    3.465736
+    """
+    machine = machine.astype(np.float64)
+    return _enumerate(machine.units, machine.weights, machine.biases)
+
+
+def exact_log_likelihood(machine, X):
+    """Compute log p(v) of every row by enumeration.
+
+    Parameters
+    ----------
+    machine : DeepBoltzmannMachine
+        The machine.
+    X : ndarray of shape (n_rows, n_0)
+        Visible states.
+
+    Returns
+    -------
+    ndarray of shape (n_rows,)
+        Log-likelihoods in nats, float64.
+
+    Raises
+    ------
+    ValueError
+        If there are more than `MAX_STATES` joint states to sum.
+
+    See Also
+    --------
+    bound : A lower bound for machines of any size, given log Z.
+
+    Notes
+    -----
+    Given v the hidden layers are a machine of their own, with the first biases moved
+    by v W_0; its log-partition is what p(v) needs.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdbm.likelihood import exact_log_likelihood
+    >>> from skdbm.machine import DeepBoltzmannMachine
+    >>> machine = DeepBoltzmannMachine([np.zeros((3, 2))], [np.zeros(3), np.zeros(2)])
+    >>> exact_log_likelihood(machine, np.ones((1, 3))).round(6)  # -3 log 2
+    array([-2.079442])
+    """
+    machine = machine.astype(np.float64)
+    X = np.asarray(X, dtype=np.float64)
+    result = X @ machine.biases[0] - machine.units[0].base(X)
+    for row, constant in enumerate(X @ machine.weights[0] + machine.biases[1]):
+        result[row] += _enumerate(
+            machine.units[1:], machine.weights[1:], [constant, *machine.biases[2:]]
+        )
+    return result - exact_log_partition(machine)
+
+
+def exact_samples(machine, n_samples, *, random_state=None):
+    """Draw independent joint states of all layers, by enumeration.
+
+    Parameters
+    ----------
+    machine : DeepBoltzmannMachine
+        The machine.
+    n_samples : int
+        Number of joint states.
+    random_state : None, int or numpy.random.SeedSequence, default=None
+        Seed of the draws.
+
+    Returns
+    -------
+    list of L + 1 ndarrays of shape (n_samples, n_l)
+        States of every layer, in the dtype of the machine.
+
+    Raises
+    ------
+    ValueError
+        If both parities have more than `PREFER_EXACT_STATES` joint states; the
+        probabilities of all of them are held in memory.
+
+    See Also
+    --------
+    skdbm.sampling.chains : Approximate samples of machines of any size.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdbm.likelihood import exact_samples
+    >>> from skdbm.machine import DeepBoltzmannMachine
+    >>> machine = DeepBoltzmannMachine([9 * np.eye(2)], [np.zeros(2), np.full(2, -4.5)])
+    >>> v, h = exact_samples(machine, 1000, random_state=0)
+    >>> bool(np.mean(v == h) > 0.95)
+    True
+    """
+    units, weights, biases = machine.units, machine.weights, machine.biases
+    kept, n_terms = _smaller_parity(units, biases)
+    if n_terms > PREFER_EXACT_STATES:
+        raise ValueError(
+            f"Exact sampling of layers of {machine.layer_sizes} units needs "
+            f"{n_terms:.3g} probabilities; at most {PREFER_EXACT_STATES} are held. Use "
+            "skdbm.sampling.chains."
+        )
+    rng = generator(random_state)
+    log_terms = np.concatenate(list(_chunks(units, weights, biases, kept, n_terms)))
+    probabilities = np.exp(log_terms - logsumexp(log_terms))
+    index = rng.choice(n_terms, n_samples, p=probabilities / probabilities.sum())
+    states = _kept_states(units, biases, kept, index)
+    for layer in range(1 - kept, machine.n_layers, 2):
+        field = _field(layer, states, weights, biases, n_samples)
+        states[layer] = units[layer].sample(field, rng)
+    return [states[layer].astype(machine.dtype) for layer in range(machine.n_layers)]
+
+
+def _smaller_parity(units, biases):
+    """Find the parity with fewer joint states, and their number."""
+    counts = [
+        unit.n_states(len(bias)) for unit, bias in zip(units, biases, strict=True)
+    ]
+    totals = [math.prod(counts[parity::2]) for parity in (0, 1)]
+    kept = int(totals[1] < totals[0])
+    return kept, totals[kept]
+
+
+def _kept_states(units, biases, kept, index):
+    """Turn numbers of joint states into states of the layers of one parity."""
+    states = {}
+    for layer in range(kept, len(units), 2):
+        n_states = units[layer].n_states(len(biases[layer]))
+        states[layer] = units[layer].states(
+            index % n_states, len(biases[layer]), np.float64
+        )
+        index = index // n_states
+    return states
+
+
+def _field(layer, states, weights, biases, n_rows):
+    """Field of a layer whose neighbours are known, in float64."""
+    field = np.tile(np.asarray(biases[layer], dtype=np.float64), (n_rows, 1))
+    if layer > 0:
+        field += states[layer - 1] @ weights[layer - 1]
+    if layer + 1 < len(biases):
+        field += states[layer + 1] @ weights[layer].T
+    return field
+
+
+def _chunks(units, weights, biases, kept, n_terms):
+    """Yield log sums over the other parity, chunk by chunk of the kept one."""
+    for start in range(0, n_terms, _STATES_PER_CHUNK):
+        index = np.arange(start, min(start + _STATES_PER_CHUNK, n_terms))
+        states = _kept_states(units, biases, kept, index)
+        log_terms = np.zeros(len(index))
+        for layer, state in states.items():
+            log_terms += state @ biases[layer] - units[layer].base(state)
+        for layer in range(1 - kept, len(units), 2):
+            field = _field(layer, states, weights, biases, len(index))
+            log_terms += units[layer].log_partition(field)
+        yield log_terms
+
+
+def _enumerate(units, weights, biases):
+    """Sum exp(-E) over all states of a chain of layers, in the log domain."""
+    kept, n_terms = _smaller_parity(units, biases)
+    if n_terms > MAX_STATES:
+        raise ValueError(
+            f"Exact enumeration needs {n_terms:.3g} terms for layers of "
+            f"{[len(bias) for bias in biases]} units; at most {MAX_STATES} are summed. "
+            "Use annealed_log_partition."
+        )
+    chunks = _chunks(units, weights, biases, kept, n_terms)
+    return float(logsumexp([logsumexp(log_terms) for log_terms in chunks]))
