@@ -4,7 +4,7 @@ The posterior p(h | v) is approximated by independent units. Their means solve
 
     m_l = A'(b_l + m_{l-1} W_{l-1} + m_{l+1} W_l^T),    m_0 = v,
 
-found by updating the odd layers given the even ones and the other way round. Layers
+found by updating the even layers given the odd ones and the other way round. Layers
 of one parity do not interact, so every half sweep raises the variational bound.
 """
 
@@ -186,14 +186,7 @@ def map_posterior(machine, X, function, *, tol, max_iter, n_jobs=None):
 
     with _blocks.workers(n_jobs) as team:
         team.run([lambda i=i: solve(i) for i in range(len(blocks))])
-    if any(n_failed):
-        warnings.warn(
-            f"Mean field: {sum(n_failed)} of {X.shape[0]} rows did not converge to "
-            f"tol={tol:g} within {max_iter} sweeps. Raise mean_field_max_iter or "
-            "mean_field_tol.",
-            ConvergenceWarning,
-            stacklevel=3,
-        )
+    _warn_if_unconverged(sum(n_failed), X.shape[0], tol, max_iter)
     return results
 
 
@@ -201,7 +194,7 @@ def bottom_up(machine, states, constant):
     """Fill the hidden layers of `states` by one pass from below.
 
     A layer that lacks its input from above counts the input from below twice; the top
-    layer lacks none.
+    layer lacks none. An even top layer is left out: the first sweep begins with it.
 
     Parameters
     ----------
@@ -228,7 +221,7 @@ def bottom_up(machine, states, constant):
     array([[0.5       , 0.73105858]])
     """
     top = machine.n_layers - 1
-    for layer in range(1, machine.n_layers):
+    for layer in range(1, machine.n_layers - (top % 2 == 0)):
         field = states[layer]
         bias = machine.biases[layer]
         if layer == 1:
@@ -242,23 +235,27 @@ def bottom_up(machine, states, constant):
         machine.units[layer].mean(field, out=field)
 
 
-def sweep(machine, states, constant, scratch):
-    """Update the odd, then the even hidden layers of `states` in place.
+def sweep(machine, states, free, scratch, constant=None):
+    """Update the means of some layers in place, one after the other.
 
     Parameters
     ----------
     machine : DeepBoltzmannMachine
         The machine.
     states : list of L + 1 arrays
-        Means of the hidden layers; the visible states are not used.
-    constant : ndarray of shape (n_rows, n_1)
-        The part of the first hidden layer's field that is fixed, b_1 + v W_0.
+        States or means of every layer; only the neighbours of free layers are looked
+        at.
+    free : sequence of int
+        The layers to update, the even ones first.
     scratch : list of L + 1 arrays
         Room for intermediate values, of the shapes of `states`.
+    constant : ndarray of shape (n_rows, n_1), default=None
+        The part of the first hidden layer's field that is fixed, b_1 + v W_0, if the
+        visible layer is.
 
     See Also
     --------
-    bottom_up : Where the sweeps start.
+    bottom_up : Where the sweeps over the hidden layers start.
 
     Examples
     --------
@@ -266,35 +263,65 @@ def sweep(machine, states, constant, scratch):
     >>> from skdbm.inference import sweep
     >>> from skdbm.machine import DeepBoltzmannMachine
     >>> machine = DeepBoltzmannMachine([np.eye(2)], [np.zeros(2), np.zeros(2)])
-    >>> states = [None, np.zeros((1, 2))]
-    >>> sweep(machine, states, np.array([[0.0, 1.0]]), scratch=[None, np.zeros((1, 2))])
+    >>> states = [np.array([[0.0, 1.0]]), np.zeros((1, 2))]
+    >>> sweep(machine, states, [1], scratch=[None, np.zeros((1, 2))])
     >>> states[1]
     array([[0.5       , 0.73105858]])
     """
-    for first in (1, 2):
-        for layer in range(first, machine.n_layers, 2):
-            field = machine.field(
-                layer,
-                states,
-                constant=constant if layer == 1 else None,
-                out=states[layer],
-                scratch=scratch[layer],
-            )
-            machine.units[layer].mean(field, out=field)
+    for layer in free:
+        field = machine.field(
+            layer,
+            states,
+            constant=constant if layer == 1 else None,
+            out=states[layer],
+            scratch=scratch[layer],
+        )
+        machine.units[layer].mean(field, out=field)
+
+
+def hidden_layers(machine):
+    """List the hidden layers in the order of a sweep, the even ones first.
+
+    Parameters
+    ----------
+    machine : DeepBoltzmannMachine
+        The machine.
+
+    Returns
+    -------
+    list of int
+        Indices of layers.
+
+    See Also
+    --------
+    sweep : Takes them as its free layers.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdbm.inference import hidden_layers
+    >>> from skdbm.machine import DeepBoltzmannMachine
+    >>> machine = DeepBoltzmannMachine([np.eye(2)] * 3, [np.zeros(2)] * 4)
+    >>> hidden_layers(machine)
+    [2, 1, 3]
+    """
+    return [*range(2, machine.n_layers, 2), *range(1, machine.n_layers, 2)]
 
 
 def visible_means(machine, given, *, tol, max_iter):
     """Compute means of the visible units given means of some hidden layers.
+
+    The lowest of the given layers is held and separates those above it from those
+    below; mean field settles the layers below it, the visible one among them.
 
     Parameters
     ----------
     machine : DeepBoltzmannMachine
         The machine.
     given : dict of int to ndarray of shape (n_rows, n_l)
-        Means of hidden layers, by their index, 1 being the lowest. They are held;
-        mean field settles the visible layer and the other hidden ones.
+        Means of hidden layers, by their index, 1 being the lowest.
     tol : float
-        Sweeps end when none changes a mean by as much.
+        A row has converged when a sweep changes none of its means by as much.
     max_iter : int
         Most sweeps.
 
@@ -302,6 +329,11 @@ def visible_means(machine, given, *, tol, max_iter):
     -------
     ndarray of shape (n_rows, n_0)
         Means of the visible units.
+
+    Warns
+    -----
+    ConvergenceWarning
+        If rows have not converged after `max_iter` sweeps, with their number.
 
     See Also
     --------
@@ -316,69 +348,96 @@ def visible_means(machine, given, *, tol, max_iter):
     >>> visible_means(machine, {1: np.array([[0.0, 1.0]])}, tol=1e-4, max_iter=9)
     array([[0.5       , 0.73105858]])
     """
-    states = [given.get(layer) for layer in range(machine.n_layers)]
-    # Down from the lowest given layer, the input from above counted twice.
     lowest = min(given)
+    states = [None] * machine.n_layers
+    states[lowest] = np.ascontiguousarray(given[lowest])
+    # The start is one pass down, in which a layer that lacks the input from below
+    # counts the input from above twice.
     for layer in range(lowest - 1, -1, -1):
         field = states[layer + 1] @ machine.weights[layer].T
         field *= 1 + (layer > 0)
         field += machine.biases[layer]
         states[layer] = machine.units[layer].mean(field, out=field)
-    return states[0]
+    free = [*range(0, lowest, 2), *range(1, lowest, 2)]
+    means, _, converged = _settle(machine, states, free, tol=tol, max_iter=max_iter)
+    _warn_if_unconverged(np.count_nonzero(~converged), len(converged), tol, max_iter)
+    return means[0]
 
 
 def _solve_block(machine, visible, tol, max_iter):
-    """Run mean field on a block of rows until every row has stopped."""
-    n_rows, sizes = visible.shape[0], machine.layer_sizes
+    """Run mean field over the hidden layers of a block of rows."""
     constant = visible @ machine.weights[0]
     constant += machine.biases[1]
-    dtype = constant.dtype
-
-    def buffers():
-        return [None] + [np.empty((n_rows, size), dtype) for size in sizes[1:]]
-
-    states, results, before, scratch = buffers(), buffers(), buffers(), buffers()
+    n_rows, dtype = constant.shape[0], constant.dtype
+    states = [np.zeros((n_rows, size), dtype) for size in machine.layer_sizes[1:]]
+    states.insert(0, None)
     bottom_up(machine, states, constant)
     if machine.n_layers == 2:  # one hidden layer: the posterior is exact
         return MeanField(states[1:], np.ones(n_rows, int), np.ones(n_rows, bool))
+    free = hidden_layers(machine)
+    means, n_sweeps, converged = _settle(
+        machine, states, free, tol=tol, max_iter=max_iter, constant=constant
+    )
+    return MeanField([means[layer] for layer in sorted(free)], n_sweeps, converged)
 
-    rows = np.arange(n_rows)  # which row stands where in the active block
-    stopped = np.zeros(n_rows, bool)
-    n_sweeps = np.full(n_rows, max_iter)
+
+def _settle(machine, states, free, *, tol, max_iter, constant=None):
+    """Sweep over the free layers until every row has stopped.
+
+    Gives the means of the free layers, the sweeps that each row took, and whether it
+    converged. A row is read off at the sweep at which it stops; the rows that have
+    stopped leave the active block when they make a quarter of it.
+    """
+    results = {layer: np.empty_like(states[layer]) for layer in free}
+    before = {layer: np.empty_like(states[layer]) for layer in free}
+    scratch = [None if state is None else np.empty_like(state) for state in states]
+    rows = np.arange(len(states[free[0]]))  # which row stands where in the block
+    stopped = np.zeros(len(rows), bool)
+    n_sweeps = np.full(len(rows), max_iter)
+    converged = np.ones(len(rows), bool)
+
+    def read_off(which):
+        for layer in free:
+            results[layer][rows[which]] = states[layer][which]
+
     for n_done in range(1, max_iter + 1):
-        for old, new in zip(before[1:], states[1:], strict=True):
-            np.copyto(old, new)
-        sweep(machine, states, constant, scratch)
+        for layer in free:
+            np.copyto(before[layer], states[layer])
+        sweep(machine, states, free, scratch, constant)
         finished = ~stopped & (_largest_change(states, before) < tol)
-        if finished.any():
-            for result, state in zip(results[1:], states[1:], strict=True):
-                result[rows[finished]] = state[finished]
-            n_sweeps[rows[finished]] = n_done
-            stopped |= finished
-            if stopped.all():
-                break
-            if np.count_nonzero(stopped) > len(stopped) // 4:
-                keep = ~stopped
-                rows, stopped, constant = rows[keep], stopped[keep], constant[keep]
-                for layer, state in enumerate(states):
-                    if layer:
-                        states[layer] = state[keep]
-                        before[layer] = before[layer][: len(rows)]
-                        scratch[layer] = scratch[layer][: len(rows)]
-    converged = np.ones(n_rows, bool)
-    if not stopped.all():
-        left = ~stopped
-        converged[rows[left]] = False
-        for result, state in zip(results[1:], states[1:], strict=True):
-            result[rows[left]] = state[left]
-    return MeanField(results[1:], n_sweeps, converged)
+        read_off(finished)
+        n_sweeps[rows[finished]] = n_done
+        stopped |= finished
+        if stopped.all():
+            break
+        if np.count_nonzero(stopped) > len(stopped) // 4:
+            keep = ~stopped
+            rows, stopped = rows[keep], stopped[keep]
+            constant = None if constant is None else constant[keep]
+            states = [None if state is None else state[keep] for state in states]
+            before = {layer: old[: len(rows)] for layer, old in before.items()}
+            scratch = [None if room is None else room[: len(rows)] for room in scratch]
+    read_off(~stopped)
+    converged[rows[~stopped]] = False
+    return results, n_sweeps, converged
 
 
 def _largest_change(states, before):
     """Largest change of a mean in each row; overwrites `before`."""
-    change = np.zeros(len(states[1]), states[1].dtype)
-    for new, old in zip(states[1:], before[1:], strict=True):
-        np.subtract(new, old, out=old)
+    changes = []
+    for layer, old in before.items():
+        np.subtract(states[layer], old, out=old)
         np.abs(old, out=old)
-        np.maximum(change, old.max(axis=1), out=change)
-    return change
+        changes.append(old.max(axis=1))
+    return np.max(changes, axis=0)
+
+
+def _warn_if_unconverged(n_failed, n_rows, tol, max_iter):
+    """Say how many rows did not converge, if there are any."""
+    if n_failed:
+        warnings.warn(
+            f"Mean field: {n_failed} of {n_rows} rows did not converge to tol={tol:g} "
+            f"within {max_iter} sweeps. Raise mean_field_max_iter or mean_field_tol.",
+            ConvergenceWarning,
+            stacklevel=4,
+        )

@@ -112,11 +112,12 @@ def data_phase(machine, statistics, rows, *, n_sweeps, tol):
     inference.bottom_up(machine, states, constant)
     if machine.n_layers == 2:
         return 1
+    free = inference.hidden_layers(machine)
     before = statistics.right[1][rows]  # free until the rows are centred
     for n_done in range(1, n_sweeps + 1):  # noqa: B007 (returned)
         if tol > 0:
             np.copyto(before, states[1])
-        inference.sweep(machine, states, constant, scratch)
+        inference.sweep(machine, states, free, scratch, constant)
         if tol > 0:
             np.subtract(before, states[1], out=before)
             if max(before.max(), -before.min()) < tol:
