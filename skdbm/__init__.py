@@ -2,7 +2,7 @@
 
 from ._sampler import DBMSampler
 from ._transformer import DBMTransformer
+from ._version import __version__
 from .machine import DeepBoltzmannMachine
 
-__version__ = "0.1.0"
-__all__ = ["DBMSampler", "DBMTransformer", "DeepBoltzmannMachine"]
+__all__ = ["DBMSampler", "DBMTransformer", "DeepBoltzmannMachine", "__version__"]

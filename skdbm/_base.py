@@ -14,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from . import _blocks, _validation, likelihood
 from ._progress import Progress
+from ._version import __version__
 from .machine import DeepBoltzmannMachine
 from .sampling import generator
 from .training.pretraining import greedy
@@ -60,6 +61,21 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
     def __sklearn_is_fitted__(self):
         return hasattr(self, "machine_")
 
+    def __getstate__(self):
+        return super().__getstate__() | {"_skdbm_version": __version__}
+
+    def __setstate__(self, state):
+        state = dict(state)
+        version = state.pop("_skdbm_version", "an unknown version")
+        if version != __version__:
+            warnings.warn(
+                f"This {type(self).__name__} was pickled by skdbm {version} and is "
+                f"loaded by {__version__}; it may not work, or work differently.",
+                UserWarning,
+                stacklevel=2,
+            )
+        super().__setstate__(state)
+
     @classmethod
     def from_machine(cls, machine, **params):
         """Wrap trained parameters without training.
@@ -102,7 +118,7 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         hidden = machine.layer_sizes[1:]
         estimator = cls(**({"hidden_layer_sizes": hidden} | params))
         estimator._validate_params()
-        if _validation.check_layer_sizes(estimator.hidden_layer_sizes) != hidden:
+        if estimator._check_layers() != hidden:
             raise ValueError(
                 f"hidden_layer_sizes={estimator.hidden_layer_sizes!r} contradicts the "
                 f"machine, whose hidden layers have {hidden} units; leave it out."
@@ -151,17 +167,19 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         goes_on = self.warm_start and self.__sklearn_is_fitted__()
         unit = _visible_unit()
         X = _validation.check_visible(self, X, unit, reset=not goes_on, training=True)
-        sizes = _validation.check_layer_sizes(self.hidden_layer_sizes)
+        sizes = self._check_layers()
         rng = check_random_state(self.random_state)
         seeds = dict(zip(_STREAMS, _spawn(rng, len(_STREAMS)), strict=True))
+        self._finish(complete=False)
+        data = {"X": X, "y": y}
         X, held_out = self._hold_out(X, seeds["held_out"])
         n_pretraining = 0
         if self.pretraining == "greedy" and not goes_on:
             n_pretraining = self.pretraining_max_iter or self.max_iter
         n_epochs = n_pretraining * len(sizes) + self.max_iter
         context = self._init_callback_context(max_subtasks=n_epochs)
-        context.call_on_fit_task_begin(estimator=self, X=X, y=y)
-        progress = Progress(self, context, n_epochs)
+        context.call_on_fit_task_begin(estimator=self, **data)
+        progress = Progress(self, context, n_epochs, data)
         with _blocks.workers(self.n_jobs) as team:
             loop = {
                 "source": Rows(
@@ -184,7 +202,7 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
             self._train(trainer, X.dtype, held_out, loop)
         self._finish(complete=True)
         context.call_on_fit_task_end(
-            estimator=self, X=X, y=y, reconstruction_attributes={}
+            estimator=self, reconstruction_attributes={}, **data
         )
         return self
 
@@ -221,7 +239,7 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         first = not self.__sklearn_is_fitted__()
         unit = _visible_unit()
         X = _validation.check_visible(self, X, unit, reset=first, training=True)
-        sizes = _validation.check_layer_sizes(self.hidden_layer_sizes)
+        sizes = self._check_layers()
         if first:
             rng = check_random_state(self.random_state)
             seeds = dict(zip(_STREAMS, _spawn(rng, len(_STREAMS)), strict=True))
@@ -230,10 +248,9 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
                 X[: self.batch_size], unit, sizes, seeds["weights"]
             )
             trainer = self._new_trainer(machine, self.batch_size, seeds["chains"])
-            trainer.visible_rng = generator(seeds["visible"])
         else:
             trainer = self._continued_trainer(self.batch_size, None)
-        source = Rows(X, unit, trainer.visible_rng if self.binarize else None)
+        source = Rows(X, unit, trainer.row_rng if self.binarize else None)
         batches = batches_of(np.arange(X.shape[0]), self.batch_size)
         with _blocks.workers(self.n_jobs) as team:
             record = trainer.epoch(
@@ -319,6 +336,10 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
     def _finish(self, *, complete):
         """Do what follows training; `complete` unless more chunks may come."""
 
+    def _check_layers(self):
+        """Check the parameters that name layers; the sizes of the hidden ones."""
+        return _validation.check_layer_sizes(self.hidden_layer_sizes)
+
     def _check_fitted_input(self, X):
         """Validate rows for a fitted estimator."""
         check_is_fitted(self)
@@ -385,6 +406,13 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
 
     def _continued_trainer(self, n_rows, seed):
         """Take up the training of this estimator where it stopped."""
+        sizes = self._check_layers()
+        if sizes != self.machine_.layer_sizes[1:]:
+            raise ValueError(
+                f"hidden_layer_sizes={self.hidden_layer_sizes!r}, but the machine to "
+                f"train on has {self.machine_.layer_sizes[1:]} hidden units. Use a "
+                "clone, or fit with warm_start=False."
+            )
         if self._trainer is None:
             seed = seed or _spawn(check_random_state(self.random_state), 1)[0]
             machine = self.machine_.astype(TRAINING_DTYPE)

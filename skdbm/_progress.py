@@ -14,6 +14,8 @@ class Progress:
         Root context of the fit.
     n_epochs : int
         Number of epochs that the whole fit may take.
+    data : dict
+        Training data under "X" and "y", as callbacks want them.
 
     Attributes
     ----------
@@ -21,8 +23,9 @@ class Progress:
         Whether an interrupt has ended the training.
     """
 
-    def __init__(self, estimator, context, n_epochs):
+    def __init__(self, estimator, context, n_epochs, data):
         self.estimator, self.context, self.n_epochs = estimator, context, n_epochs
+        self.data = data
         self.interrupted = False
         self.n_done = 0
         self.start = time.perf_counter()
@@ -40,7 +43,7 @@ class Progress:
     def begin(self):
         """Open the task of an epoch."""
         self.task = self.context.subcontext(task_name=self.stage)
-        self.task.call_on_fit_task_begin(estimator=self.estimator)
+        self.task.call_on_fit_task_begin(estimator=self.estimator, **self.data)
 
     def end(self, record):
         """Close the task of an epoch; whether to stop the stage."""
@@ -49,7 +52,9 @@ class Progress:
         if self.estimator.verbose:
             self._print(record)
         asked = self.task.call_on_fit_task_end(
-            estimator=self.estimator, reconstruction_attributes=self.fitted_attributes
+            estimator=self.estimator,
+            reconstruction_attributes=self.fitted_attributes,
+            **self.data,
         )
         return stop or asked
 

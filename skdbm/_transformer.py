@@ -238,6 +238,11 @@ class DBMTransformer(TransformerMixin, BaseDBM):
             dtype=object,
         )
 
+    def _check_layers(self):
+        sizes = super()._check_layers()
+        _validation.check_feature_layers(self.feature_layers, len(sizes))
+        return sizes
+
     def _feature_layers(self):
         """Indices of the layers that are the features."""
         return _validation.check_feature_layers(

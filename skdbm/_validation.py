@@ -98,12 +98,12 @@ def check_feature_layers(layers, n_hidden):
         return [n_hidden] if layers == "last" else list(range(1, n_hidden + 1))
     result = [layers] if isinstance(layers, Integral) else list(layers)
     resolved = [n + n_hidden + 1 if n < 0 else n for n in result]
-    if not result or not all(
-        isinstance(n, Integral) and 1 <= n <= n_hidden for n in resolved
-    ):
+    valid = all(isinstance(n, Integral) and 1 <= n <= n_hidden for n in resolved)
+    if not resolved or not valid or len(set(resolved)) < len(resolved):
         raise ValueError(
             f'feature_layers={layers!r}; expected "last", "all", or indices of hidden '
-            f"layers from 1 to {n_hidden} (or -1 to -{n_hidden}, from the top)."
+            f"layers from 1 to {n_hidden} (or -1 to -{n_hidden}, from the top), each "
+            "once."
         )
     return resolved
 

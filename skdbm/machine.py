@@ -6,7 +6,6 @@ trained model is a function of this one object.
 
 import json
 import os
-import zipfile
 
 import numpy as np
 
@@ -143,7 +142,13 @@ class DeepBoltzmannMachine:
         -------
         DeepBoltzmannMachine
             This machine itself if it has the dtype already, else a converted copy.
+
+        Raises
+        ------
+        ValueError
+            If it is another dtype.
         """
+        _check_dtype("machine", np.dtype(dtype))
         if self.dtype == dtype:
             return self
         return DeepBoltzmannMachine(
@@ -315,15 +320,7 @@ class DeepBoltzmannMachine:
                 header = json.loads(str(content["header"]))
                 known = header["format"] == _FORMAT_NAME
                 version = int(header["version"])
-            except (
-                ValueError,
-                KeyError,
-                TypeError,
-                AttributeError,
-                EOFError,
-                OSError,
-                zipfile.BadZipFile,
-            ) as error:
+            except Exception as error:  # damage makes the zip reader fail in many ways
                 raise ValueError(
                     f"{path!r} is not a machine saved by skdbm, or it is damaged "
                     f"({type(error).__name__}: {error})."
@@ -341,9 +338,11 @@ class DeepBoltzmannMachine:
             units = [from_spec(spec) for spec in header["units"]]
             biases = [content[f"biases_{i}"] for i in range(len(units))]
             weights = [content[f"weights_{i}"] for i in range(len(units) - 1)]
+            if len(content) != 1 + len(biases) + len(weights):
+                raise ValueError(f"{len(units)} unit types for {len(content) - 1} arrays")
             return cls(weights, biases, units)
         except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{path!r} is damaged: {error}") from error
+            raise ValueError(f"{path!r} is damaged ({error}).") from error
 
 
 def _product(left, right, out):
@@ -376,15 +375,18 @@ def _check_parameters(weights, biases):
     )
 
 
+def _check_dtype(name, dtype):
+    """Check that a dtype is one that machines compute in."""
+    if dtype not in (np.float32, np.float64):
+        raise ValueError(f"{name} has dtype {dtype}; float32 or float64 is expected.")
+
+
 def _check_real(name, array, ndim):
     """Check that an array holds finite real numbers; integers become float64."""
     array = np.asarray(array)
     if array.dtype.kind in "iub":
         array = array.astype(np.float64)
-    if array.dtype not in (np.float32, np.float64):
-        raise ValueError(
-            f"{name} has dtype {array.dtype}; floats or integers are expected."
-        )
+    _check_dtype(name, array.dtype)
     if array.ndim != ndim or 0 in array.shape:
         raise ValueError(
             f"{name} has shape {array.shape}; a non-empty {ndim}-D array is expected."

@@ -13,6 +13,7 @@ class here.
 
 from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass
+from numbers import Integral
 
 import numpy as np
 from scipy.special import gammaln
@@ -270,6 +271,11 @@ class Binomial(UnitType):
     .. [2] Y. W. Teh and G. Hinton, "Rate-coded restricted Boltzmann machines for
        face recognition", NIPS 2000.
 
+    Raises
+    ------
+    ValueError
+        If `n_trials` is not a positive integer.
+
     Examples
     --------
     >>> import numpy as np
@@ -279,6 +285,12 @@ class Binomial(UnitType):
     """
 
     n_trials: int = 2
+
+    def __post_init__(self):
+        if not isinstance(self.n_trials, Integral) or self.n_trials < 1:
+            raise ValueError(
+                f"n_trials={self.n_trials!r}; a positive integer is expected."
+            )
 
     @property
     def bounds(self):

@@ -179,7 +179,7 @@ def exact_samples(machine, n_samples, *, random_state=None):
     if n_terms > PREFER_EXACT_STATES:
         raise ValueError(
             f"Exact sampling of layers of {machine.layer_sizes} units needs "
-            f"{n_terms:.3g} probabilities; at most {PREFER_EXACT_STATES} are held. Use "
+            f"2^{math.log2(n_terms):.0f} probabilities; at most {PREFER_EXACT_STATES} are held. Use "
             "skdbm.sampling.chains."
         )
     rng = generator(random_state)
@@ -244,7 +244,7 @@ def _enumerate(units, weights, biases):
     kept, n_terms = _smaller_parity(units, biases)
     if n_terms > MAX_STATES:
         raise ValueError(
-            f"Exact enumeration needs {n_terms:.3g} terms for layers of "
+            f"Exact enumeration needs 2^{math.log2(n_terms):.0f} terms for layers of "
             f"{[len(bias) for bias in biases]} units; at most {MAX_STATES} are summed. "
             "Use annealed_log_partition."
         )

@@ -1,1 +1,6 @@
-"""Training: greedy pretraining, statistics of both phases, update rule, the loop."""
+"""Training: greedy pretraining, statistics of both phases, update rule, the loop.
+
+`trainer` has the loop, `statistics` measures both phases of a batch and makes the
+gradient, `optimizers` turns it into an update, `pretraining` prepares the start and
+`stopping` decides on an early end. The estimators put them together.
+"""

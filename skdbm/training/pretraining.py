@@ -21,7 +21,39 @@ from ..units import UnitType
 
 @dataclass(frozen=True)
 class Step:
-    """How states of one layer are drawn given the layer below, in a trained pair."""
+    """How states of one layer are drawn given the layer below, in a trained pair.
+
+    The upper layer is drawn as it is in the deep machine, not doubled; its field
+    counts the doubled lower layer `copies` times.
+
+    Parameters
+    ----------
+    copies : int
+        Number of tied copies of the lower layer, 1 or 2.
+    weights : ndarray of shape (n_lower, n_upper)
+        Couplings of the two layers.
+    biases : ndarray of shape (n_upper,)
+        Biases of the upper layer.
+    unit : UnitType
+        Unit type of the upper layer, not doubled.
+
+    See Also
+    --------
+    EncodedRows : Takes rows through one step after the other.
+
+    Examples
+    --------
+    Couplings as strong as these leave nothing to chance.
+
+    >>> import numpy as np
+    >>> from skdbm.training.pretraining import Step
+    >>> from skdbm.units import Bernoulli
+    >>> step = Step(
+    ...     copies=2, weights=50 * np.eye(2), biases=np.full(2, -50.0), unit=Bernoulli()
+    ... )
+    >>> step.draw(np.array([[0.0, 1.0]]), np.random.default_rng(0))
+    array([[0., 1.]])
+    """
 
     copies: int
     weights: np.ndarray
@@ -29,7 +61,20 @@ class Step:
     unit: UnitType
 
     def draw(self, states, rng):
-        """Draw the upper states."""
+        """Draw the upper states.
+
+        Parameters
+        ----------
+        states : ndarray of shape (n_rows, n_lower)
+            States or means of the lower layer, of a single copy.
+        rng : numpy.random.Generator
+            Source of the draws.
+
+        Returns
+        -------
+        ndarray of shape (n_rows, n_upper)
+            States of the upper layer.
+        """
         field = states @ self.weights
         field *= self.copies
         field += self.biases
@@ -41,6 +86,37 @@ class EncodedRows:
 
     Every presentation draws the states anew, so that the next pair learns from
     samples of the posterior, not from its means.
+
+    Parameters
+    ----------
+    source : object with ``len`` and ``fill(indices, out)``
+        Rows of the data, for example `skdbm.training.trainer.Rows`.
+    steps : sequence of Step
+        The way up, the lowest first; none for the data themselves.
+    copies : int
+        Number of tied copies of the layer on top of the steps in the pair to train.
+        They share one state, so their sum is so many times that state.
+    rng : numpy.random.Generator
+        Source of the draws.
+
+    See Also
+    --------
+    greedy : Trains each pair on such rows.
+    skdbm.training.trainer.Rows : Rows of the data.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdbm.training.pretraining import EncodedRows
+    >>> from skdbm.training.trainer import Rows
+    >>> from skdbm.units import Bernoulli
+    >>> data = Rows(np.eye(2), Bernoulli())
+    >>> rows = EncodedRows(data, steps=[], copies=2, rng=np.random.default_rng(0))
+    >>> out = np.empty((2, 2))
+    >>> rows.fill([1, 0], out)
+    >>> out
+    array([[0., 2.],
+           [2., 0.]])
     """
 
     def __init__(self, source, steps, copies, rng):
@@ -50,7 +126,15 @@ class EncodedRows:
         return len(self.source)
 
     def fill(self, indices, out):
-        """Write some rows of the layer on top of the steps into `out`."""
+        """Write some rows of the layer on top of the steps into `out`.
+
+        Parameters
+        ----------
+        indices : sequence of int of length n_rows
+            Numbers of the rows.
+        out : ndarray of shape (n_rows, n_units)
+            Where the states go, times `copies`; its dtype is that of the way up too.
+        """
         width = len(self.steps[0].weights) if self.steps else out.shape[1]
         states = np.empty((len(indices), width), out.dtype)
         self.source.fill(indices, states)
@@ -62,6 +146,10 @@ class EncodedRows:
 def greedy(machine, source, train_pair, rng):
     """Train every pair of neighbouring layers in turn, from the bottom up.
 
+    Nothing is trained in here but by `train_pair`. This function makes the pairs,
+    doubles the sides that stand in for a missing neighbour [1]_, carries the data up
+    and puts the trained pairs together.
+
     Parameters
     ----------
     machine : DeepBoltzmannMachine
@@ -70,7 +158,7 @@ def greedy(machine, source, train_pair, rng):
         Rows of the data.
     train_pair : callable
         Gets a machine of two layers and its source of rows; returns the trained
-        machine.
+        machine. It is called once for each pair, the lowest first.
     rng : numpy.random.Generator
         Source of the draws that carry the data up.
 
@@ -79,6 +167,39 @@ def greedy(machine, source, train_pair, rng):
     DeepBoltzmannMachine
         The pairs put together. A layer in the middle belongs to two pairs and gets
         the mean of their biases, as its field is the mean of their fields.
+
+    See Also
+    --------
+    skdbm.training.trainer.train : Trains a pair, and then all layers together.
+    skdbm.units.UnitType.tied_copies : What doubling is.
+
+    References
+    ----------
+    .. [1] R. Salakhutdinov and G. Hinton, "Deep Boltzmann Machines", AISTATS 2009,
+       section 3.3.
+
+    Examples
+    --------
+    A `train_pair` that only looks shows which layers are doubled: here those at both
+    ends, while the one in the middle will be fed from both sides.
+
+    >>> import numpy as np
+    >>> from skdbm.machine import DeepBoltzmannMachine
+    >>> from skdbm.training.pretraining import greedy
+    >>> from skdbm.training.trainer import Rows
+    >>> machine = DeepBoltzmannMachine(
+    ...     weights=[np.zeros((4, 3)), np.zeros((3, 2))],
+    ...     biases=[np.zeros(4), np.zeros(3), np.zeros(2)],
+    ... )
+    >>> def train_pair(pair, source):
+    ...     print(pair.layer_sizes, pair.units)
+    ...     return pair
+    >>> rows = Rows(np.eye(4), machine.units[0])
+    >>> trained = greedy(machine, rows, train_pair, np.random.default_rng(0))
+    (4, 3) (Binomial(n_trials=2), Bernoulli())
+    (3, 2) (Bernoulli(), Binomial(n_trials=2))
+    >>> trained.layer_sizes
+    (4, 3, 2)
     """
     top = machine.n_layers - 1
     steps, pairs = [], []

@@ -9,13 +9,49 @@ class EarlyStopping:
     Parameters
     ----------
     score : callable
-        Gives the mean log-likelihood of the held-out rows under a machine.
+        Gets a machine; returns the mean log-likelihood of the held-out rows under it,
+        or a bound of it, in nats.
     every : int
         Epochs from one evaluation to the next.
     patience : int
-        Epochs without improvement after which training stops.
+        Epochs without improvement after which training stops. Only an evaluation
+        stops it, and never the first one with a finite score.
     tol : float
-        Smallest improvement that counts, in nats.
+        Improvement over the best score, in nats, that has to be exceeded to count.
+
+    Attributes
+    ----------
+    n_epochs : int
+        Number of epochs judged so far.
+    best_score : float
+        The best score, in nats; minus infinity before the first evaluation.
+    best_epoch : int
+        The epoch of the best score, counted from 1; 0 before the first evaluation.
+    best_machine : object
+        What `score` was given in that epoch; None before the first evaluation.
+    stopped : bool
+        Whether training shall stop.
+
+    See Also
+    --------
+    skdbm.likelihood.bound : The score of the estimators, given log Z.
+    skdbm.training.trainer.train : The loop that is stopped.
+
+    Examples
+    --------
+    Plain numbers stand for machines and their scores here. The third one is better
+    than the second, but by less than `tol`.
+
+    >>> from skdbm.training.stopping import EarlyStopping
+    >>> stopping = EarlyStopping(lambda machine: machine, every=1, patience=2, tol=0.1)
+    >>> for machine in (-3.0, -2.0, -1.95, -2.5):
+    ...     print(stopping.update({}, lambda: machine))
+    False
+    False
+    False
+    True
+    >>> stopping.best_epoch, stopping.best_machine
+    (2, -2.0)
     """
 
     def __init__(self, score, *, every, patience, tol):
@@ -25,10 +61,21 @@ class EarlyStopping:
         self.stopped = False
 
     def update(self, record, machine_of):
-        """Judge one more epoch; whether training shall stop.
+        """Judge one more epoch.
 
-        `machine_of()` gives the machine; it is called only when there is something
-        to evaluate. The score is added to the record.
+        Parameters
+        ----------
+        record : dict
+            Record of the epoch. The score is added to it as "validation_score", in
+            nats; NaN where there was no evaluation.
+        machine_of : callable
+            Gives the machine, without arguments. It is called only when there is
+            something to evaluate. The best machine is kept, so it must be a copy.
+
+        Returns
+        -------
+        bool
+            Whether training shall stop.
         """
         self.n_epochs += 1
         record["validation_score"] = np.nan
@@ -38,5 +85,5 @@ class EarlyStopping:
             if score > self.best_score + self.tol:
                 self.best_score, self.best_epoch = score, self.n_epochs
                 self.best_machine = machine
-        self.stopped = self.n_epochs - self.best_epoch >= self.patience
+            self.stopped = self.n_epochs - self.best_epoch >= self.patience
         return self.stopped

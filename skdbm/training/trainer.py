@@ -36,7 +36,43 @@ THREADED_WORK = 2e7
 
 @dataclass(frozen=True)
 class Options:
-    """What the update of one batch depends on; the names are the estimators'."""
+    """What the update of one batch depends on; the names are the estimators'.
+
+    Parameters
+    ----------
+    batch_size : int
+        Most rows of data in a batch.
+    momentum : float
+        Share of the velocity of the weights that stays from update to update.
+    alpha : float
+        Strength of the L2 penalty (weight decay); biases are free of it.
+    n_gibbs_steps : int
+        Gibbs sweeps of every chain between two updates, at least 1.
+    n_mean_field_steps : int
+        Most mean-field sweeps of a batch, at least 1.
+    mean_field_tol : float
+        Mean field ends when a sweep changes no mean of the first hidden layer by as
+        much; 0 means that all sweeps are made.
+
+    See Also
+    --------
+    Trainer : Takes them.
+
+    Examples
+    --------
+    >>> from dataclasses import replace
+    >>> from skdbm.training.trainer import Options
+    >>> options = Options(
+    ...     batch_size=50,
+    ...     momentum=0.9,
+    ...     alpha=1e-4,
+    ...     n_gibbs_steps=2,
+    ...     n_mean_field_steps=10,
+    ...     mean_field_tol=1e-4,
+    ... )
+    >>> replace(options, batch_size=100).batch_size
+    100
+    """
 
     batch_size: int
     momentum: float
@@ -58,7 +94,62 @@ class Trainer:
     options : Options
         How to train.
     seed : numpy.random.SeedSequence
-        Seed of the chains.
+        Seed of the chains. Every block of chains draws from a stream of its own, so
+        that the result does not depend on the number of threads.
+
+    Attributes
+    ----------
+    machine : DeepBoltzmannMachine
+        The machine after the last update.
+    average : DeepBoltzmannMachine
+        Average of the parameters over the last part of the run, see `snapshot`.
+    velocity : DeepBoltzmannMachine
+        Velocity of every weight and bias.
+    offsets : list of L + 1 ndarrays of shape (n_l,)
+        Moving averages of the data-phase means, which centre the gradient.
+    options : Options
+        How to train.
+    n_steps : int
+        Number of updates done.
+    chains : list of L + 1 ndarrays of shape (n_chains, n_l)
+        States of the persistent chains.
+    streams : list of numpy.random.Generator
+        Sources of the draws, one for each block of chains.
+
+    See Also
+    --------
+    train : Runs a trainer over several epochs.
+    skdbm.training.statistics.Statistics : Makes the gradient.
+
+    Notes
+    -----
+    Pickles and copies leave the working memory out; it is made anew when needed.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdbm._blocks import workers
+    >>> from skdbm.machine import DeepBoltzmannMachine
+    >>> from skdbm.training.trainer import Options, Rows, Trainer
+    >>> machine = DeepBoltzmannMachine(
+    ...     weights=[np.full((4, 2), 0.01)], biases=[np.zeros(4), np.zeros(2)]
+    ... )
+    >>> options = Options(
+    ...     batch_size=2,
+    ...     momentum=0.9,
+    ...     alpha=1e-4,
+    ...     n_gibbs_steps=2,
+    ...     n_mean_field_steps=10,
+    ...     mean_field_tol=1e-4,
+    ... )
+    >>> trainer = Trainer(machine, 10, options, np.random.SeedSequence(0))
+    >>> rows = Rows(np.eye(4), machine.units[0])
+    >>> with workers(n_jobs=1) as team:
+    ...     n_sweeps = trainer.step(rows, [0, 3], 0.1, team)
+    >>> n_sweeps, trainer.n_steps
+    (1, 1)
+    >>> trainer.snapshot(np.float32)
+    <DeepBoltzmannMachine 4-2, Bernoulli(), float32>
     """
 
     def __init__(self, machine, n_chains, options, seed):
@@ -72,30 +163,68 @@ class Trainer:
         ]
         self.options = options
         self.n_steps = 0
-        first, *seeds = seed.spawn(
-            1 + len(_blocks.row_blocks(n_chains, _blocks.TRAINING_ROWS))
+        first, rows, *seeds = seed.spawn(
+            2 + len(_blocks.row_blocks(n_chains, _blocks.TRAINING_ROWS))
         )
         self.chains = sampling.initial_states(
             machine, n_chains, sampling.generator(first)
         )
         self.streams = [sampling.generator(seed) for seed in seeds]
+        #: For drawing visible states, where the source of rows asks for it.
+        self.row_rng = sampling.generator(rows)
         self._statistics = None
 
     def __getstate__(self):
         return self.__dict__ | {"_statistics": None}
 
     def configure(self, options):
-        """Change how the next batches are trained on."""
+        """Change how the next batches are trained on.
+
+        It lets go of the working memory, too, whose size depends on `batch_size`.
+
+        Parameters
+        ----------
+        options : Options
+            How to train.
+        """
         self.options = options
         self._statistics = None
 
     def snapshot(self, dtype):
-        """Copy the averaged machine: what the training has come to so far."""
+        """Copy the averaged machine: what the training has come to so far.
+
+        Parameters
+        ----------
+        dtype : dtype
+            Dtype of the copy, float32 or float64.
+
+        Returns
+        -------
+        DeepBoltzmannMachine
+            The copy, of the machine itself before the first update.
+        """
         average = self.average if self.n_steps else self.machine
         return _copy(average).astype(dtype)
 
     def step(self, source, indices, learning_rate, team):
-        """Update the machine by one batch; mean-field sweeps taken."""
+        """Update the machine by one batch.
+
+        Parameters
+        ----------
+        source : object with ``fill(indices, out)``
+            Rows of the visible layer, for example `Rows`.
+        indices : sequence of int
+            Numbers of the rows of the batch, at least one and at most `batch_size`.
+        learning_rate : float
+            Learning rate of the update.
+        team : skdbm._blocks.Workers
+            Threads that share the work.
+
+        Returns
+        -------
+        int
+            Mean-field sweeps taken, the most of all blocks of rows.
+        """
         n_rows = len(indices)
         statistics = self._room()
         data = statistics.data_rows(slice(0, n_rows))
@@ -212,14 +341,51 @@ class Trainer:
         team.run([bias_task, *tasks])
 
     def work(self):
-        """Estimate the multiplications of one batch."""
+        """Estimate the multiplications of one batch.
+
+        Every sweep, of mean field or of Gibbs sampling, multiplies each row by each
+        matrix twice, once for either direction.
+
+        Returns
+        -------
+        int
+            The number, as if mean field took all its sweeps.
+        """
         options, weights = self.options, self.machine.weights
         rows = options.batch_size * options.n_mean_field_steps
         rows += len(self.chains[0]) * options.n_gibbs_steps
         return 2 * rows * sum(weight.size for weight in weights)
 
     def epoch(self, source, batches, learning_rate_of, team):
-        """Train on the batches of one epoch; the record of the epoch."""
+        """Train on the batches of one epoch.
+
+        Parameters
+        ----------
+        source : object with ``fill(indices, out)``
+            Rows of the visible layer, for example `Rows`.
+        batches : sequence of sequences of int
+            Numbers of the rows of each batch, at least one batch.
+        learning_rate_of : callable
+            Gets the number of updates done, `n_steps`; returns the learning rate of
+            the next one.
+        team : skdbm._blocks.Workers
+            Threads that share the work.
+
+        Returns
+        -------
+        dict
+            Record of the epoch: "reconstruction_error" (mean squared difference of
+            visible states and their means given the first hidden layer) and
+            "energy_gap" (mean energy of the data minus that of the chains, nats), both
+            from about `MONITORED_BATCHES` of the batches; "mean_field_sweeps" (mean
+            over the batches), "weight_norms" (one Frobenius norm a matrix),
+            "learning_rate" (that of the last update) and "seconds".
+
+        Raises
+        ------
+        FloatingPointError
+            If training has diverged.
+        """
         start = time.perf_counter()
         every = max(1, len(batches) // MONITORED_BATCHES)
         sweeps, monitored = [], []
@@ -252,7 +418,13 @@ class Trainer:
         return error, gap
 
     def check(self):
-        """Raise an error if training has diverged."""
+        """Raise an error if training has diverged.
+
+        Raises
+        ------
+        FloatingPointError
+            If a weight has reached `LARGEST_WEIGHT` in absolute value.
+        """
         largest = max(float(np.max(np.abs(w))) for w in self.machine.weights)
         if not largest < LARGEST_WEIGHT:  # NaN fails this too
             raise FloatingPointError(
@@ -272,8 +444,29 @@ class Rows:
         The data, states or means of the visible units.
     unit : UnitType
         Unit type of the visible layer.
-    rng : numpy.random.Generator or None
+    rng : numpy.random.Generator, default=None
         If given, states are drawn anew from their means at each presentation.
+
+    See Also
+    --------
+    skdbm.training.pretraining.EncodedRows : Rows of a hidden layer.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdbm.training.trainer import Rows
+    >>> from skdbm.units import Bernoulli
+    >>> rows = Rows(np.array([[0.0, 1.0], [0.5, 0.5]]), Bernoulli())
+    >>> len(rows)
+    2
+    >>> out = np.empty((1, 2))
+    >>> rows.fill([1], out)
+    >>> out
+    array([[0.5, 0.5]])
+    >>> rng = np.random.default_rng(0)
+    >>> Rows(rows.X, Bernoulli(), rng).fill([1], out)  # a half is a coin now
+    >>> bool(np.isin(out, [0, 1]).all())
+    True
     """
 
     def __init__(self, X, unit, rng=None):
@@ -283,7 +476,15 @@ class Rows:
         return self.X.shape[0]
 
     def fill(self, indices, out):
-        """Write some rows into `out`."""
+        """Write some rows into `out`.
+
+        Parameters
+        ----------
+        indices : sequence of int of length n_rows
+            Numbers of the rows, from 0; they are not checked.
+        out : ndarray of shape (n_rows, n_columns)
+            Where the states go, converted to its dtype.
+        """
         if not isinstance(self.X, np.ndarray):
             out[...] = self.X[indices].toarray()
         elif self.X.dtype == out.dtype:
@@ -311,7 +512,30 @@ def _copy(machine, fill=None):
 
 
 def batches_of(order, batch_size):
-    """Split an order of rows into batches; the last one may be short."""
+    """Split an order of rows into batches; the last one may be short.
+
+    Parameters
+    ----------
+    order : sequence of int
+        Numbers of the rows in the order in which they are presented.
+    batch_size : int
+        Rows of one batch.
+
+    Returns
+    -------
+    list of sequences of int
+        The batches, slices of `order`.
+
+    See Also
+    --------
+    Trainer.epoch : Trains on them.
+
+    Examples
+    --------
+    >>> from skdbm.training.trainer import batches_of
+    >>> batches_of([3, 0, 4, 1, 2], 2)
+    [[3, 0], [4, 1], [2]]
+    """
     return [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
 
 
@@ -320,9 +544,87 @@ def train(
 ):
     """Train for some epochs, each over all rows in a new order.
 
-    `progress.begin()` is called before each epoch and `progress.end(record)` after
-    it; training ends early when the latter returns True. An interrupt (Ctrl-C) ends
-    it too and is noted in `progress.interrupted`; what was learned stays.
+    An interrupt (Ctrl-C) ends the training and is noted in `progress.interrupted`;
+    what was learned stays. If it is noted there already, as by an interrupt in
+    pretraining, there is no training at all.
+
+    Parameters
+    ----------
+    trainer : Trainer
+        What is trained; changed in place.
+    source : object with ``len`` and ``fill(indices, out)``
+        Rows of the visible layer, for example `Rows`.
+    n_epochs : int
+        Most epochs.
+    learning_rate_init : float
+        The first learning rate.
+    schedule : {"linear", "constant"}
+        How the learning rate goes on; "linear" reaches its end after `n_epochs`,
+        whatever the trainer did before.
+    rng : numpy.random.Generator
+        Source of the order of the rows.
+    team : skdbm._blocks.Workers
+        Threads that share the work.
+    progress : object with ``begin()``, ``end(record)`` and ``interrupted``
+        Follows the training: `begin` is called before each epoch and `end` after it,
+        with the record of `Trainer.epoch`. Training ends early when `end` returns
+        True.
+
+    Raises
+    ------
+    FloatingPointError
+        If training diverges.
+
+    See Also
+    --------
+    Trainer.epoch : One epoch, and what is in its record.
+    skdbm.training.optimizers.learning_rates : The schedules.
+    skdbm.training.pretraining.greedy : Where the start may come from.
+
+    Examples
+    --------
+    Two kinds of rows become likelier than they were under a machine that knows
+    nothing, where each of the 16 states has the log-likelihood -log 16 = -2.77.
+
+    >>> from types import SimpleNamespace
+    >>> import numpy as np
+    >>> from skdbm._blocks import workers
+    >>> from skdbm.likelihood import exact_log_likelihood
+    >>> from skdbm.machine import DeepBoltzmannMachine
+    >>> from skdbm.training.trainer import Options, Rows, Trainer, train
+    >>> X = np.repeat([[1.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 1.0]], 20, axis=0)
+    >>> rng = np.random.default_rng(0)
+    >>> machine = DeepBoltzmannMachine(
+    ...     [rng.normal(0, 0.01, (4, 2))], [np.zeros(4), np.zeros(2)]
+    ... )
+    >>> options = Options(
+    ...     batch_size=10,
+    ...     momentum=0.9,
+    ...     alpha=1e-4,
+    ...     n_gibbs_steps=2,
+    ...     n_mean_field_steps=10,
+    ...     mean_field_tol=1e-4,
+    ... )
+    >>> trainer = Trainer(machine, 50, options, np.random.SeedSequence(0))
+    >>> progress = SimpleNamespace(
+    ...     interrupted=False, begin=lambda: None, end=lambda record: False
+    ... )
+    >>> with workers(n_jobs=1) as team:
+    ...     train(
+    ...         trainer,
+    ...         Rows(X, machine.units[0]),
+    ...         n_epochs=50,
+    ...         learning_rate_init=0.1,
+    ...         schedule="linear",
+    ...         rng=rng,
+    ...         team=team,
+    ...         progress=progress,
+    ...     )
+    >>> trainer.n_steps  # 50 epochs of 4 batches
+    200
+    >>> trained = trainer.snapshot(np.float64)
+    >>> bool(exact_log_likelihood(trained, X).mean() > -1.5)
+    True
     """
     batch_size = trainer.options.batch_size
     n_batches = -(-len(source) // batch_size)

@@ -1,0 +1,757 @@
+"""Exact, annealed and bounded likelihoods against brute force and the table."""
+
+import warnings
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy.special import logsumexp
+from scipy.stats import chi2
+from sklearn.exceptions import ConvergenceWarning
+
+from skdbm.inference import mean_field
+from skdbm.likelihood import (
+    annealed_log_partition,
+    annealing_bracket,
+    bound,
+    exact_log_likelihood,
+    exact_log_partition,
+    exact_samples,
+    importance_weighted_log_likelihood,
+    log_partition,
+    n_exact_terms,
+    reverse_annealed_log_partition,
+    unnormalised_bound,
+)
+
+from ._reference import (
+    TABLE,
+    Model,
+    formula_model,
+    random_model,
+    uncoupled_model,
+    worst_moment,
+)
+
+MODELS = [
+    random_model((5, 4), 0),
+    random_model((3, 7), 1),
+    random_model((4, 3, 2), 2),
+    random_model((2, 6, 3), 3),
+    random_model((4, 3, 3, 2), 4),
+    random_model((2, 3, 2, 2, 3), 5),
+    random_model((3, 2), 6, n_trials=(1, 3)),
+    random_model((3, 2, 2), 7, n_trials=(2, 1, 2)),
+    random_model((2, 2, 2, 2), 8, n_trials=(1, 2, 1, 3)),
+]
+
+#: Sizes of the machines on which annealing meets enumeration: 1 to 3 hidden layers,
+#: the visible parity the smaller one or the larger one.
+SIZES = [(4, 3), (3, 8), (6, 5), (4, 3, 2), (2, 7, 3), (6, 5, 4), (3, 2, 4, 3)]
+SCALES = [0.1, 0.5, 1.0, 2.0, 3.0]
+
+each_seed = pytest.mark.parametrize("seed", range(3))
+each_dtype = pytest.mark.parametrize("dtype", [np.float32, np.float64])
+
+
+def over(models):
+    """Run a test for each of these models."""
+    return pytest.mark.parametrize(
+        "model",
+        models,
+        ids=lambda m: f"{'-'.join(map(str, m.sizes))}, trials {m.n_trials}",
+    )
+
+
+def copies(model, n_copies):
+    """Join independent copies of a model to one, with `n_copies` times its log Z."""
+    return Model(
+        [np.kron(np.eye(n_copies), weight) for weight in model.weights],
+        [np.tile(bias, n_copies) for bias in model.biases],
+    )
+
+
+def z_score(result, expected):
+    """Error of an annealed estimate in standard errors."""
+    return (result.log_partition - expected) / result.standard_error
+
+
+# Enumeration
+
+
+@pytest.mark.parametrize("sizes", TABLE)
+def test_the_reference_reproduces_the_table(sizes):
+    model = formula_model(sizes)
+    distribution = model.distribution
+    values = (
+        distribution.log_partition,
+        model.log_likelihood(1),
+        model.log_likelihood(0),
+        distribution.moments(0)[0][0],
+        distribution.moments(0, 1)[0][0],
+        distribution.moments(1, 2)[0][0],
+    )
+    assert_allclose(values, TABLE[sizes], rtol=0, atol=5.1e-11)
+
+
+@pytest.mark.parametrize("sizes", TABLE)
+def test_exact_values_are_those_of_the_table(sizes):
+    machine = formula_model(sizes).machine()
+    ones_and_zeros = np.repeat([[1.0], [0.0]], sizes[0], axis=1)
+    assert_allclose(exact_log_partition(machine), TABLE[sizes][0], rtol=0, atol=5.1e-11)
+    assert_allclose(
+        exact_log_likelihood(machine, ones_and_zeros),
+        TABLE[sizes][1:3],
+        rtol=0,
+        atol=5.1e-11,
+    )
+
+
+@over(MODELS)
+def test_exact_log_partition_sums_all_states(model):
+    assert_allclose(
+        exact_log_partition(model.machine()),
+        model.distribution.log_partition,
+        rtol=1e-13,
+    )
+
+
+@over(MODELS)
+def test_exact_log_likelihood_sums_all_hidden_states(model):
+    X = model.visible_states()
+    result = exact_log_likelihood(model.machine(), X)
+    assert result.dtype == np.float64
+    assert_allclose(result, [model.log_likelihood(row) for row in X], rtol=1e-12)
+    assert_allclose(np.exp(result).sum(), 1)
+
+
+@over(MODELS)
+def test_exact_values_of_a_float32_machine_are_computed_in_float64(model):
+    machine = model.machine(np.float32)
+    rounded = Model(machine.weights, machine.biases, model.n_trials)
+    X = model.visible_states()
+    assert_allclose(
+        exact_log_partition(machine), rounded.distribution.log_partition, rtol=1e-13
+    )
+    assert_allclose(
+        exact_log_likelihood(machine, X.astype(np.float32)),
+        [rounded.log_likelihood(row) for row in X],
+        rtol=1e-12,
+    )
+
+
+@pytest.mark.parametrize("sizes", [(30, 1), (1, 40), (20, 3, 25), (3, 30, 2, 20)])
+def test_only_the_smaller_parity_is_enumerated(sizes):
+    model = uncoupled_model(sizes, 0)
+    machine = model.machine()
+    expected = sum(np.logaddexp(0, bias).sum() for bias in model.biases)
+    assert_allclose(exact_log_partition(machine), expected, rtol=1e-12)
+    assert n_exact_terms(machine) == 2 ** min(sum(sizes[::2]), sum(sizes[1::2]))
+
+
+def test_enumeration_in_several_chunks():
+    small = random_model((4, 3, 2), 0)
+    machine = copies(small, 5).machine()  # 2^15 terms
+    expected = 5 * small.distribution.log_partition
+    assert_allclose(exact_log_partition(machine), expected, rtol=1e-13)
+
+
+@pytest.mark.parametrize("sizes", [(26, 26), (13, 30, 13), (20,) * 4, (1100,) * 2])
+def test_machines_too_large_to_enumerate_are_refused(sizes):
+    machine = uncoupled_model(sizes, 0).machine()
+    with pytest.raises(ValueError, match=r"terms .* annealed_log_partition"):
+        exact_log_partition(machine)
+    with pytest.raises(ValueError, match=r"terms .* annealed_log_partition"):
+        exact_log_likelihood(machine, np.zeros((1, sizes[0])))
+    with pytest.raises(ValueError, match=r"Exact sampling .* probabilities"):
+        exact_samples(machine, 1)
+
+
+@pytest.mark.parametrize("size", [1000, 1e5])
+def test_enumeration_of_enormous_weights_stays_finite(size):
+    model = random_model((4, 3, 2), 0, scale=size)
+    X = model.visible_states()
+    expected = model.distribution.log_partition
+    assert abs(expected) > 700  # exp would overflow
+    assert_allclose(exact_log_partition(model.machine()), expected, rtol=1e-13)
+    assert_allclose(
+        exact_log_likelihood(model.machine(), X),
+        [model.log_likelihood(row) for row in X],
+        rtol=1e-12,
+        atol=1e-9,
+    )
+
+
+@each_seed
+@over(MODELS)
+def test_exact_samples_have_the_enumerated_moments(model, seed):
+    states = exact_samples(model.machine(), 20_000, random_state=seed)
+    assert [state.shape for state in states] == [(20_000, n) for n in model.sizes]
+    assert worst_moment(model, model.distribution, states, n_layers=1) < 1
+    assert worst_moment(model, model.distribution, states, n_layers=2) < 1
+
+
+@each_seed
+def test_exact_samples_of_a_machine_with_isolated_modes(seed):
+    """Where a Gibbs chain would stay for ever in the mode it began in."""
+    model = Model([np.full((6, 5), 4.0)], [np.full(6, -10.0), np.full(5, -12.1)])
+    states = exact_samples(model.machine(), 20_000, random_state=seed)
+    both = model.distribution.moments(0, 1)[0]
+    assert np.all((both > 0.1) & (both < 0.9))
+    assert worst_moment(model, model.distribution, states, n_layers=2) < 1
+
+
+@each_dtype
+def test_exact_samples_depend_on_the_seed_alone(dtype):
+    machine = random_model((4, 3, 2), 0).machine(dtype)
+    one, two, other = (
+        np.hstack(exact_samples(machine, 200, random_state=seed)) for seed in (0, 0, 1)
+    )
+    assert one.dtype == dtype
+    assert_array_equal(one, two)
+    assert np.any(one != other)
+
+
+# The bound
+
+
+@each_seed
+@pytest.mark.parametrize("max_iter", [1, 500])
+@pytest.mark.parametrize("scale", [0.3, 1, 3, 10])
+def test_bound_is_never_above_the_likelihood(scale, max_iter, seed):
+    """For converged means and others, since it is a bound for any means."""
+    for i, sizes in enumerate(
+        [(5, 4), (4, 3, 2), (3, 5, 4), (4, 3, 3, 2), (2, 2, 3, 2, 2)]
+    ):
+        n_trials = None if i % 2 else (1, 2, 1, 2, 1)[: len(sizes)]
+        model = random_model(sizes, seed, scale, n_trials)
+        X = model.visible_states()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            lower = bound(
+                model.machine(), X, model.distribution.log_partition, max_iter=max_iter
+            )
+        exact = np.array([model.log_likelihood(row) for row in X])
+        assert lower.dtype == np.float64
+        assert np.all(lower <= exact + 1e-12 * (1 + np.abs(exact)) + 1e-11 * scale)
+        if len(sizes) > 2 and scale == 1 and max_iter > 1:
+            assert np.any(lower < exact - 1e-3)  # and is no likelihood in disguise
+
+
+@over([model for model in MODELS if len(model.sizes) == 2])
+def test_bound_with_one_hidden_layer_is_the_likelihood(model):
+    X = model.visible_states()
+    assert_allclose(
+        bound(model.machine(), X, model.distribution.log_partition),
+        [model.log_likelihood(row) for row in X],
+        rtol=1e-12,
+    )
+
+
+@over(MODELS)
+def test_bound_is_expected_energy_and_entropy_of_the_means(model):
+    X = model.visible_states()
+    means = mean_field(model.machine(), X, tol=1e-9).means
+    lower = bound(model.machine(), X, 2.5, tol=1e-9)
+    expected = [
+        model.unnormalised_bound(row, [layer[i] for layer in means]) - 2.5
+        for i, row in enumerate(X)
+    ]
+    # The bound is stationary in the means: off by the square of their tolerance.
+    assert_allclose(lower, expected, rtol=1e-12, atol=1e-12)
+
+
+@each_seed
+@over(MODELS)
+def test_unnormalised_bound_holds_for_any_means(model, seed):
+    """It is the bound of the given even means with the best odd ones."""
+    rng = np.random.default_rng(seed)
+    X = model.visible_states()
+    means = [
+        rng.uniform(0.02 * n, 0.98 * n, (len(X), size))
+        for n, size in zip(model.n_trials[1:], model.sizes[1:], strict=True)
+    ]
+    result = unnormalised_bound(model.machine(), X, means)
+    for i, row in enumerate(X):
+        own = [layer[i] for layer in means]
+        assert result[i] <= model.distribution.given(0, row).log_partition + 1e-12
+        assert result[i] >= model.unnormalised_bound(row, own) - 1e-12
+        states = [row, *own]
+        for layer in range(1, len(model.sizes), 2):
+            field = model.biases[layer] + states[layer - 1] @ model.weights[layer - 1]
+            if layer + 1 < len(model.sizes):
+                field += model.weights[layer] @ states[layer + 1]
+            own[layer - 1] = model.n_trials[layer] / (1 + np.exp(-field))
+        assert_allclose(result[i], model.unnormalised_bound(row, own), rtol=1e-12)
+
+
+@over(MODELS)
+def test_bound_of_a_float32_machine(model):
+    X = model.visible_states()
+    lower = bound(model.machine(np.float32), X.astype(np.float32), 0.0, tol=1e-5)
+    means = mean_field(model.machine(), X, tol=1e-5).means
+    expected = [
+        model.unnormalised_bound(row, [layer[i] for layer in means])
+        for i, row in enumerate(X)
+    ]
+    assert lower.dtype == np.float64
+    assert_allclose(lower, expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("container", [sp.csr_array, sp.csr_matrix])
+@over(MODELS)
+def test_bound_of_sparse_rows(model, container):
+    rng = np.random.default_rng(0)
+    X = model.visible_states()
+    X = X[rng.integers(len(X), size=1100)]
+    assert_allclose(
+        bound(model.machine(), container(X), 1.0),
+        bound(model.machine(), X, 1.0),
+        rtol=1e-12,
+        atol=1e-12,
+    )
+
+
+@over(MODELS)
+def test_bound_does_not_depend_on_threads(model):
+    rng = np.random.default_rng(0)
+    X = rng.integers(0, model.n_trials[0] + 1, (1100, model.sizes[0])).astype(float)
+    one, two = (bound(model.machine(), X, 1.0, n_jobs=n_jobs) for n_jobs in (1, 2))
+    assert one.tobytes() == two.tobytes()
+
+
+@each_dtype
+def test_bound_of_a_saturated_machine(dtype):
+    model = random_model((5, 4, 3), 0, scale=100)
+    machine = model.machine(dtype)
+    rounded = Model(machine.weights, machine.biases)
+    X = model.visible_states()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        lower = bound(machine, X.astype(dtype), rounded.distribution.log_partition)
+    exact = np.array([rounded.log_likelihood(row) for row in X])
+    assert np.isfinite(lower).all()
+    # Fields of some hundreds are rounded to 24 bits in float32.
+    assert np.all(lower <= exact + 5000 * np.finfo(dtype).eps)
+
+
+# Annealing
+
+
+@each_seed
+@pytest.mark.parametrize("reverse", [False, True])
+def test_annealed_estimates_scatter_about_the_exact_value(reverse, seed):
+    """105 machines, from weak to strong couplings, in units of the standard error.
+
+    With 100 chains the z-scores follow Student's distribution closely, of variance
+    99 / 97. The logarithm moves the mean by half the squared standard error, a tenth
+    of it at most here. All limits are crossed once in 1e7 times.
+    """
+    rng = np.random.default_rng([seed, reverse])
+    z = []
+    for i in range(105):
+        sizes, scale = SIZES[i % len(SIZES)], SCALES[i % len(SCALES)]
+        model = random_model(sizes, [seed, i], scale)
+        settings = {
+            "n_temperatures": 100,
+            "base": rng.normal(size=sizes[0]) if i % 2 else None,
+            "random_state": int(rng.integers(2**32)),
+            "n_jobs": 1,
+        }
+        if reverse:
+            result = reverse_annealed_log_partition(
+                model.machine(), model.distribution.sample(100, rng), **settings
+            )
+        else:
+            result = annealed_log_partition(model.machine(), **settings)
+        z.append(z_score(result, model.distribution.log_partition))
+    z = np.array(z)
+    assert abs(z.mean()) < 5.3 / np.sqrt(len(z)) + 0.1
+    low, high = chi2.ppf([1e-7, 1 - 1e-7], len(z)) / len(z)
+    assert low < np.mean(z**2) < high * 99 / 97 + 0.02
+    assert np.abs(z).max() < 8
+
+
+@each_seed
+@pytest.mark.parametrize("scale", [1, 2])
+def test_the_two_directions_bracket_the_exact_value_on_average(scale, seed):
+    """By Jensen's inequality: E log w <= log Z <= -E log w', with few temperatures."""
+    model = random_model((6, 5, 4), seed, scale)
+    machine, exact = model.machine(), model.distribution.log_partition
+    settings = {"n_temperatures": 4, "random_state": seed}
+    forward = annealed_log_partition(machine, n_chains=4000, **settings).log_weights
+    states = model.distribution.sample(4000, np.random.default_rng(seed))
+    reverse = -reverse_annealed_log_partition(machine, states, **settings).log_weights
+    assert forward.mean() + 6 * forward.std() / np.sqrt(4000) < exact
+    assert reverse.mean() - 6 * reverse.std() / np.sqrt(4000) > exact
+
+
+@each_seed
+@pytest.mark.parametrize("n_temperatures", [3, 10])
+def test_few_temperatures_leave_the_weights_right_on_average(n_temperatures, seed):
+    model = random_model((6, 5, 4), seed)
+    result = annealed_log_partition(
+        model.machine(),
+        n_chains=10_000,
+        n_temperatures=n_temperatures,
+        random_state=seed,
+    )
+    assert abs(z_score(result, model.distribution.log_partition)) < 6
+
+
+@each_seed
+@over([model for model in MODELS if max(model.n_trials) > 1])
+def test_annealing_machines_of_binomial_units(model, seed):
+    result = annealed_log_partition(
+        model.machine(), n_temperatures=200, random_state=seed
+    )
+    assert abs(z_score(result, model.distribution.log_partition)) < 8
+
+
+@pytest.mark.parametrize("sizes", [(5, 4), (4, 3, 2), (3, 4, 3, 5)])
+@each_dtype
+def test_without_couplings_the_estimate_is_the_closed_form(sizes, dtype):
+    machine = uncoupled_model(sizes, 0, scale=3).machine(dtype)
+    expected = sum(np.logaddexp(0, b.astype(np.float64)).sum() for b in machine.biases)
+    bracket = annealing_bracket(machine, n_temperatures=50, random_state=0)
+    for result in (
+        annealed_log_partition(machine, n_temperatures=50, random_state=0),
+        bracket.forward,
+        bracket.reverse,
+    ):
+        assert_allclose(result.log_partition, expected, rtol=1e-14)
+        assert result.standard_error == 0
+        assert result.effective_sample_size == pytest.approx(100)
+    assert bracket.gap == bracket.gap_standard_error == 0
+
+
+def test_result_is_consistent_with_its_log_weights():
+    machine = random_model((6, 5, 4), 0, scale=2).machine()
+    result = annealed_log_partition(
+        machine, n_chains=77, n_temperatures=40, random_state=0
+    )
+    w = result.log_weights
+    assert w.shape == (77,)
+    assert w.dtype == np.float64
+    assert_allclose(result.log_partition, logsumexp(w) - np.log(77), rtol=1e-14)
+    weights = np.exp(w - logsumexp(w))  # sum to one
+    assert_allclose(result.effective_sample_size, 1 / np.sum(weights**2))
+    assert 1 < result.effective_sample_size < 77
+    assert_allclose(
+        result.standard_error, np.sqrt(np.sum((77 * weights - 1) ** 2) / 76 / 77)
+    )
+    assert result.temperatures[[0, -1]].tolist() == [0, 1]
+    assert len(result.temperatures) == 41
+    assert np.all(np.diff(result.temperatures) > 0)
+
+
+@each_seed
+@each_dtype
+@pytest.mark.parametrize(("offset", "n_copies"), [(300, 10), (1, 80)])
+def test_log_weights_beyond_the_range_of_exp(n_copies, offset, dtype, seed):
+    """Independent copies of a small machine, so that log Z is known."""
+    small = random_model((4, 3, 2), seed)
+    small.biases = [bias + offset for bias in small.biases]
+    rounded = small.machine(dtype)
+    small = Model(rounded.weights, rounded.biases)
+    expected = n_copies * small.distribution.log_partition
+    assert expected > 710  # no float64 holds Z
+    result = annealed_log_partition(
+        copies(small, n_copies).machine(dtype), n_temperatures=150, random_state=seed
+    )
+    assert np.isfinite(result.log_weights).all()
+    error = abs(result.log_partition - expected)
+    # A relative rounding of the log-weights, of some thousands, comes on top.
+    assert error < 8 * result.standard_error + 10 * np.finfo(dtype).eps * expected
+
+
+@each_seed
+@each_dtype
+def test_annealing_across_hundreds_of_nats(dtype, seed):
+    """Biases of 300 reached from a base of zeros: log-weights grow by thousands."""
+    model = random_model((10, 6, 3), seed, scale=0.3)
+    model.biases[0] = 300 * np.sign(model.biases[0])
+    result = annealed_log_partition(
+        model.machine(dtype),
+        n_temperatures=300,
+        base=np.zeros(10),
+        random_state=seed,
+    )
+    assert np.isfinite(result.log_weights).all()
+    assert abs(result.log_partition - model.distribution.log_partition) < (
+        8 * result.standard_error + 1e-2
+    )
+
+
+@each_dtype
+def test_annealing_a_saturated_machine(dtype):
+    model = random_model((6, 5, 4), 0, scale=100)
+    result = annealed_log_partition(
+        model.machine(dtype), n_temperatures=100, random_state=0
+    )
+    assert np.isfinite(result.log_weights).all()
+    assert np.isfinite([result.log_partition, result.standard_error]).all()
+    assert 1 <= result.effective_sample_size <= 100
+    # Z is the mean weight: all weights far above it cannot be.
+    assert result.log_partition < model.distribution.log_partition + 5
+
+
+@each_dtype
+@pytest.mark.parametrize("n_chains", [2, 100, 300])
+def test_annealing_does_not_depend_on_threads(n_chains, dtype):
+    machine = random_model((6, 5, 4), 0).machine(dtype)
+    one, two = (
+        annealed_log_partition(
+            machine,
+            n_chains=n_chains,
+            n_temperatures=20,
+            random_state=0,
+            n_jobs=n_jobs,
+        )
+        for n_jobs in (1, 2)
+    )
+    assert one.log_weights.tobytes() == two.log_weights.tobytes()
+    assert one.temperatures.tobytes() == two.temperatures.tobytes()
+    assert len(np.unique(one.log_weights)) == n_chains  # no chain is run twice
+
+
+def test_one_seed_gives_one_estimate():
+    machine = random_model((6, 5, 4), 0).machine()
+
+    def estimate(random_state):
+        return annealed_log_partition(
+            machine, n_temperatures=20, random_state=random_state
+        ).log_partition
+
+    sequence = np.random.SeedSequence(7)
+    first = estimate(7)
+    assert [estimate(7), estimate(sequence), estimate(sequence)] == [first] * 3
+    assert len({first, estimate(8), estimate(None), estimate(None)}) == 4
+    child, other = sequence.spawn(2)
+    assert len({first, estimate(child), estimate(other)}) == 3
+
+
+def test_annealing_leaves_the_global_generator_and_its_input_alone():
+    model, base = random_model((6, 5, 4), 0), np.ones(6)
+    machine = model.machine()
+    annealed_log_partition(machine, n_temperatures=20, base=base, random_state=0)
+    assert_array_equal(base, np.ones(6))
+    for array, given in zip(
+        [*machine.weights, *machine.biases],
+        [*model.weights, *model.biases],
+        strict=True,
+    ):
+        assert_array_equal(array, given)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"n_chains": 1}, "n_chains=1 "),
+        ({"n_chains": 0}, "n_chains=0 "),
+        ({"n_temperatures": 0}, "n_temperatures=0"),
+        ({"n_temperatures": -5}, "n_temperatures=-5"),
+        ({"base": np.zeros(1)}, "base"),
+        ({"base": np.zeros(7)}, "base"),
+        ({"base": np.zeros((1, 6))}, "base"),
+        ({"base": 0.0}, "base"),
+        ({"base": np.full(6, np.nan)}, "NaN or infinite"),
+        ({"base": np.full(6, np.inf)}, "NaN or infinite"),
+    ],
+)
+def test_invalid_settings_of_annealing(arguments, message):
+    machine = random_model((6, 5, 4), 0).machine()
+    with pytest.raises(ValueError, match=message):
+        annealed_log_partition(machine, random_state=0, **arguments)
+    with pytest.raises(ValueError, match=message):
+        annealing_bracket(machine, random_state=0, **arguments)
+
+
+@pytest.mark.parametrize(
+    ("shapes", "message"),
+    [
+        ([(9, 6), (9, 5)], r"expected .*\(6, 5, 4\)"),
+        ([(9, 6), (9, 5), (8, 4)], r"expected .*\(6, 5, 4\)"),
+        ([(9, 6), (9, 4), (9, 5)], r"expected .*\(6, 5, 4\)"),
+        ([(1, 6), (1, 5), (1, 4)], "n_chains=1 "),
+    ],
+)
+def test_invalid_states_of_reverse_annealing(shapes, message):
+    machine = random_model((6, 5, 4), 0).machine()
+    with pytest.raises(ValueError, match=message):
+        reverse_annealed_log_partition(machine, [np.zeros(shape) for shape in shapes])
+
+
+def test_reverse_annealing_leaves_its_states_alone():
+    model = random_model((6, 5, 4), 0)
+    states = model.distribution.sample(50, np.random.default_rng(0))
+    given = [state.copy() for state in states]
+    reverse_annealed_log_partition(
+        model.machine(), states, n_temperatures=10, random_state=0
+    )
+    for state, old in zip(states, given, strict=True):
+        assert_array_equal(state, old)
+
+
+# Both directions
+
+
+@each_seed
+def test_bracket_of_a_small_machine_begins_with_exact_samples(seed):
+    model = random_model((6, 5, 4), seed)
+    bracket = annealing_bracket(model.machine(), n_temperatures=100, random_state=seed)
+    assert bracket.exact
+    for result in (bracket.forward, bracket.reverse):
+        assert abs(z_score(result, model.distribution.log_partition)) < 8
+    difference = bracket.reverse.log_partition - bracket.forward.log_partition
+    assert bracket.gap == difference
+    assert abs(bracket.gap) < 8 * bracket.gap_standard_error
+    assert_allclose(
+        bracket.gap_standard_error**2,
+        bracket.forward.standard_error**2 + bracket.reverse.standard_error**2,
+    )
+
+
+@each_seed
+def test_bracket_of_a_large_machine_says_that_it_is_no_bound(seed):
+    small = random_model((3, 3), seed)
+    bracket = annealing_bracket(
+        copies(small, 8).machine(), n_temperatures=100, n_sweeps=50, random_state=seed
+    )
+    assert not bracket.exact
+    expected = 8 * small.distribution.log_partition
+    assert abs(z_score(bracket.forward, expected)) < 8
+    # Resampled chains repeat each other, in the start if not after the sweeps.
+    assert abs(z_score(bracket.reverse, expected)) < 12
+
+
+def test_bracket_depends_on_the_seed_alone():
+    machine = random_model((6, 5, 4), 0).machine()
+
+    def weights(random_state, n_jobs):
+        bracket = annealing_bracket(
+            machine, n_temperatures=10, random_state=random_state, n_jobs=n_jobs
+        )
+        return np.hstack([bracket.forward.log_weights, bracket.reverse.log_weights])
+
+    assert weights(0, 1).tobytes() == weights(0, 2).tobytes()
+    assert np.all(weights(0, 1) != weights(1, 1))
+
+
+# The importance-weighted estimate
+
+
+@over([model for model in MODELS if len(model.sizes) == 2])
+def test_importance_weighting_is_exact_for_one_hidden_layer(model):
+    X = model.visible_states()
+    estimate = importance_weighted_log_likelihood(
+        model.machine(), X, model.distribution.log_partition, n_importance_samples=1
+    )
+    assert_allclose(estimate, [model.log_likelihood(row) for row in X], rtol=1e-12)
+
+
+@each_seed
+@pytest.mark.parametrize("n_importance_samples", [1, 20])
+@over([model for model in MODELS if len(model.sizes) > 2])
+def test_importance_weights_are_right_on_average(model, n_importance_samples, seed):
+    """The mean weight is p(v), the mean logarithm between the bound and log p(v)."""
+    rng, n_rows = np.random.default_rng(seed), 3000
+    X = model.visible_states()
+    row = X[rng.integers(len(X))]
+    log_weights = importance_weighted_log_likelihood(
+        model.machine(),
+        np.tile(row, (n_rows, 1)),
+        model.distribution.log_partition,
+        n_importance_samples=n_importance_samples,
+        random_state=seed,
+    )
+    exact = model.log_likelihood(row)
+    weights = np.exp(log_weights - exact)
+    assert abs(weights.mean() - 1) < 7 * weights.std() / np.sqrt(n_rows) + 1e-9
+    lower = bound(model.machine(), row[None], model.distribution.log_partition)[0]
+    error = 7 * log_weights.std() / np.sqrt(n_rows) + 1e-9
+    assert lower - error < log_weights.mean() < exact + error
+
+
+@each_dtype
+def test_importance_weighting_depends_on_the_seed_alone(dtype):
+    model = random_model((4, 3, 2), 2)
+    machine, rng = model.machine(dtype), np.random.default_rng(0)
+    X = rng.integers(0, 2, (1100, 4)).astype(dtype)
+
+    def estimate(X=X, random_state=0, n_jobs=1):
+        return importance_weighted_log_likelihood(
+            machine,
+            X,
+            0.0,
+            n_importance_samples=3,
+            random_state=random_state,
+            n_jobs=n_jobs,
+        )
+
+    first = estimate()
+    assert first.dtype == np.float64
+    assert estimate(n_jobs=2).tobytes() == first.tobytes()
+    assert estimate(random_state=np.random.SeedSequence(0)).tobytes() == first.tobytes()
+    assert_allclose(estimate(X=sp.csr_array(X)), first, rtol=1e-12, atol=1e-12)
+    assert np.any(estimate(random_state=1) != first)
+
+
+def test_importance_weighting_needs_a_sample():
+    machine = random_model((4, 3, 2), 2).machine()
+    with pytest.raises(ValueError, match="n_importance_samples=0"):
+        importance_weighted_log_likelihood(
+            machine, np.zeros((1, 4)), 0.0, n_importance_samples=0
+        )
+
+
+# The remembered log Z
+
+SETTINGS = {"n_chains": 10, "n_temperatures": 10, "base": None, "seed": 0}
+
+
+@over(MODELS)
+def test_small_machines_are_enumerated(model):
+    value, error = log_partition(model.machine(), **SETTINGS)
+    assert_allclose(value, model.distribution.log_partition, rtol=1e-13)
+    assert error == 0
+
+
+@each_seed
+def test_large_machines_are_annealed(seed):
+    small = random_model((3, 3), seed)
+    machine = copies(small, 8).machine()  # 24 units on either side
+    value, error = log_partition(
+        machine, n_chains=100, n_temperatures=100, base=None, seed=seed
+    )
+    assert error > 0
+    assert abs(value - 8 * small.distribution.log_partition) < 8 * error
+
+
+def test_log_partition_is_remembered_for_a_machine_and_settings():
+    model = random_model((24, 24), 0, scale=0.2)
+    machine, twin = model.machine(), model.machine()
+    first = log_partition(machine, **SETTINGS)
+    assert log_partition(machine, **SETTINGS) is first
+    again = log_partition(twin, **SETTINGS)  # another machine, the same seed
+    assert again == first
+    assert again is not first
+    others = [
+        {"seed": 1},
+        {"n_chains": 11},
+        {"n_temperatures": 11},
+        {"base": np.zeros(24)},
+        {"base": np.ones(24)},
+    ]
+    values = {log_partition(machine, **(SETTINGS | other)) for other in others}
+    assert len(values | {first}) == 1 + len(others)
+
+
+def test_log_partition_warns_where_few_chains_carry_it():
+    machine = random_model((24, 24), 0, scale=3).machine()
+    settings = SETTINGS | {"n_chains": 100, "n_temperatures": 2}
+    with pytest.warns(
+        ConvergenceWarning, match="100 chains are worth .*n_temperatures"
+    ):
+        log_partition(machine, **settings)

@@ -1,0 +1,860 @@
+"""Training: gradients, update rule, pretraining, and what comes out of it all.
+
+The gradients are checked against enumeration or against an implementation written
+plainly in here; whether machines learn, by their exact likelihood.
+"""
+
+import pickle
+from itertools import pairwise, product
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy import sparse
+from scipy.special import expit, logit
+from sklearn.datasets import load_digits
+
+from skdbm import DBMTransformer, _blocks
+from skdbm.likelihood import exact_log_likelihood
+from skdbm.machine import DeepBoltzmannMachine
+from skdbm.sampling import generator
+from skdbm.training import optimizers, trainer
+from skdbm.training.pretraining import greedy
+from skdbm.training.stopping import EarlyStopping
+from skdbm.training.trainer import Options, Rows, Trainer
+from skdbm.units import Bernoulli, Binomial
+
+from ._reference import Model, formula_model, joint_states, largest_error
+
+SEEDS = [0, 1, 2]
+FORMULA_SIZES = [(4, 3), (4, 3, 2), (4, 3, 2, 2)]
+TEAM = _blocks.Workers(1)
+
+#: Hyper-parameters of small fits, all that matter, so that no default does.
+EXPLICIT = {
+    "batch_size": 20,
+    "learning_rate": "linear",
+    "learning_rate_init": 0.1,
+    "momentum": 0.9,
+    "alpha": 1e-4,
+    "n_chains": 50,
+    "n_gibbs_steps": 1,
+    "n_mean_field_steps": 10,
+    "mean_field_tol": 1e-3,
+    "n_jobs": 1,
+}
+
+
+def trainer_of(machine, n_chains=10, seed=0, **options):
+    """Make a trainer that takes plain gradient steps unless told otherwise."""
+    defaults = {
+        "batch_size": 50,
+        "momentum": 0.0,
+        "alpha": 0.0,
+        "n_gibbs_steps": 1,
+        "n_mean_field_steps": 1000,
+        "mean_field_tol": 1e-13,
+    }
+    options = Options(**(defaults | options))
+    return Trainer(machine, n_chains, options, np.random.SeedSequence(seed))
+
+
+def step(trained, X, learning_rate):
+    """Update by one batch, all rows of X."""
+    rows = Rows(X, trained.machine.units[0])
+    return trained.step(rows, np.arange(len(X)), learning_rate, TEAM)
+
+
+def flat(machine):
+    """All weights, then all biases of a machine, as one vector."""
+    arrays = [*machine.weights, *machine.biases]
+    return np.concatenate([array.ravel() for array in arrays])
+
+
+def gradient(trained, X):
+    """The gradient that one batch gives, from a tiny step along it."""
+    before = flat(trained.machine)
+    step(trained, X, 1e-6)
+    return (flat(trained.machine) - before) / 1e-6
+
+
+def centred_terms(states, offsets):
+    """What each row of states adds to the centred gradient, flat, one row each.
+
+    dW_l = (s_l - a_l)(s_{l+1} - a_{l+1})^T and
+    db_l = s_l - dW_l a_{l+1} - dW_{l-1}^T a_{l-1}.
+    """
+    centred = [state - offset for state, offset in zip(states, offsets, strict=True)]
+    weights = [np.einsum("ri,rj->rij", *pair) for pair in pairwise(centred)]
+    biases = [state.copy() for state in states]
+    for layer, weight in enumerate(weights):
+        biases[layer] -= np.einsum("rij,j->ri", weight, offsets[layer + 1])
+        biases[layer + 1] -= np.einsum("rij,i->rj", weight, offsets[layer])
+    return np.hstack([term.reshape(len(term), -1) for term in (*weights, *biases)])
+
+
+def with_mean_field(model, visible):
+    """Visible states and converged mean-field means of binary hidden layers."""
+    states = [visible, *(np.full((len(visible), n), 0.5) for n in model.sizes[1:])]
+    for _ in range(500):
+        for layer in range(1, len(states)):
+            field = model.biases[layer] + states[layer - 1] @ model.weights[layer - 1]
+            if layer + 1 < len(states):
+                field = field + states[layer + 1] @ model.weights[layer].T
+            states[layer] = expit(field)
+    return states
+
+
+def expectation(terms, probability, n_draws):
+    """Mean of the rows of terms, and a bound of the error of a mean of draws."""
+    mean = probability @ terms
+    deviation = terms - mean
+    std = np.sqrt(probability @ deviation**2)
+    return mean, largest_error(std, n_draws, np.abs(deviation).max(axis=0))
+
+
+def saturated_machine(sizes, signs, rng):
+    """Make a machine whose units are all but certain: on or off by their signs."""
+    weights = [rng.normal(0, 0.3, shape) for shape in pairwise(sizes)]
+    return DeepBoltzmannMachine(weights, [60.0 * sign for sign in signs])
+
+
+def copies(arrays):
+    """Copy every array of a list."""
+    return [array.copy() for array in arrays]
+
+
+# ---------------------------------------------------------------------------
+# The gradient
+# ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("n_gibbs_steps", [1, 3])
+@pytest.mark.parametrize("sizes", FORMULA_SIZES)
+def test_gradient_averages_to_the_exact_one(sizes, n_gibbs_steps, seed):
+    model = formula_model(sizes)
+    rng = np.random.default_rng(seed)
+    X = rng.random((7, sizes[0]))
+    n_chains = 20_000
+    trained = trainer_of(
+        model.machine(), n_chains, seed, n_gibbs_steps=n_gibbs_steps, batch_size=9
+    )
+    for _ in range(24 // n_gibbs_steps):  # the chains forget their start
+        step(trained, X, 0.0)
+    offsets = copies(trained.offsets)
+    data = centred_terms(with_mean_field(model, X), offsets).mean(axis=0)
+    terms = centred_terms(model.distribution.states, offsets)
+    expected, error = expectation(terms, model.distribution.probability, n_chains)
+    assert np.all(np.abs(gradient(trained, X) - (data - expected)) < error)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_gradient_of_one_hidden_layer_is_that_of_the_likelihood(seed):
+    model = formula_model((4, 3))
+    X = np.random.default_rng(seed).integers(0, 2, (6, 4)).astype(float)
+    n_chains = 50_000
+    trained = trainer_of(model.machine(), n_chains, seed)
+    for _ in range(24):
+        step(trained, X, 0.0)
+    below, above = copies(trained.offsets)
+    estimate = gradient(trained, X)
+
+    # Undo the centring: from (dW, db) back to the gradients of W and b.
+    dW, db0, db1 = np.split(estimate, [12, 16])
+    dW = dW.reshape(4, 3)
+    db0, db1 = db0 + dW @ above, db1 + dW.T @ below
+    dW = dW + np.outer(below, db1) + np.outer(db0, above)
+
+    def log_likelihood(vector):
+        weight, *biases = np.split(vector, [12, 16])
+        moved = Model([weight.reshape(4, 3)], biases)
+        return np.mean([moved.log_likelihood(row) for row in X])
+
+    start = flat(model.machine())
+    exact = [
+        (log_likelihood(start + nudge) - log_likelihood(start - nudge)) / 2e-5
+        for nudge in 1e-5 * np.eye(len(start))
+    ]
+    zero = [np.zeros(4), np.zeros(3)]
+    terms = centred_terms(model.distribution.states, zero)
+    _, error = expectation(terms, model.distribution.probability, n_chains)
+    # The centred estimate has another variance: allow for the offsets' products too.
+    estimate = np.concatenate([dW.ravel(), db0, db1])
+    assert np.all(np.abs(estimate - exact) < 2 * error)
+    assert np.max(np.abs(exact)) > 10 * np.max(error)  # there was something to find
+
+
+def test_offsets_tend_to_the_means_of_the_data_phase():
+    model = formula_model((4, 3, 2))
+    X = np.random.default_rng(0).random((7, 4))
+    trained = trainer_of(model.machine())
+    for _ in range(2000):
+        step(trained, X, 0.0)
+    expected = [means.mean(axis=0) for means in with_mean_field(model, X)]
+    for offset, mean in zip(trained.offsets, expected, strict=True):
+        assert_allclose(offset, mean, atol=1e-7)
+
+
+@pytest.mark.parametrize("sizes", FORMULA_SIZES)
+@pytest.mark.parametrize("n_most", [1, 2, 50])
+def test_mean_field_sweeps_are_capped(sizes, n_most):
+    trained = trainer_of(formula_model(sizes).machine(), n_mean_field_steps=n_most)
+    n_sweeps = step(trained, np.eye(4), 0.0)
+    assert n_sweeps == 1 if len(sizes) == 2 else n_sweeps <= n_most
+    precise = trainer_of(formula_model(sizes).machine())
+    coarse = trainer_of(formula_model(sizes).machine(), mean_field_tol=1e-3)
+    assert step(coarse, np.eye(4), 0.0) <= step(precise, np.eye(4), 0.0) < 200
+
+
+# ---------------------------------------------------------------------------
+# Each phase is divided by its own count
+# ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n_chains", [1, 3, 20, 300])
+@pytest.mark.parametrize("sizes", [(5, 4), (5, 4, 3), (5, 4, 3, 2)])
+def test_each_phase_is_divided_by_its_own_count(sizes, n_chains):
+    # All chains are in one and the same state, so that nothing is left to chance.
+    rng = np.random.default_rng(n_chains)
+    signs = [rng.choice([-1, 1], size) for size in sizes]
+    trained = trainer_of(saturated_machine(sizes, signs, rng), n_chains, batch_size=200)
+    state = [(sign > 0).astype(float)[None] for sign in signs]
+    for n_rows in (200, 3, 17, 1, 200):
+        X = rng.random((n_rows, sizes[0]))
+        for offset in trained.offsets:
+            offset[...] = rng.random(offset.shape)
+        hidden = [np.repeat(s, n_rows, axis=0) for s in state[1:]]
+        data = centred_terms([X, *hidden], trained.offsets)
+        chain = centred_terms(state, trained.offsets)
+        expected = data.mean(axis=0) - chain[0]
+        assert_allclose(gradient(trained, X), expected, atol=1e-7)
+
+
+@pytest.mark.parametrize("n_chains", [3, 30])
+@pytest.mark.parametrize("sizes", FORMULA_SIZES)
+def test_data_phase_does_not_depend_on_the_number_of_chains(sizes, n_chains):
+    model = formula_model(sizes)
+    rng = np.random.default_rng(0)
+    offsets = [rng.random(size) for size in sizes]
+
+    def estimate(X):
+        trained = trainer_of(model.machine(), n_chains, batch_size=14)
+        for ours, offset in zip(trained.offsets, offsets, strict=True):
+            ours[...] = offset
+        return gradient(trained, X)  # the chains are the same for all data
+
+    def mean_terms(X):
+        return centred_terms(with_mean_field(model, X), offsets).mean(axis=0)
+
+    X, other = rng.random((7, sizes[0])), rng.random((2, sizes[0]))
+    assert_allclose(estimate(np.tile(X, (2, 1))), estimate(X), atol=1e-8)
+    difference = estimate(X) - estimate(other)
+    assert_allclose(difference, mean_terms(X) - mean_terms(other), atol=1e-8)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize(("n_rows", "n_chains"), [(20_000, 5_000), (5_000, 20_000)])
+@pytest.mark.parametrize("sizes", FORMULA_SIZES)
+def test_training_on_data_of_the_model_goes_nowhere(sizes, n_rows, n_chains, seed):
+    model = formula_model(sizes)
+    states, p = model.distribution.states, model.distribution.probability
+    rng = np.random.default_rng(seed)
+    trained = trainer_of(model.machine(), n_chains, seed, batch_size=20_000)
+    drawn = rng.choice(len(p), n_chains, p=p)
+    for chain, state in zip(trained.chains, states, strict=True):
+        chain[...] = state[drawn]
+    X = states[0][rng.choice(len(p), n_rows, p=p)]
+
+    data = centred_terms(with_mean_field(model, states[0]), trained.offsets)
+    data_mean, data_error = expectation(data, p, n_rows)
+    chains = centred_terms(states, trained.offsets)
+    chain_mean, chain_error = expectation(chains, p, n_chains)
+    expected = data_mean - chain_mean  # not zero: mean field is no exact posterior
+    if len(sizes) == 2:
+        assert_allclose(expected, 0, atol=1e-12)  # but for one hidden layer it is
+    error = np.abs(gradient(trained, X) - expected)
+    assert np.all(error < data_error + chain_error)
+
+
+# ---------------------------------------------------------------------------
+# The update rule
+# ---------------------------------------------------------------------------
+
+
+def pushed_trainer(**options):
+    """Train visible biases with the constant gradient -1, the weights with 0.
+
+    The chains stay at ones and the data are zeros; the hidden units are certain.
+    """
+    rng = np.random.default_rng(0)
+    signs = [np.ones(5), np.array([1, -1, 1]), np.array([-1, 1])]
+    return trainer_of(saturated_machine((5, 3, 2), signs, rng), **options)
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.5, 0.9])
+def test_momentum_tends_to_its_terminal_speed(momentum):
+    trained = pushed_trainer(momentum=momentum)
+    moved = []
+    for learning_rate in [0.01] * 200 + [0.001, 0.0]:
+        before = trained.machine.biases[0].copy()
+        step(trained, np.zeros((4, 5)), learning_rate)
+        moved.append(trained.machine.biases[0] - before)
+    assert_allclose(moved[0], -0.01, rtol=1e-9)
+    assert_allclose(moved[199], -0.01 / (1 - momentum), rtol=1e-6)
+    assert_allclose(moved[200], -0.001 / (1 - momentum), rtol=1e-6)  # at once
+    assert_array_equal(moved[201], 0)
+
+
+def test_weights_decay_and_biases_do_not():
+    trained, free = (
+        pushed_trainer(momentum=0.5, alpha=0.2),
+        pushed_trainer(momentum=0.5),
+    )
+    weights = copies(trained.machine.weights)
+    speeds = [np.zeros_like(weight) for weight in weights]
+    for learning_rate in (0.1, 0.3, 0.0, 0.2):
+        step(trained, np.zeros((4, 5)), learning_rate)
+        step(free, np.zeros((4, 5)), learning_rate)
+        for i, weight in enumerate(weights):
+            speeds[i] = 0.5 * speeds[i] - 0.2 * weight
+            weights[i] = weight + learning_rate * speeds[i]
+    for weight, expected in zip(trained.machine.weights, weights, strict=True):
+        assert_allclose(weight, expected, rtol=1e-12)
+    for bias, expected in zip(trained.machine.biases, free.machine.biases, strict=True):
+        assert_allclose(bias, expected, rtol=1e-12)
+
+
+def test_learning_rate_schedules():
+    linear = optimizers.learning_rates("linear", 0.2, 1000)
+    assert_allclose([linear(n) for n in (0, 250, 500)], [0.2, 0.15, 0.1])
+    rates = [linear(n) for n in range(1000)]
+    assert np.all(np.diff(rates) <= 0)
+    assert 0 < rates[-1] <= 0.02 * 0.2
+    constant = optimizers.learning_rates("constant", 0.2, 1000)
+    assert [constant(n) for n in (0, 500, 999)] == [0.2] * 3
+
+
+@pytest.mark.parametrize("pretraining", [None, "greedy"])
+def test_learning_rates_of_a_fit(pretraining):
+    X = np.eye(10)  # one batch an epoch: the record has the rate of every update
+    params = EXPLICIT | {"max_iter": 20, "random_state": 0, "pretraining": pretraining}
+    rates = {
+        schedule: DBMTransformer(
+            hidden_layer_sizes=(4, 3),
+            pretraining_max_iter=7,
+            **(params | {"learning_rate": schedule}),
+        )
+        .fit(X)
+        .history_["learning_rate"]
+        for schedule in ("linear", "constant")
+    }
+    assert_allclose(rates["linear"], 0.1 * (1 - np.arange(20) / 20))
+    assert_allclose(rates["constant"], 0.1)
+
+
+def weighted_mean(values):
+    """Average with weights t (t + 1) ... (t + k - 1) for the values t = 1, 2, ..."""
+    t = np.arange(1, len(values) + 1, dtype=float)[:, None]
+    weights = np.prod(t + np.arange(optimizers.AVERAGE_EXPONENT), axis=1)
+    return np.average(values, axis=0, weights=weights)
+
+
+@pytest.mark.parametrize("n_values", [1, 2, 7, 100])
+def test_polynomial_average(n_values):
+    values = np.random.default_rng(0).normal(size=(n_values, 3))
+    average, scratch = np.full(3, 1e6), np.empty(3)
+    for n, value in enumerate(values, start=1):
+        optimizers.average_step(average, value, optimizers.average_rate(n), scratch)
+    assert_allclose(average, weighted_mean(values), rtol=1e-9)
+
+
+@pytest.mark.parametrize("n_steps", [1, 2, 43])
+def test_snapshot_is_the_average_of_the_machines(n_steps):
+    trained = trainer_of(formula_model((4, 3, 2)).machine(), momentum=0.5)
+    X = np.random.default_rng(0).random((7, 4))
+    assert_array_equal(flat(trained.snapshot(np.float64)), flat(trained.machine))
+    path = []
+    for _ in range(n_steps):
+        step(trained, X, 0.3)
+        path.append(flat(trained.machine))
+    expected = weighted_mean(path[:: optimizers.AVERAGE_EVERY])
+    assert_allclose(flat(trained.snapshot(np.float64)), expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_average_of_a_constant_is_the_constant(dtype):
+    machine = formula_model((4, 3, 2)).machine(dtype)
+    trained = trainer_of(machine, momentum=0.9)
+    for _ in range(50):
+        step(trained, np.eye(4, dtype=dtype), 0.0)
+    assert_array_equal(flat(trained.snapshot(dtype)), flat(machine))
+
+
+def test_snapshot_is_a_copy():
+    trained = trainer_of(formula_model((4, 3)).machine())
+    before = [trained.snapshot(np.float64)]
+    step(trained, np.eye(4), 0.1)
+    before.append(trained.snapshot(np.float64))
+    kept = [flat(machine) for machine in before]
+    step(trained, np.eye(4), 0.1)
+    for _ in range(optimizers.AVERAGE_EVERY):
+        step(trained, np.eye(4), 0.1)
+    for machine, expected in zip(before, kept, strict=True):
+        assert_array_equal(flat(machine), expected)
+    assert_array_equal(flat(formula_model((4, 3)).machine()), kept[0])
+
+
+# ---------------------------------------------------------------------------
+# What survives from batch to batch
+# ---------------------------------------------------------------------------
+
+
+def test_training_goes_on_after_pickling():
+    X = np.random.default_rng(0).random((300, 4), dtype=np.float32)
+    machine = formula_model((4, 3, 2)).machine(np.float32)
+    batches = [np.arange(130), np.arange(130, 300), np.arange(9), np.arange(50, 200)]
+
+    def train(trained, batches):
+        for indices in batches:
+            trained.step(Rows(X, Bernoulli()), indices, 0.1, TEAM)
+        return trained
+
+    options = {"momentum": 0.9, "alpha": 0.01, "n_gibbs_steps": 2, "batch_size": 170}
+    original = train(trainer_of(machine, 200, **options), batches)
+    restored = pickle.loads(pickle.dumps(original))
+    for one in (original, restored):
+        train(one, batches * 2)
+    assert original.n_steps == restored.n_steps == 3 * len(batches)
+    for name in ("machine", "average", "velocity"):
+        assert_array_equal(flat(getattr(original, name)), flat(getattr(restored, name)))
+    for name in ("chains", "offsets"):
+        for a, b in zip(getattr(original, name), getattr(restored, name), strict=True):
+            assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("weight", [np.nan, np.inf, 101.0, -101.0])
+def test_divergence_is_an_error_with_advice(weight):
+    trained = trainer_of(formula_model((4, 3, 2)).machine())
+    trained.machine.weights[1][0, 0] = 99.0
+    trained.check()
+    trained.machine.weights[1][0, 0] = weight
+    with pytest.raises(FloatingPointError, match=r"diverged.*learning_rate_init"):
+        trained.check()
+
+
+@pytest.mark.filterwarnings("ignore:(overflow|invalid value):RuntimeWarning")
+@pytest.mark.parametrize("pretraining", [None, "greedy"])
+@pytest.mark.parametrize("learning_rate_init", [1e3, 1e30])
+def test_divergence_in_a_fit(learning_rate_init, pretraining):
+    X = np.random.default_rng(0).integers(0, 2, (100, 10)).astype(float)
+    params = EXPLICIT | {"learning_rate_init": learning_rate_init, "random_state": 0}
+    estimator = DBMTransformer(
+        hidden_layer_sizes=(6, 4), max_iter=50, pretraining=pretraining, **params
+    )
+    with pytest.raises(FloatingPointError, match=r"diverged.*learning_rate_init"):
+        estimator.fit(X)
+    assert not hasattr(estimator, "machine_")
+
+
+class Script:
+    """Scores given in advance; the machine is the number of the epoch."""
+
+    def __init__(self, scores, **parameters):
+        self.scores = iter(scores)
+        self.evaluated = []
+        self.stopping = EarlyStopping(lambda _: next(self.scores), **parameters)
+
+    def run(self, n_epochs):
+        """Play the epochs until training stops; the records."""
+        records = []
+        for epoch in range(1, n_epochs + 1):
+            records.append({"epoch": epoch})
+            if self.stopping.update(records[-1], lambda e=epoch: self._machine(e)):
+                break
+        return records
+
+    def _machine(self, epoch):
+        self.evaluated.append(epoch)
+        return epoch
+
+
+def test_early_stopping_waits_for_its_patience():
+    script = Script([-5, -3, -4, -3.5, -9], every=1, patience=3, tol=0.01)
+    records = script.run(9)
+    assert len(records) == 5  # the best was the second, then three without progress
+    assert [record["validation_score"] for record in records] == [-5, -3, -4, -3.5, -9]
+    assert script.stopping.stopped
+    assert script.stopping.best_epoch == script.stopping.best_machine == 2
+    assert script.stopping.best_score == -3
+
+
+def test_early_stopping_starts_to_wait_anew_with_each_improvement():
+    script = Script([-9, -9, -8, -8, -7, -7, -7], every=1, patience=2, tol=0.1)
+    assert len(script.run(20)) == 7
+    assert script.stopping.best_machine == 5
+
+
+def test_early_stopping_ignores_improvements_within_tol():
+    script = Script([-5, -4.95, -4.9, -4.86], every=1, patience=3, tol=0.2)
+    assert len(script.run(9)) == 4
+    assert script.stopping.best_machine == 1
+
+
+def test_early_stopping_evaluates_now_and_then():
+    script = Script([-5, -4, -4.5], every=4, patience=6, tol=0.0)
+    records = script.run(50)
+    assert len(records) == 14  # the best was the eighth
+    assert script.evaluated == [4, 8, 12]
+    scores = [record["validation_score"] for record in records]
+    expected = np.full(14, np.nan)
+    expected[[3, 7, 11]] = -5, -4, -4.5
+    assert_array_equal(scores, expected)
+
+
+def test_early_stopping_lets_a_rising_score_rise():
+    script = Script(range(100), every=1, patience=1, tol=0.5)
+    assert len(script.run(30)) == 30
+    assert not script.stopping.stopped
+    assert script.stopping.best_machine == 30
+
+
+# ---------------------------------------------------------------------------
+# Rows of the data
+# ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("out_dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    "container", [np.asarray, np.asfortranarray, sparse.csr_matrix, sparse.csr_array]
+)
+def test_rows_are_copied_out_of_any_container(container, dtype, out_dtype):
+    rng = np.random.default_rng(0)
+    X = (rng.random((30, 7)) * rng.integers(0, 2, (30, 7))).astype(np.float32)
+    rows = Rows(container(X.astype(dtype)), Bernoulli())
+    indices = rng.permutation(30)[:11]
+    out = np.full((11, 7), np.nan, out_dtype)
+    rows.fill(indices, out)
+    assert_array_equal(out, X[indices])
+    assert len(rows) == 30
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("container", [np.asarray, sparse.csr_array])
+def test_drawn_rows_have_the_grey_values_as_means(container, seed):
+    grey = np.array([[0.0, 0.1, 0.5, 0.9, 1.0], [1.0, 1 / 3, 0.0, 0.01, 0.7]])
+    rows = Rows(container(grey), Bernoulli(), generator(seed))
+    n_draws = 20_000
+    out = np.empty((2 * n_draws, 5))
+    rows.fill(np.arange(2 * n_draws) % 2, out)
+    assert set(np.unique(out)) == {0.0, 1.0}
+    draws = out.reshape(n_draws, 2, 5)
+    error = largest_error(np.sqrt(grey * (1 - grey)), n_draws)
+    assert np.all(np.abs(draws.mean(axis=0) - grey) < error)
+    certain = (grey == 0) | (grey == 1)
+    assert np.all(draws[:, certain] == grey[certain])
+    again = np.empty_like(out)
+    rows.fill(np.arange(2 * n_draws) % 2, again)
+    assert not np.array_equal(out, again)  # drawn anew at each presentation
+
+
+# ---------------------------------------------------------------------------
+# Greedy pretraining
+# ---------------------------------------------------------------------------
+
+ONE, TWO = Bernoulli(), Binomial(2)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "units"),
+    [
+        ((4, 3), [(ONE, ONE)]),
+        ((4, 3, 2), [(TWO, ONE), (ONE, TWO)]),
+        ((4, 3, 2, 2), [(TWO, ONE), (TWO, TWO), (ONE, TWO)]),
+    ],
+)
+def test_pretraining_doubles_layers_that_lack_a_neighbour(sizes, units):
+    start = formula_model(sizes).machine()
+    shift = np.random.default_rng(0).normal(size=(len(units), 3))
+    pairs = []
+
+    def train_pair(pair, source):
+        number = len(pairs)
+        assert pair.layer_sizes == sizes[number : number + 2]
+        assert_array_equal(pair.weights[0], start.weights[number])
+        pairs.append(pair.units)
+        moves = shift[number]
+        return DeepBoltzmannMachine(
+            [pair.weights[0] + moves[0]],
+            [pair.biases[0] + moves[1], pair.biases[1] + moves[2]],
+            pair.units,
+        )
+
+    result = greedy(start, Rows(np.eye(4), ONE), train_pair, generator(0))
+    assert pairs == units
+    assert result.units == start.units
+    for layer, weight in enumerate(result.weights):
+        assert_allclose(weight, start.weights[layer] + shift[layer, 0])
+    top = len(sizes) - 1
+    for layer, bias in enumerate(result.biases):
+        learned = []
+        if layer < top:
+            learned.append(start.biases[layer] + shift[layer, 1])
+        if layer > 0:
+            learned.append(start.biases[layer] + shift[layer - 1, 2])
+        assert_allclose(bias, np.mean(learned, axis=0))
+
+
+def carried_means(model, visible):
+    """Means of every layer given a visible state, each doubled but the top.
+
+    A layer is drawn from the one below, counted twice unless there is nothing above.
+    """
+    top = len(model.sizes) - 1
+    states, probability = visible[None], np.ones(1)
+    means = [visible]
+    for layer in range(1, top):
+        field = 2 * states @ model.weights[layer - 1] + model.biases[layer]
+        drawn = joint_states([1] * model.sizes[layer])
+        on = expit(field)[:, None, :]
+        given = np.prod(np.where(drawn == 1, on, 1 - on), axis=2)
+        states, probability = drawn, probability @ given
+        means.append(probability @ states)
+    return [mean * (1 + (layer + 1 < top)) for layer, mean in enumerate(means)]
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("sizes", FORMULA_SIZES)
+def test_pretraining_carries_samples_up(sizes, seed):
+    model = formula_model(sizes)
+    visible = np.array([1.0, 0.0, 0.0, 1.0])
+    n_draws, drawn = 20_000, []
+
+    def train_pair(pair, source):
+        out = np.empty((n_draws, pair.layer_sizes[0]))
+        source.fill(np.zeros(n_draws, int), out)
+        drawn.append(out)
+        assert len(source) == 3
+        trained = len(drawn) - 1  # what training found, other than the start
+        return DeepBoltzmannMachine(
+            [model.weights[trained]], model.biases[trained : trained + 2], pair.units
+        )
+
+    start = formula_model(sizes).machine()
+    for array in [*start.weights, *start.biases]:
+        array[...] = 0
+    source = Rows(np.array([visible, 1 - visible, visible]), ONE)
+    greedy(start, source, train_pair, generator(seed))
+    for layer, (out, mean) in enumerate(
+        zip(drawn, carried_means(model, visible), strict=True)
+    ):
+        largest = 1 + (layer + 2 < len(sizes))
+        assert set(np.unique(out)) <= {0, largest}
+        std = np.sqrt(mean * (largest - mean))
+        error = largest_error(std, n_draws, largest) if layer else 1e-12
+        assert np.all(np.abs(out.mean(axis=0) - mean) < error)
+
+
+def test_pretraining_a_single_hidden_layer_is_training_it():
+    start = formula_model((9, 5)).machine()
+    rows = Rows(bars_and_stripes(), ONE)
+
+    def train(machine, source):
+        trained = trainer_of(machine, momentum=0.5)
+        for _ in range(20):
+            trained.step(source, np.arange(len(source)), 0.1, TEAM)
+        return trained.snapshot(np.float64)
+
+    pretrained = greedy(start, rows, train, generator(0))
+    assert_array_equal(flat(pretrained), flat(train(start, rows)))
+    assert pretrained.units == (ONE, ONE)
+
+
+# ---------------------------------------------------------------------------
+# Threads
+# ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def runs(monkeypatch):
+    """Use threads for small work too; how many threads ran how many tasks."""
+    seen, run = set(), _blocks.Workers.run
+
+    def noted(team, tasks):
+        seen.add((team.n_threads, len(tasks)))
+        run(team, tasks)
+
+    monkeypatch.setattr(_blocks.Workers, "run", noted)
+    monkeypatch.setattr(trainer, "THREADED_WORK", 0)
+    monkeypatch.setattr(trainer, "SLICE_SIZE", 500)
+    return seen
+
+
+@pytest.mark.parametrize("pretraining", [None, "greedy"])
+@pytest.mark.parametrize("hidden", [(40,), (40, 30), (40, 30, 20)])
+def test_one_seed_gives_one_model_for_any_number_of_threads(hidden, pretraining, runs):
+    X = load_digits().data[:700] / 16
+
+    def fit(n_jobs):
+        params = EXPLICIT | {
+            "batch_size": 300,
+            "n_chains": 280,
+            "pretraining": pretraining,
+            "pretraining_max_iter": 2,
+            "max_iter": 4,
+            "random_state": 0,
+            "n_jobs": n_jobs,
+        }
+        return DBMTransformer(hidden_layer_sizes=hidden, binarize=True, **params).fit(X)
+
+    one = fit(1)
+    assert {n_threads for n_threads, _ in runs} == {1}
+    two, three = fit(2), fit(3)
+    assert {n for n, n_tasks in runs if n_tasks > 5} == {1, 2, 3}
+    for other in (two, three):
+        assert_array_equal(flat(one.machine_), flat(other.machine_))
+        for a, b in zip(one._trainer.chains, other._trainer.chains, strict=True):
+            assert_array_equal(a, b)
+        error = "reconstruction_error"
+        assert one.history_[error] == other.history_[error]
+
+
+# ---------------------------------------------------------------------------
+# What is learned
+# ---------------------------------------------------------------------------
+
+
+def bars_and_stripes():
+    """List the 14 images of 3 x 3 pixels made of rows or of columns alone."""
+    lines = [np.repeat(line, 3) for line in product([0.0, 1.0], repeat=3)]
+    stripes = [line.reshape(3, 3).T.ravel() for line in lines]
+    return np.unique([*lines, *stripes], axis=0)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_bars_and_stripes_are_learned(seed):
+    X = bars_and_stripes()
+    assert X.shape == (14, 9)
+    params = EXPLICIT | {
+        "batch_size": 50,
+        "learning_rate_init": 0.05,
+        "n_chains": 100,
+        "n_gibbs_steps": 5,
+    }
+    estimator = DBMTransformer(
+        hidden_layer_sizes=(16, 8),
+        max_iter=100,
+        pretraining="greedy",
+        pretraining_max_iter=20,
+        random_state=seed,
+        **params,
+    ).fit(np.tile(X, (100, 1)))
+    gap = np.log(14) + exact_log_likelihood(estimator.machine_, X).mean()
+    assert -0.2 < gap < 0  # 0 is the entropy of the data
+
+
+def strokes():
+    """Digits as black strokes: binary, most pixels mostly off."""
+    X = load_digits().data
+    return (X[np.random.default_rng(0).permutation(len(X))[:400]] > 12).astype(float)
+
+
+def learned_log_likelihood(X, hidden, seed):
+    """Train from small random weights; the exact log-likelihood of the rows."""
+    rng = np.random.default_rng(seed)
+    sizes = (X.shape[1], *hidden)
+    start = DeepBoltzmannMachine(
+        [rng.normal(0, 0.1, shape) for shape in pairwise(sizes)],
+        [logit((X.sum(axis=0) + 0.5) / (len(X) + 1)), *map(np.zeros, hidden)],
+    )
+    params = EXPLICIT | {"batch_size": 25, "learning_rate_init": 0.05, "alpha": 0.0}
+    estimator = DBMTransformer.from_machine(
+        start,
+        warm_start=True,
+        max_iter=40,
+        binarize=False,
+        random_state=seed,
+        **params,
+    ).fit(X)
+    return exact_log_likelihood(estimator.machine_, X).mean()
+
+
+@pytest.mark.parametrize("hidden", [(8,), (8, 4)])
+def test_training_does_not_care_which_state_is_called_one(hidden):
+    X, n_seeds = strokes(), 5
+    scores, flipped = (
+        np.array([learned_log_likelihood(data, hidden, s) for s in range(n_seeds)])
+        for data in (X, 1 - X)
+    )
+    spread = np.sqrt((scores.var(ddof=1) + flipped.var(ddof=1)) / 2)
+    # Ten standard errors: the spread itself is known from ten numbers only. Without
+    # the centring of the gradient the difference is 2 nats.
+    bound = 10 * spread * np.sqrt(2 / n_seeds)
+    assert bound < 1.5
+    assert abs(scores.mean() - flipped.mean()) < bound
+    means = X.mean(axis=0).clip(1e-3, 1 - 1e-3)
+    independent = np.mean(X @ np.log(means) + (1 - X) @ np.log1p(-means))
+    assert min(scores.min(), flipped.min()) > independent + 1.5
+
+
+@pytest.fixture(scope="module")
+def digits():
+    """Training and held-out digits, as grey values from 0 to 1."""
+    X = load_digits().data / 16
+    X = X[np.random.default_rng(0).permutation(len(X))]
+    return X[:1200], X[1200:]
+
+
+def fit_digits(X, **params):
+    """Fit a machine that is quick to train on digits."""
+    explicit = EXPLICIT | {
+        "hidden_layer_sizes": (64, 32),
+        "n_mean_field_steps": 5,
+        "pretraining_max_iter": 5,
+        "mean_field_max_iter": 2000,
+        "n_annealing_chains": 50,
+        "n_temperatures": 500,
+        "binarize": True,
+    }
+    return DBMTransformer(**(explicit | params)).fit(X)
+
+
+@pytest.fixture(scope="module")
+def trained_on_digits(digits):
+    """Fit the digits once, for the tests that only read."""
+    return fit_digits(digits[0], max_iter=20, pretraining="greedy", random_state=0)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("pretraining", [None, "greedy"])
+def test_held_out_digits_become_likelier(digits, pretraining, seed):
+    train, held_out = digits
+    means = (train.sum(axis=0) + 0.5) / (len(train) + 1)
+    independent = np.mean(held_out @ np.log(means) + (1 - held_out) @ np.log1p(-means))
+    early, late = (
+        fit_digits(train, max_iter=n, pretraining=pretraining, random_state=seed).score(
+            held_out
+        )
+        for n in (1, 20)
+    )
+    assert early + 0.3 < late
+    assert independent + 1.5 < late
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_rows_are_transformed_and_scored_each_by_itself(
+    digits, trained_on_digits, seed
+):
+    X = digits[0]
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(len(X))
+    subset = rng.choice(len(X), 37, replace=False)
+    assert len(X) > 2 * _blocks.INFERENCE_ROWS
+    for method in (trained_on_digits.transform, trained_on_digits.score_samples):
+        whole = method(X)
+        assert whole.dtype == np.float64
+        assert_allclose(method(X[order]), whole[order], rtol=0, atol=1e-7)
+        assert_allclose(method(X[subset]), whole[subset], rtol=0, atol=1e-7)
+        for row in subset[:5]:
+            assert_allclose(method(X[[row]]), whole[[row]], rtol=0, atol=1e-7)
