@@ -339,7 +339,9 @@ class DeepBoltzmannMachine:
             biases = [content[f"biases_{i}"] for i in range(len(units))]
             weights = [content[f"weights_{i}"] for i in range(len(units) - 1)]
             if len(content) != 1 + len(biases) + len(weights):
-                raise ValueError(f"{len(units)} unit types for {len(content) - 1} arrays")
+                raise ValueError(
+                    f"{len(units)} unit types for {len(content) - 1} arrays"
+                )
             return cls(weights, biases, units)
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{path!r} is damaged ({error}).") from error

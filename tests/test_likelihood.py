@@ -377,7 +377,7 @@ def test_annealed_estimates_scatter_about_the_exact_value(reverse, seed):
 @pytest.mark.parametrize("scale", [1, 2])
 def test_the_two_directions_bracket_the_exact_value_on_average(scale, seed):
     """By Jensen's inequality: E log w <= log Z <= -E log w', with few temperatures."""
-    model = random_model((6, 5, 4), seed, scale)
+    model = random_model((6, 5, 4), 0, scale)
     machine, exact = model.machine(), model.distribution.log_partition
     settings = {"n_temperatures": 4, "random_state": seed}
     forward = annealed_log_partition(machine, n_chains=4000, **settings).log_weights

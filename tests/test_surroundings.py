@@ -2,7 +2,7 @@
 
 import pickle
 from concurrent.futures import ThreadPoolExecutor
-from threading import Barrier
+from threading import Barrier, Event
 
 import joblib
 import numpy as np
@@ -456,24 +456,72 @@ def blas_threads():
     return [lib["num_threads"] for lib in libraries if lib["user_api"] == "blas"]
 
 
-@pytest.mark.parametrize("limit", [1, 2])
-def test_concurrent_fits(cls, X, limit):
+class Gate(Recorder):
+    """Hold a fit at its first epoch until it may go on."""
+
+    def __init__(self):
+        super().__init__()
+        self.reached, self.opened = Event(), Event()
+
+    def on_fit_task_begin(self, estimator, context):
+        if context.parent is not None and not self.reached.is_set():
+            self.blas_threads = blas_threads()
+            self.reached.set()
+            assert self.opened.wait(20)
+
+
+def test_concurrent_fits(cls, X):
     seeds = range(6)
     expected = [small(cls, random_state=seed).fit(X) for seed in seeds]
     together = Barrier(len(seeds))
 
     def fit(seed):
-        together.wait()
+        together.wait(20)
         return small(cls, random_state=seed).fit(X)
 
-    with threadpool_limits(limit, user_api="blas"):
-        before = blas_threads()
-        with ThreadPoolExecutor(len(seeds)) as pool:
-            fits = list(pool.map(fit, seeds))
-        assert blas_threads() == before
+    with ThreadPoolExecutor(len(seeds)) as pool:
+        fits = list(pool.map(fit, seeds))
     for one, other in zip(fits, expected, strict=True):
         assert_same_machine(one, other)
         assert one.score(X) == other.score(X)
+
+
+def test_overlapping_fits_restore_the_blas_threads(cls, X):
+    before = blas_threads()
+    first, last = Gate(), Gate()
+    with ThreadPoolExecutor(2) as pool:
+        started = pool.submit(small(cls).set_callbacks(first).fit, X)
+        assert first.reached.wait(20)
+        ended_last = pool.submit(small(cls).set_callbacks(last).fit, X)
+        assert last.reached.wait(20)
+        first.opened.set()
+        started.result()
+        last.opened.set()
+        ended_last.result()
+        assert set(first.blas_threads) == set(last.blas_threads) == {1}
+        assert blas_threads() == before
+
+
+def test_every_thread_holds_blas_to_one_thread(cls, X):
+    before = blas_threads()
+    small(cls).fit(X)
+    with ThreadPoolExecutor(1) as pool:
+        gate = Gate()
+        gate.opened.set()
+        pool.submit(small(cls).set_callbacks(gate).fit, X).result()
+        assert set(gate.blas_threads) == {1}
+        assert blas_threads() == before
+
+
+def test_limits_of_others_still_work_after_a_fit(cls, X):
+    small(cls).fit(X)
+
+    def limited():
+        with threadpool_limits(1, user_api="blas"):
+            return set(blas_threads())
+
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(limited).result() == {1}
 
 
 def test_blas_threads_are_restored_after_an_error(cls, X):

@@ -502,14 +502,20 @@ def test_early_stopping_ignores_improvements_within_tol():
 
 
 def test_early_stopping_evaluates_now_and_then():
-    script = Script([-5, -4, -4.5], every=4, patience=6, tol=0.0)
+    script = Script([-5, -4, -4.5, -4.2], every=4, patience=6, tol=0.0)
     records = script.run(50)
-    assert len(records) == 14  # the best was the eighth
-    assert script.evaluated == [4, 8, 12]
+    assert len(records) == 16  # the best was the eighth, and only evaluations stop
+    assert script.evaluated == [4, 8, 12, 16]
     scores = [record["validation_score"] for record in records]
-    expected = np.full(14, np.nan)
-    expected[[3, 7, 11]] = -5, -4, -4.5
+    expected = np.full(16, np.nan)
+    expected[3::4] = -5, -4, -4.5, -4.2
     assert_array_equal(scores, expected)
+
+
+def test_early_stopping_with_less_patience_than_evaluations():
+    script = Script([-5, -4, -4.5], every=5, patience=1, tol=0.0)
+    assert len(script.run(50)) == 15
+    assert script.stopping.best_machine == 10
 
 
 def test_early_stopping_lets_a_rising_score_rise():

@@ -179,8 +179,8 @@ def exact_samples(machine, n_samples, *, random_state=None):
     if n_terms > PREFER_EXACT_STATES:
         raise ValueError(
             f"Exact sampling of layers of {machine.layer_sizes} units needs "
-            f"2^{math.log2(n_terms):.0f} probabilities; at most {PREFER_EXACT_STATES} are held. Use "
-            "skdbm.sampling.chains."
+            f"2^{math.log2(n_terms):.0f} probabilities; at most "
+            f"{PREFER_EXACT_STATES} are held. Use skdbm.sampling.chains."
         )
     rng = generator(random_state)
     log_terms = np.concatenate(list(_chunks(units, weights, biases, kept, n_terms)))

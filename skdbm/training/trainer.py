@@ -115,6 +115,8 @@ class Trainer:
         States of the persistent chains.
     streams : list of numpy.random.Generator
         Sources of the draws, one for each block of chains.
+    row_rng : numpy.random.Generator
+        For drawing visible states, where the source of rows asks for it.
 
     See Also
     --------
@@ -170,7 +172,6 @@ class Trainer:
             machine, n_chains, sampling.generator(first)
         )
         self.streams = [sampling.generator(seed) for seed in seeds]
-        #: For drawing visible states, where the source of rows asks for it.
         self.row_rng = sampling.generator(rows)
         self._statistics = None
 
@@ -377,7 +378,7 @@ class Trainer:
             Record of the epoch: "reconstruction_error" (mean squared difference of
             visible states and their means given the first hidden layer) and
             "energy_gap" (mean energy of the data minus that of the chains, nats), both
-            from about `MONITORED_BATCHES` of the batches; "mean_field_sweeps" (mean
+            from at most `MONITORED_BATCHES` of the batches; "mean_field_sweeps" (mean
             over the batches), "weight_norms" (one Frobenius norm a matrix),
             "learning_rate" (that of the last update) and "seconds".
 
@@ -387,7 +388,9 @@ class Trainer:
             If training has diverged.
         """
         start = time.perf_counter()
-        every = max(1, len(batches) // MONITORED_BATCHES)
+        every = -(-len(batches) // MONITORED_BATCHES)
+        if self.work() < THREADED_WORK:
+            team = _blocks.Workers(1)
         sweeps, monitored = [], []
         for number, indices in enumerate(batches):
             rate = learning_rate_of(self.n_steps)
@@ -423,12 +426,13 @@ class Trainer:
         Raises
         ------
         FloatingPointError
-            If a weight has reached `LARGEST_WEIGHT` in absolute value.
+            If a weight or bias is NaN or has reached `LARGEST_WEIGHT`.
         """
-        largest = max(float(np.max(np.abs(w))) for w in self.machine.weights)
+        parameters = [*self.machine.weights, *self.machine.biases]
+        largest = np.max([np.max(np.abs(array)) for array in parameters])
         if not largest < LARGEST_WEIGHT:  # NaN fails this too
             raise FloatingPointError(
-                f"Training diverged: the largest weight is {largest:.3g} after "
+                f"Training diverged: the largest parameter is {largest:.3g} after "
                 f"{self.n_steps} updates (at most {LARGEST_WEIGHT:g} is sensible). "
                 "Lower learning_rate_init or momentum, or raise alpha, n_chains or "
                 "n_gibbs_steps."

@@ -1,0 +1,104 @@
+"""How far is annealed importance sampling from its matrix products alone?
+
+A binary 784-500-1000 machine, 100 chains. Each round times `annealed_log_partition`
+and the matrix products of as many temperatures alone (float32, preallocated outputs,
+half of the chains on a thread each), one after the other. The ratios of the rounds,
+their spread and the peak memory above imports and weights are printed.
+
+Run: python benchmarks/annealing_speed.py [--machine machine.npz] [--temperatures 20000]
+"""
+
+import argparse
+import resource
+import threading
+import time
+from itertools import pairwise
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from skdbm.likelihood import annealed_log_partition
+from skdbm.machine import DeepBoltzmannMachine
+
+SIZES, CHAINS = (784, 500, 1000), 100
+
+
+def products_alone(weights, n_temperatures):
+    """Time the matrix products, half of the chains on each of two threads."""
+    rng = np.random.default_rng(0)
+
+    def half():
+        v, h1, h2 = (
+            rng.random((CHAINS // 2, len(w)), dtype=np.float32)
+            for w in (weights[0], weights[1], weights[1].T)
+        )
+        for _ in range(n_temperatures):
+            np.matmul(h1, weights[0].T, out=v)
+            np.matmul(h1, weights[1], out=h2)
+            np.matmul(v, weights[0], out=h1)
+            np.matmul(h2, weights[1].T, out=h1)
+
+    threads = [threading.Thread(target=half) for _ in range(2)]
+    with threadpool_limits(1), np.errstate(all="ignore"):
+        start = time.perf_counter()
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return time.perf_counter() - start
+
+
+def example_machine():
+    """Make a machine of the right sizes; the time does not depend on the values."""
+    rng = np.random.default_rng(0)
+    return DeepBoltzmannMachine(
+        [rng.normal(0, 0.02, shape) for shape in pairwise(SIZES)],
+        [np.zeros(size) for size in SIZES],
+    ).astype(np.float32)
+
+
+def peak_memory():
+    """Peak memory of the process so far, in MB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def main():
+    """Print the ratios."""
+    cli = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    cli.add_argument("--machine", help="file of a trained machine of these sizes")
+    cli.add_argument("--temperatures", type=int, default=20000)
+    cli.add_argument("--rounds", type=int, default=3)
+    options = cli.parse_args()
+    if options.machine:
+        machine = DeepBoltzmannMachine.load(options.machine).astype(np.float32)
+    else:
+        machine = example_machine()
+    before = peak_memory()
+    ratios = []
+    for number in range(options.rounds):
+        start = time.perf_counter()
+        result = annealed_log_partition(
+            machine,
+            n_chains=CHAINS,
+            n_temperatures=options.temperatures,
+            random_state=number,
+        )
+        spent = time.perf_counter() - start
+        memory = peak_memory() - before
+        alone = products_alone(machine.weights, options.temperatures)
+        ratios.append(spent / alone)
+        print(
+            f"round {number + 1}: products alone {alone:.1f} s, annealing {spent:.1f} s, "
+            f"ratio {ratios[-1]:.3f}, log Z {result.log_partition:.2f} +- "
+            f"{result.standard_error:.2f}, effective sample size "
+            f"{result.effective_sample_size:.0f}, peak memory +{memory:.0f} MB",
+            flush=True,
+        )
+    print(
+        f"annealing / products alone: median {np.median(ratios):.3f} "
+        f"({min(ratios):.3f} to {max(ratios):.3f})"
+    )
+
+
+if __name__ == "__main__":
+    main()
