@@ -29,17 +29,17 @@ def products_alone(weights, n_temperatures):
 
     def half():
         v, h1, h2 = (
-            rng.random((CHAINS // 2, len(w)), dtype=np.float32)
-            for w in (weights[0], weights[1], weights[1].T)
+            (rng.random((CHAINS // 2, size)) < 0.5).astype(np.float32) for size in SIZES
         )
+        to_v, to_h1, to_h2 = (np.empty_like(states) for states in (v, h1, h2))
         for _ in range(n_temperatures):
-            np.matmul(h1, weights[0].T, out=v)
-            np.matmul(h1, weights[1], out=h2)
-            np.matmul(v, weights[0], out=h1)
-            np.matmul(h2, weights[1].T, out=h1)
+            np.matmul(h1, weights[0].T, out=to_v)
+            np.matmul(h1, weights[1], out=to_h2)
+            np.matmul(v, weights[0], out=to_h1)
+            np.matmul(h2, weights[1].T, out=to_h1)
 
     threads = [threading.Thread(target=half) for _ in range(2)]
-    with threadpool_limits(1), np.errstate(all="ignore"):
+    with threadpool_limits(1):
         start = time.perf_counter()
         for thread in threads:
             thread.start()
@@ -88,9 +88,10 @@ def main():
         alone = products_alone(machine.weights, options.temperatures)
         ratios.append(spent / alone)
         print(
-            f"round {number + 1}: products alone {alone:.1f} s, annealing {spent:.1f} s, "
-            f"ratio {ratios[-1]:.3f}, log Z {result.log_partition:.2f} +- "
-            f"{result.standard_error:.2f}, effective sample size "
+            f"round {number + 1}: products alone {alone:.1f} s, annealing "
+            f"{spent:.1f} s, ratio {ratios[-1]:.3f}, "
+            f"log Z {result.log_partition:.2f} +- {result.standard_error:.2f}, "
+            "effective sample size "
             f"{result.effective_sample_size:.0f}, peak memory +{memory:.0f} MB",
             flush=True,
         )

@@ -3,9 +3,10 @@
 import contextlib
 import copy
 import inspect
+import itertools
 import pickle
 import re
-from itertools import product
+from types import SimpleNamespace
 
 import joblib
 import numpy as np
@@ -20,8 +21,15 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 from sklearn.utils import check_random_state
 
-from skdbm import DBMSampler, DBMTransformer, DeepBoltzmannMachine, likelihood
+from skdbm import (
+    DBMSampler,
+    DBMTransformer,
+    DeepBoltzmannMachine,
+    _progress,
+    likelihood,
+)
 from skdbm._base import BaseDBM
+from skdbm.inference import mean_field
 from skdbm.training import trainer
 
 CLASSES = [DBMTransformer, DBMSampler]
@@ -63,7 +71,7 @@ def two_kinds(n_rows=64, n_columns=8, seed=0):
 
 
 def all_states(n_units):
-    return np.array(list(product([0.0, 1.0], repeat=n_units)))
+    return np.array(list(itertools.product([0.0, 1.0], repeat=n_units)))
 
 
 def unnormalised(machine, X):
@@ -146,7 +154,7 @@ def digits():
 @pytest.fixture
 def annealed(monkeypatch):
     """Estimate log Z by annealing even where enumeration is cheap."""
-    monkeypatch.setattr(likelihood, "PREFER_EXACT_STATES", 0)
+    monkeypatch.setattr(likelihood.annealing, "PREFER_EXACT_STATES", 0)
 
 
 # Construction
@@ -327,11 +335,16 @@ def test_transform_is_deterministic(transformer, X):
 
 
 def test_transform_of_a_row_does_not_depend_on_its_neighbours(digits):
-    transformer = small(
-        DBMTransformer, hidden_layer_sizes=(16, 8), batch_size=50, max_iter=5
-    ).fit(digits)
-    features = transformer.transform(digits[:600])
-    order = np.random.default_rng(0).permutation(600)
+    rng = np.random.default_rng(0)
+    machine = DeepBoltzmannMachine(
+        [rng.normal(0, 0.3, (64, 16)), rng.normal(0, 1, (16, 8))],
+        [np.zeros(64), np.zeros(16), np.zeros(8)],
+    )
+    transformer = DBMTransformer.from_machine(machine)
+    n_sweeps = mean_field(machine, digits).n_sweeps
+    assert n_sweeps.min() + 5 < n_sweeps.max()  # rows take the time that they need
+    features = transformer.transform(digits)
+    order = rng.permutation(len(digits))
     shuffled = transformer.transform(digits[order])
     assert_allclose(shuffled, features[order], rtol=0, atol=1e-7)
     assert_allclose(transformer.transform(digits[:7]), features[:7], rtol=0, atol=1e-7)
@@ -416,6 +429,17 @@ def test_inverse_transform_knows_more_than_the_column_means(transformer, X):
     assert np.mean((means - X) ** 2) < 0.8 * np.mean((X.mean(axis=0) - X) ** 2)
 
 
+def test_inverse_transform_given_the_last_hidden_layer(transformer, X):
+    last = DBMTransformer.from_machine(
+        transformer.machine_, feature_layers="last", mean_field_tol=1e-12
+    )
+    top = last.transform(X)
+    v = last.inverse_transform(top)
+    (w0, w1), (b0, b1, _) = last.machine_.weights, last.machine_.biases
+    between = expit(v @ w0 + top @ w1.T + b1)
+    assert_allclose(v, expit(between @ w0.T + b0), atol=1e-9)
+
+
 @pytest.mark.parametrize(("feature_layers", "n"), [("all", 10), ("last", 4), (1, 6)])
 def test_inverse_transform_counts_the_columns(transformer, feature_layers, n):
     chosen = DBMTransformer.from_machine(
@@ -457,6 +481,31 @@ def test_score_of_two_hidden_layers_is_a_lower_bound(fitted, X):
     assert gap.min() > -1e-9
     assert gap.mean() < 1  # the bound is of some use
     assert logsumexp(fitted.score_samples(all_states(8))) < 0  # probabilities
+
+
+def test_score_is_exact_where_the_hidden_layers_do_not_interact(cls, X):
+    rng = np.random.default_rng(0)
+    machine = DeepBoltzmannMachine(
+        [rng.normal(size=(8, 6)), np.zeros((6, 4))],
+        [rng.normal(size=size) for size in (8, 6, 4)],
+    )
+    scores = cls.from_machine(machine).score_samples(X)
+    assert_allclose(scores, enumerated_log_likelihood(machine, X))
+
+
+def test_importance_weighted_score_of_one_hidden_layer_is_exact(cls, X):
+    estimator = small(cls, hidden_layer_sizes=6).fit(X)
+    scores = estimator.score_samples(X, n_importance_samples=3)
+    assert_allclose(scores, enumerated_log_likelihood(estimator.machine_, X))
+
+
+def test_importance_weighted_score_draws_nothing_new(fitted, X):
+    with unchanged(fitted):
+        scores = fitted.score_samples(X, n_importance_samples=3)
+        assert_array_equal(fitted.score_samples(X, n_importance_samples=3), scores)
+    assert not np.array_equal(scores, fitted.score_samples(X))
+    with pytest.raises(ValueError, match="n_importance_samples=0"):
+        fitted.score_samples(X, n_importance_samples=0)
 
 
 def test_score_beats_independent_columns(fitted, X):
@@ -1058,17 +1107,26 @@ def test_sparse_rows_with_early_stopping_and_binarize(cls, X):
     assert_same_machine(small(cls, **options).fit(sparse.csr_array(X)), dense)
 
 
-def test_float32_is_kept(X):
-    X32 = X.astype(np.float32)
-    transformer = small(DBMTransformer, hidden_layer_sizes=6).fit(X32)
-    features = transformer.transform(X32)
-    assert {array.dtype for array in parameters(transformer)} == {np.dtype(np.float32)}
-    assert features.dtype == np.float32
-    assert transformer.inverse_transform(features).dtype == np.float32
-    assert transformer.transform(X).dtype == np.float64
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("dtype_of_fit", [np.float32, np.float64])
+def test_dtypes_are_kept(X, dtype_of_fit, dtype):
+    transformer = small(DBMTransformer, hidden_layer_sizes=6)
+    transformer.fit(X.astype(dtype_of_fit))
+    assert {array.dtype for array in parameters(transformer)} == {
+        np.dtype(dtype_of_fit)
+    }
+    features = transformer.transform(X.astype(dtype))
+    assert features.dtype == dtype
+    assert transformer.inverse_transform(features).dtype == dtype
     assert_allclose(features, transformer.transform(X), atol=1e-5)
-    assert transformer.score_samples(X32).dtype == np.float64
-    assert_allclose(transformer.score(X32), transformer.score(X), rtol=1e-5)
+    assert transformer.score_samples(X.astype(dtype)).dtype == np.float64
+    assert_allclose(transformer.score(X.astype(dtype)), transformer.score(X), rtol=1e-5)
+
+
+def test_training_does_not_depend_on_the_dtype(cls, X):
+    X = X * 0.75  # exact in float32, and so are the means of 64 rows
+    single, double = (small(cls).fit(X.astype(t)) for t in (np.float32, np.float64))
+    assert_same_machine(single, double)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -1138,6 +1196,24 @@ def test_verbose_prints_a_line_an_epoch(cls, X, capsys, pretraining):
     assert sum("pretraining" in line for line in lines) == n_epochs - 3
 
 
+def test_verbose_tells_the_time_left(cls, X, capsys, monkeypatch):
+    clock = itertools.count(step=40)  # an epoch takes 40 seconds
+    monkeypatch.setattr(_progress, "time", SimpleNamespace(perf_counter=clock.__next__))
+    small(cls, verbose=1).fit(X)
+    left = re.findall(r"(\S+) left", capsys.readouterr().out)
+    assert left == [
+        "5:20",
+        "4:40",
+        "4:00",
+        "3:20",
+        "2:40",
+        "2:00",
+        "1:20",
+        "0:40",
+        "0:00",
+    ]
+
+
 def test_verbose_prints_the_held_out_score(cls, X, capsys):
     estimator = small(
         cls,
@@ -1163,7 +1239,7 @@ def test_nothing_is_printed_by_default(cls, X, capsys):
 
 def test_results_do_not_depend_on_n_jobs(cls, digits, monkeypatch):
     monkeypatch.setattr(trainer, "THREADED_WORK", 0, raising=False)
-    monkeypatch.setattr(likelihood, "PREFER_EXACT_STATES", 0)
+    monkeypatch.setattr(likelihood.annealing, "PREFER_EXACT_STATES", 0)
     one, two = (
         small(
             cls,

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
+from skdbm.machine import DeepBoltzmannMachine
 from skdbm.sampling import (
     chains,
     draw_parity,
@@ -231,6 +232,14 @@ def test_number_of_threads_does_not_change_a_bit(n_rows, dtype):
     for left, right in zip(one, two, strict=True):
         assert left.tobytes() == right.tobytes()
     assert any(np.any(a != b) for a, b in zip(one, other, strict=True))
+
+
+def test_no_two_chains_share_their_draws():
+    """From one state; 200 rows of 60 fair bits agree by chance once in 1e14 times."""
+    machine = DeepBoltzmannMachine([np.zeros((60, 60))], [np.zeros(60), np.zeros(60)])
+    states = [np.zeros((200, 60)), np.zeros((200, 60))]
+    for layer in chains(machine, states, 1, np.random.SeedSequence(0)):
+        assert len(np.unique(layer, axis=0)) == 200
 
 
 def test_one_seed_makes_one_stream():

@@ -453,7 +453,10 @@ def test_concurrent_reads(fitted, X):
 
 def blas_threads():
     libraries = threadpool_info()
-    return [lib["num_threads"] for lib in libraries if lib["user_api"] == "blas"]
+    return {lib["num_threads"] for lib in libraries if lib["user_api"] == "blas"}
+
+
+AT_THE_START = blas_threads()
 
 
 class Gate(Recorder):
@@ -481,13 +484,13 @@ def test_concurrent_fits(cls, X):
 
     with ThreadPoolExecutor(len(seeds)) as pool:
         fits = list(pool.map(fit, seeds))
+        assert blas_threads() == AT_THE_START
     for one, other in zip(fits, expected, strict=True):
         assert_same_machine(one, other)
         assert one.score(X) == other.score(X)
 
 
 def test_overlapping_fits_restore_the_blas_threads(cls, X):
-    before = blas_threads()
     first, last = Gate(), Gate()
     with ThreadPoolExecutor(2) as pool:
         started = pool.submit(small(cls).set_callbacks(first).fit, X)
@@ -498,19 +501,18 @@ def test_overlapping_fits_restore_the_blas_threads(cls, X):
         started.result()
         last.opened.set()
         ended_last.result()
-        assert set(first.blas_threads) == set(last.blas_threads) == {1}
-        assert blas_threads() == before
+        assert first.blas_threads == last.blas_threads == {1}
+        assert blas_threads() == AT_THE_START
 
 
 def test_every_thread_holds_blas_to_one_thread(cls, X):
-    before = blas_threads()
     small(cls).fit(X)
     with ThreadPoolExecutor(1) as pool:
         gate = Gate()
         gate.opened.set()
         pool.submit(small(cls).set_callbacks(gate).fit, X).result()
-        assert set(gate.blas_threads) == {1}
-        assert blas_threads() == before
+        assert gate.blas_threads == {1}
+        assert blas_threads() == AT_THE_START
 
 
 def test_limits_of_others_still_work_after_a_fit(cls, X):
@@ -518,7 +520,7 @@ def test_limits_of_others_still_work_after_a_fit(cls, X):
 
     def limited():
         with threadpool_limits(1, user_api="blas"):
-            return set(blas_threads())
+            return blas_threads()
 
     with ThreadPoolExecutor(1) as pool:
         assert pool.submit(limited).result() == {1}
@@ -526,7 +528,6 @@ def test_limits_of_others_still_work_after_a_fit(cls, X):
 
 def test_blas_threads_are_restored_after_an_error(cls, X):
     with threadpool_limits(2, user_api="blas"):
-        before = blas_threads()
         with pytest.raises(FloatingPointError, match="diverged"):
             small(cls, learning_rate_init=50.0, max_iter=50).fit(X)
-        assert blas_threads() == before
+        assert blas_threads() == {2}

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
+from scipy.ndimage import uniform_filter1d
 from sklearn.exceptions import ConvergenceWarning
 
 from .. import _arrays, _blocks, sampling
@@ -17,8 +18,8 @@ from .exact import (
     n_exact_terms,
 )
 
-#: Temperatures and chains of the pilot run that spaces the temperatures.
-PILOT_TEMPERATURES, PILOT_CHAINS = 200, 32
+#: The pilot runs that space the temperatures.
+PILOT_RUNS, PILOT_TEMPERATURES, PILOT_CHAINS = 2, 200, 32
 
 #: From so many temperatures on, one point of the integrand a step is enough.
 MIDPOINT_TEMPERATURES = 5000
@@ -170,8 +171,8 @@ def annealed_log_partition(
     Chains move from independent units (inverse temperature 0) to the machine (1)
     through `n_temperatures` steps, and collect importance weights on the way [1]_,
     [2]_. The parity of layers with more units is summed out exactly. The steps are
-    spaced so that each is equally difficult: a short pilot run measures the standard
-    deviation of the derivative of the log-weight along the way.
+    spaced so that each is equally difficult: two short pilot runs measure how much the
+    derivative of the log-weight spreads, and how slowly, along the way [3]_.
 
     Parameters
     ----------
@@ -213,6 +214,8 @@ def annealed_log_partition(
        2001.
     .. [2] R. Salakhutdinov and G. Hinton, "Deep Boltzmann Machines", AISTATS 2009,
        section 4.1.
+    .. [3] D. A. Sivak and G. E. Crooks, "Thermodynamic metrics and optimal paths",
+       Physical Review Letters 108, 2012.
 
     Examples
     --------
@@ -421,24 +424,51 @@ def _prepare(machine, n_chains, n_temperatures, base, random_state, n_jobs):
             )
     pilot_seed, seed = _seed_sequence(random_state).spawn(2)
     run = _AnnealingRun(machine, start)
-    ladder = np.linspace(0, 1, 1 + max(2, min(PILOT_TEMPERATURES, n_temperatures)))
-    states = run.initial_states(PILOT_CHAINS, pilot_seed)
-    slopes = np.zeros((len(ladder) - 1, PILOT_CHAINS))
     with _blocks.workers(n_jobs) as team:
-        run(ladder, states, pilot_seed, team, slopes)
-    return run, _even_ladder(ladder, slopes.std(axis=1), n_temperatures), seed
+        ladder = _fitted_ladder(run, n_temperatures, pilot_seed, team)
+    return run, ladder, seed
 
 
-def _even_ladder(ladder, spread, n_steps):
-    """Space inverse temperatures evenly in the integral of the log-weight's spread.
+def _fitted_ladder(run, n_steps, seed, team):
+    """Space the inverse temperatures by what short pilot runs measure."""
+    n_pilot = max(2, min(PILOT_TEMPERATURES, n_steps))
+    ladder = np.linspace(0, 1, n_pilot + 1)
+    for n_next in [n_pilot] * (PILOT_RUNS - 1) + [n_steps]:
+        slopes = np.zeros((n_pilot, PILOT_CHAINS))
+        run(ladder, run.initial_states(PILOT_CHAINS, seed), seed, team, slopes)
+        ladder = _even_ladder(ladder, np.sqrt(_friction(slopes)), n_next)
+    return ladder
 
-    The variance that a step adds to the log-weight is the squared spread of its
-    slope times the squared step, and the sum is least when all are equal.
+
+def _friction(slopes):
+    """Estimate how much work a unit of inverse temperature dissipates, step by step.
+
+    It is the variance of the log-weight's slope over the chains, times its relaxation
+    time (Sivak and Crooks, "Thermodynamic metrics and optimal paths", Physical Review
+    Letters 108, 2012): the sum of its autocovariances, here over a tenth of the run to
+    either side. Where chains are slow, steps have to be smaller than the variance
+    alone would have them.
     """
-    spread = np.maximum(spread, 0.1 * spread.mean())
-    if not np.any(spread > 0):
+    n_steps = len(slopes)
+    spread = slopes - slopes.mean(axis=1, keepdims=True)
+    window = n_steps // 10
+    total = np.zeros(n_steps)
+    n_lags = np.zeros(n_steps)
+    for lag in range(-window, window + 1):
+        here = slice(max(0, -lag), n_steps - max(0, lag))
+        there = slice(max(0, lag), n_steps - max(0, -lag))
+        total[here] += np.mean(spread[here] * spread[there], axis=1)
+        n_lags[here] += 1
+    friction = uniform_filter1d(total * (2 * window + 1) / n_lags, window // 2 + 1)
+    return np.maximum(friction, 0)
+
+
+def _even_ladder(ladder, difficulty, n_steps):
+    """Space inverse temperatures evenly in the integral of the difficulty."""
+    difficulty = np.maximum(difficulty, 0.1 * difficulty.mean())
+    if not np.any(difficulty > 0):
         return np.linspace(0, 1, n_steps + 1)
-    length = np.concatenate([[0.0], np.cumsum(spread * np.diff(ladder))])
+    length = np.concatenate([[0.0], np.cumsum(difficulty * np.diff(ladder))])
     return np.interp(np.linspace(0, length[-1], n_steps + 1), length, ladder)
 
 
