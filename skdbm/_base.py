@@ -1,7 +1,6 @@
 """What both estimators share: hyper-parameters, fit, partial_fit, the score."""
 
 import copy
-import warnings
 from abc import ABCMeta, abstractmethod
 from itertools import pairwise
 
@@ -15,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 from . import _blocks, _validation, likelihood
 from ._progress import Progress
 from ._version import __version__
+from ._warnings import warn
 from .machine import DeepBoltzmannMachine
 from .sampling import generator
 from .training.pretraining import greedy
@@ -26,12 +26,19 @@ from .units import Bernoulli
 #: chains, and products are twice as fast.
 TRAINING_DTYPE = np.float32
 
-#: Standard deviation of the first weights.
-INITIAL_SCALE = 0.01
+#: Standard deviation of the first weights, times the root of the number of units in
+#: the layer below: enough for small layers to leave the start, little for large ones.
+INITIAL_SCALE = 0.3
 
 #: First mean of the hidden units. Units that are mostly off specialise: features
 #: become sparse, and the likelihood is better than from means of one half.
 INITIAL_ACTIVITY = 0.02
+
+#: The automatic number of epochs, and the ranges of updates and epochs it is moved
+#: into: small data needs more epochs, large data fewer.
+EPOCHS = 100
+UPDATES_BETWEEN = (6_000, 120_000)
+EPOCHS_BETWEEN = (10, 2_000)
 
 #: The automatic learning rate is this over the number of columns, up to a tenth: the
 #: field of a hidden unit sums over the columns, so a step moves it in proportion.
@@ -68,11 +75,10 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         state = dict(state)
         version = state.pop("_skdbm_version", "an unknown version")
         if version != __version__:
-            warnings.warn(
+            warn(
                 f"This {type(self).__name__} was pickled by skdbm {version} and is "
                 f"loaded by {__version__}; it may not work, or work differently.",
                 UserWarning,
-                stacklevel=2,
             )
         super().__setstate__(state)
 
@@ -123,10 +129,8 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
                 f"hidden_layer_sizes={estimator.hidden_layer_sizes!r} contradicts the "
                 f"machine, whose hidden layers have {hidden} units; leave it out."
             )
-        rng = check_random_state(estimator.random_state)
         estimator.n_features_in_ = machine.layer_sizes[0]
-        estimator._annealing_seed = int(rng.randint(2**31))
-        estimator._annealing_base = None
+        estimator._begin(keep_seed=False)
         estimator._adopt(machine, trainer=None, history={})
         estimator._finish(complete=True)
         return estimator
@@ -168,15 +172,15 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         unit = _visible_unit()
         X = _validation.check_visible(self, X, unit, reset=not goes_on, training=True)
         sizes = self._check_layers()
-        rng = check_random_state(self.random_state)
-        seeds = dict(zip(_STREAMS, _spawn(rng, len(_STREAMS)), strict=True))
+        seeds = self._begin(keep_seed=goes_on)
         self._finish(complete=False)
         data = {"X": X, "y": y}
         X, held_out = self._hold_out(X, seeds["held_out"])
+        n_training = self._n_epochs(X.shape[0])
         n_pretraining = 0
         if self.pretraining == "greedy" and not goes_on:
-            n_pretraining = self.pretraining_max_iter or self.max_iter
-        n_epochs = n_pretraining * len(sizes) + self.max_iter
+            n_pretraining = self.pretraining_max_iter or -(-n_training // 5)
+        n_epochs = n_pretraining * len(sizes) + n_training
         context = self._init_callback_context(max_subtasks=n_epochs)
         context.call_on_fit_task_begin(estimator=self, **data)
         progress = Progress(self, context, n_epochs, data)
@@ -194,12 +198,11 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
             if goes_on:
                 trainer = self._continued_trainer(X.shape[0], seeds["chains"])
             else:
-                self._annealing_seed = int(rng.randint(2**31))
                 machine = self._initial_machine(X, unit, sizes, seeds["weights"])
                 if n_pretraining:
                     machine = self._pretrain(machine, n_pretraining, seeds, loop)
                 trainer = self._new_trainer(machine, X.shape[0], seeds["chains"])
-            self._train(trainer, X.dtype, held_out, loop)
+            self._train(trainer, X.dtype, held_out, n_training, loop)
         self._finish(complete=True)
         context.call_on_fit_task_end(
             estimator=self, reconstruction_attributes={}, **data
@@ -241,9 +244,7 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         X = _validation.check_visible(self, X, unit, reset=first, training=True)
         sizes = self._check_layers()
         if first:
-            rng = check_random_state(self.random_state)
-            seeds = dict(zip(_STREAMS, _spawn(rng, len(_STREAMS)), strict=True))
-            self._annealing_seed = int(rng.randint(2**31))
+            seeds = self._begin(keep_seed=False)
             machine = self._initial_machine(
                 X[: self.batch_size], unit, sizes, seeds["weights"]
             )
@@ -352,10 +353,21 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
             self.machine_,
             n_chains=self.n_annealing_chains,
             n_temperatures=self.n_temperatures,
-            base=self._annealing_base,
             seed=self._annealing_seed,
             n_jobs=self.n_jobs,
         )
+
+    def _begin(self, *, keep_seed):
+        """Draw the seeds of a fit, that of the annealing first.
+
+        So the score of a machine depends on `random_state` alone, whether the
+        estimator trained the machine or wraps it.
+        """
+        rng = check_random_state(self.random_state)
+        annealing_seed = int(rng.randint(2**31))
+        if not keep_seed:
+            self._annealing_seed = annealing_seed
+        return dict(zip(_STREAMS, _spawn(rng, len(_STREAMS)), strict=True))
 
     def _hold_out(self, X, seed):
         """Split off the rows that early stopping watches."""
@@ -386,14 +398,25 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         """Make the start: small random weights, the data means in the biases."""
         rng, sizes = generator(seed), (X.shape[1], *hidden)
         means = np.asarray(X.mean(axis=0), dtype=np.float64).ravel()
-        self._annealing_base = unit.bias_of_data(means, X.shape[0])
-        above = Bernoulli()
-        resting = [above.field_of_mean(np.full(n, INITIAL_ACTIVITY)) for n in hidden]
+        upper = Bernoulli()
+        resting = [upper.field_of_mean(np.full(n, INITIAL_ACTIVITY)) for n in hidden]
         return DeepBoltzmannMachine(
-            [rng.normal(0, INITIAL_SCALE, shape) for shape in pairwise(sizes)],
-            [self._annealing_base, *resting],
-            [unit] + [above] * len(hidden),
+            [
+                rng.normal(0, INITIAL_SCALE / np.sqrt(below), (below, above))
+                for below, above in pairwise(sizes)
+            ],
+            [unit.bias_of_data(means, X.shape[0]), *resting],
+            [unit] + [upper] * len(hidden),
         ).astype(TRAINING_DTYPE)
+
+    def _n_epochs(self, n_rows):
+        """Give the number of epochs of joint training, worked out if it is None."""
+        if self.max_iter is not None:
+            return self.max_iter
+        n_batches = -(-n_rows // self.batch_size)
+        lowest, highest = UPDATES_BETWEEN
+        n_epochs = np.clip(EPOCHS, -(-lowest // n_batches), highest // n_batches)
+        return int(np.clip(n_epochs, *EPOCHS_BETWEEN))
 
     def _first_learning_rate(self):
         """Give the learning rate at the start, worked out if it is "auto"."""
@@ -435,7 +458,7 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         carry = generator(seeds["carrying"])
         return greedy(machine, loop["source"], train_pair, carry)
 
-    def _train(self, trainer, dtype, held_out, loop):
+    def _train(self, trainer, dtype, held_out, n_epochs, loop):
         """Train all layers together and adopt what comes out."""
         progress, team = loop["progress"], loop["team"]
         records, stopping = [], None
@@ -461,24 +484,22 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
             )
 
         progress.enter("training", watch=watch, fitted_attributes=attributes)
-        train(trainer, n_epochs=self.max_iter, **loop)
+        train(trainer, n_epochs=n_epochs, **loop)
         machine = trainer.snapshot(dtype)
         if stopping is not None and stopping.best_machine is not None:
             machine = stopping.best_machine.astype(dtype)
         self._adopt(machine, trainer, _appended(before, records))
         if progress.interrupted:
-            warnings.warn(
-                f"Training was interrupted after {len(records)} of {self.max_iter} "
+            warn(
+                f"Training was interrupted after {len(records)} of {n_epochs} "
                 "epochs; the model is what was learned until then.",
                 RuntimeWarning,
-                stacklevel=4,
             )
         elif stopping is not None and not stopping.stopped:
-            warnings.warn(
-                f"The held-out score was still improving after max_iter="
-                f"{self.max_iter} epochs; raise max_iter.",
+            warn(
+                "The held-out score was still improving after "
+                f"max_iter={n_epochs} epochs; raise max_iter.",
                 ConvergenceWarning,
-                stacklevel=4,
             )
 
     def _held_out_score(self, machine, X, team):
@@ -487,7 +508,6 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
             machine,
             n_chains=self.n_annealing_chains,
             n_temperatures=self.n_temperatures,
-            base=self._annealing_base,
             seed=self._annealing_seed,
             n_jobs=team.n_threads,
         )

@@ -5,6 +5,7 @@ fills, so plain threads use all cores. The blocks depend on the number of rows a
 never on the number of threads: one seed gives one result, bit for bit.
 """
 
+import contextvars
 import threading
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
@@ -51,6 +52,12 @@ class _SingleThreadedBlas:
             counts = [lib.num_threads for lib in self._blas().lib_controllers]
         return max(counts, default=1)
 
+    def _free(self):
+        """Let any thread set the limit; threadpoolctl 3.8 grants that to one alone."""
+        for library in self._blas().lib_controllers:
+            if hasattr(library, "clear_controlling_thread"):
+                library.clear_controlling_thread(force=True)
+
     def _blas(self):
         if self._controller is None:  # looking for the libraries takes milliseconds
             self._controller = ThreadpoolController().select(user_api="blas")
@@ -60,7 +67,9 @@ class _SingleThreadedBlas:
     def __call__(self):
         with self._lock:
             if self._n_users == 0:
+                self._free()
                 self._limiter = self._blas().limit(limits=1)
+                self._free()
             self._n_users += 1
         try:
             yield
@@ -68,7 +77,9 @@ class _SingleThreadedBlas:
             with self._lock:
                 self._n_users -= 1
                 if self._n_users == 0:
+                    self._free()
                     self._limiter.restore_original_limits()
+                    self._free()
 
 
 _single_threaded_blas = _SingleThreadedBlas()
@@ -103,7 +114,11 @@ class Workers:
             return
         queue = deque(tasks)
         helpers = min(len(tasks), self.n_threads) - 1
-        futures = [self._pool.submit(_drain, queue) for _ in range(helpers)]
+        # Every helper gets a copy of the context, hence the caller's np.errstate.
+        futures = [
+            self._pool.submit(contextvars.copy_context().run, _drain, queue)
+            for _ in range(helpers)
+        ]
         try:
             _drain(queue)
         finally:

@@ -7,8 +7,10 @@ hidden_layer_sizes : int or array-like of int, default=(256, 256)
         Number of units in each hidden layer, the lowest first. An integer means one
         hidden layer, a restricted Boltzmann machine.
 
-    max_iter : int, default={max_iter}
-        Number of epochs, passes over the training rows, of the joint training.
+    max_iter : int, default=None
+        Number of epochs, passes over the training rows, of the joint training. None
+        means 100; more on small data, up to 2,000, until there are 6,000 updates, and
+        fewer on large data, down to 10, so that there are not more than 120,000.
 
     batch_size : int, default={batch_size}
         Rows of one minibatch; more than there are rows means all of them.
@@ -51,8 +53,9 @@ hidden_layer_sizes : int or array-like of int, default=(256, 256)
         layers first, from the bottom up [1]_; None starts from small random weights,
         from which the upper layers often stay unused.
 
-    pretraining_max_iter : int, default={pretraining_max_iter}
-        Number of epochs for each pair in pretraining; None means `max_iter`.
+    pretraining_max_iter : int, default=None
+        Number of epochs for each pair in pretraining; None means a fifth of those of
+        the joint training.
 
     binarize : bool, default=True
         Whether visible states are drawn anew, 0 or 1, from values between 0 and 1 at

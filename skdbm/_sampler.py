@@ -1,13 +1,12 @@
 """DBMSampler: new data from a deep Boltzmann machine, and its likelihood."""
 
-import warnings
-
 import numpy as np
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from . import _docstrings, _validation, sampling
 from ._base import BaseDBM, _spawn
+from ._warnings import warn
 
 
 @_docstrings.shared
@@ -58,7 +57,7 @@ class DBMSampler(BaseDBM):
     >>> import numpy as np
     >>> from skdbm import DBMSampler
     >>> X = np.repeat([[1, 1, 0, 0], [0, 0, 1, 1]], 50, axis=0)
-    >>> sampler = DBMSampler(hidden_layer_sizes=(4, 2), max_iter=20, random_state=0)
+    >>> sampler = DBMSampler(hidden_layer_sizes=(4, 2), random_state=0)
     >>> sampler.fit(X).sample(3).shape
     (3, 4)
     >>> bool(sampler.score([[1, 1, 0, 0]]) > sampler.score([[1, 0, 1, 0]]))
@@ -75,7 +74,7 @@ class DBMSampler(BaseDBM):
         self,
         *,
         hidden_layer_sizes=(256, 256),
-        max_iter=100,
+        max_iter=None,
         batch_size=50,
         learning_rate="linear",
         learning_rate_init="auto",
@@ -87,7 +86,7 @@ class DBMSampler(BaseDBM):
         mean_field_tol=1e-4,
         mean_field_max_iter=500,
         pretraining="greedy",
-        pretraining_max_iter=20,
+        pretraining_max_iter=None,
         binarize=True,
         early_stopping=False,
         validation_fraction=0.1,
@@ -201,11 +200,10 @@ class DBMSampler(BaseDBM):
         try:
             estimate = super()._log_partition()
         except KeyboardInterrupt:
-            warnings.warn(
+            warn(
                 "The estimation of log Z was interrupted; score_samples will make up "
                 "for it when it is called.",
                 RuntimeWarning,
-                stacklevel=4,
             )
         else:
             self.log_partition_, self.log_partition_std_ = estimate

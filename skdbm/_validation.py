@@ -1,6 +1,5 @@
 """The one place that touches scikit-learn's private validation helpers."""
 
-import warnings
 from functools import wraps
 from numbers import Integral, Real
 
@@ -11,13 +10,15 @@ from sklearn.exceptions import DataConversionWarning
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import _check_feature_names_in, validate_data
 
+from ._warnings import warn
+
 _AT_LEAST_ONE = Interval(Integral, 1, None, closed="left")
 _NOT_NEGATIVE = Interval(Real, 0, None, closed="left")
 
 #: Constraints of the hyper-parameters that both estimators share.
 PARAMETER_CONSTRAINTS = {
     "hidden_layer_sizes": ["array-like", _AT_LEAST_ONE],
-    "max_iter": [_AT_LEAST_ONE],
+    "max_iter": [_AT_LEAST_ONE, None],
     "batch_size": [_AT_LEAST_ONE],
     "learning_rate": [StrOptions({"linear", "constant"})],
     "learning_rate_init": [
@@ -95,10 +96,13 @@ def check_layer_sizes(sizes):
 def check_feature_layers(layers, n_hidden):
     """Turn `feature_layers` into indices of hidden layers, 1 being the lowest."""
     if isinstance(layers, str):
-        return [n_hidden] if layers == "last" else list(range(1, n_hidden + 1))
-    result = [layers] if isinstance(layers, Integral) else list(layers)
-    resolved = [n + n_hidden + 1 if n < 0 else n for n in result]
-    valid = all(isinstance(n, Integral) and 1 <= n <= n_hidden for n in resolved)
+        named = {"last": [n_hidden], "all": list(range(1, n_hidden + 1))}
+        result = named.get(layers, [])
+    else:
+        result = [layers] if isinstance(layers, Integral) else list(layers)
+    valid = all(isinstance(n, Integral) for n in result)
+    resolved = [n + n_hidden + 1 if n < 0 else n for n in result] if valid else []
+    valid = valid and all(1 <= n <= n_hidden for n in resolved)
     if not resolved or not valid or len(set(resolved)) < len(resolved):
         raise ValueError(
             f'feature_layers={layers!r}; expected "last", "all", or indices of hidden '
@@ -141,12 +145,11 @@ def check_bounds(X, unit, name, *, training):
             "not StandardScaler."
         )
     if smallest < lowest - tolerance or largest > highest + tolerance:
-        warnings.warn(
+        warn(
             f"{name} got values from {smallest:.3g} to {largest:.3g} and clips them to "
             f"the range of {unit!r} visible units, {lowest} to {highest}. Scale the "
             "columns, for example with MinMaxScaler(clip=True).",
             DataConversionWarning,
-            stacklevel=4,
         )
     if smallest < lowest or largest > highest:
         X = X.copy() if sparse.issparse(X) else np.clip(X, lowest, highest)

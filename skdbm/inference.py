@@ -8,13 +8,13 @@ found by updating the even layers given the odd ones and the other way round. La
 of one parity do not interact, so every half sweep raises the variational bound.
 """
 
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from . import _blocks
+from ._warnings import warn
 
 
 @dataclass(frozen=True)
@@ -435,9 +435,8 @@ def _largest_change(states, before):
 def _warn_if_unconverged(n_failed, n_rows, tol, max_iter):
     """Say how many rows did not converge, if there are any."""
     if n_failed:
-        warnings.warn(
+        warn(
             f"Mean field: {n_failed} of {n_rows} rows did not converge to tol={tol:g} "
             f"within {max_iter} sweeps. Raise mean_field_max_iter or mean_field_tol.",
             ConvergenceWarning,
-            stacklevel=4,
         )

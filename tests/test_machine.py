@@ -544,8 +544,12 @@ def test_unit_that_cannot_be_described_leaves_the_former_file(saved):
     assert_same_machine(DeepBoltzmannMachine.load(path), machine)
 
 
-def test_saving_again_replaces_the_file(saved):
-    path, _ = saved
-    other = random_model((5, 2), 1).machine(np.float32)
-    other.save(path)
-    assert_same_machine(DeepBoltzmannMachine.load(path), other)
+def test_saving_again_puts_a_new_file_in_the_place(saved):
+    """The former file is not written to: it lives on under its other name."""
+    path, former = saved
+    other_name = path.with_suffix(".former")
+    os.link(path, other_name)
+    machine = random_model((5, 2), 1).machine(np.float32)
+    machine.save(path)
+    assert_same_machine(DeepBoltzmannMachine.load(path), machine)
+    assert_same_machine(DeepBoltzmannMachine.load(other_name), former)

@@ -794,10 +794,10 @@ def test_training_does_not_care_which_state_is_called_one(hidden):
         for data in (X, 1 - X)
     )
     spread = np.sqrt((scores.var(ddof=1) + flipped.var(ddof=1)) / 2)
-    # Ten standard errors: the spread itself is known from ten numbers only. Without
+    # Five standard errors; the same seeds go the same ways, so it is less. Without
     # the centring of the gradient the difference is 2 nats.
-    bound = 10 * spread * np.sqrt(2 / n_seeds)
-    assert bound < 1.5
+    bound = 5 * spread * np.sqrt(2 / n_seeds)
+    assert bound < 1
     assert abs(scores.mean() - flipped.mean()) < bound
     means = X.mean(axis=0).clip(1e-3, 1 - 1e-3)
     independent = np.mean(X @ np.log(means) + (1 - X) @ np.log1p(-means))

@@ -1,7 +1,6 @@
 """Annealed importance sampling: log Z with an error bar, from both sides."""
 
 import threading
-import warnings
 import weakref
 from dataclasses import dataclass
 from itertools import pairwise
@@ -11,6 +10,7 @@ from scipy.ndimage import uniform_filter1d
 from sklearn.exceptions import ConvergenceWarning
 
 from .. import _arrays, _blocks, sampling
+from .._warnings import warn
 from .exact import (
     PREFER_EXACT_STATES,
     exact_log_partition,
@@ -600,7 +600,7 @@ _memo: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 _memo_lock = threading.Lock()
 
 
-def log_partition(machine, *, n_chains, n_temperatures, base, seed, n_jobs=None):
+def log_partition(machine, *, n_chains, n_temperatures, seed, base=None, n_jobs=None):
     """Give log Z and its standard error, by enumeration where that is cheap.
 
     The answer is remembered as long as the machine lives, so that a score asked for
@@ -666,11 +666,10 @@ def _warn_if_low(result):
     """Say so if few chains carry the estimate."""
     n_chains = len(result.log_weights)
     if result.effective_sample_size < LOW_SAMPLE_SIZE * n_chains:
-        warnings.warn(
+        warn(
             f"Annealing: the {n_chains} chains are worth "
             f"{result.effective_sample_size:.1f} independent ones, so log Z = "
             f"{result.log_partition:.2f} and its standard error "
             f"{result.standard_error:.2f} are not to be trusted. Raise n_temperatures.",
             ConvergenceWarning,
-            stacklevel=3,
         )

@@ -204,8 +204,19 @@ class Trainer:
         DeepBoltzmannMachine
             The copy, of the machine itself before the first update.
         """
-        average = self.average if self.n_steps else self.machine
-        return _copy(average).astype(dtype)
+        copied = _copy(self.average if self.n_steps else self.machine)
+        n_since = (self.n_steps - 1) % optimizers.AVERAGE_EVERY
+        if self.n_steps and n_since:  # the newest weights are not in the average yet
+            n_averaged = 2 + (self.n_steps - 1) // optimizers.AVERAGE_EVERY
+            rate = optimizers.average_rate(n_averaged) * n_since
+            rate /= optimizers.AVERAGE_EVERY
+            for array, newest in zip(
+                [*copied.weights, *copied.biases],
+                [*self.machine.weights, *self.machine.biases],
+                strict=True,
+            ):
+                optimizers.average_step(array, newest, rate, np.empty_like(array))
+        return copied.astype(dtype)
 
     def step(self, source, indices, learning_rate, team):
         """Update the machine by one batch.
@@ -392,12 +403,14 @@ class Trainer:
         if self.work() < THREADED_WORK:
             team = _blocks.Workers(1)
         sweeps, monitored = [], []
-        for number, indices in enumerate(batches):
-            rate = learning_rate_of(self.n_steps)
-            sweeps.append(self.step(source, indices, rate, team))
-            if number % every == 0:
-                monitored.append(self._monitor(len(indices)))
-        self.check()
+        # A diverging run overflows before the check at the end of the epoch says so.
+        with np.errstate(over="ignore", invalid="ignore"):
+            for number, indices in enumerate(batches):
+                rate = learning_rate_of(self.n_steps)
+                sweeps.append(self.step(source, indices, rate, team))
+                if number % every == 0:
+                    monitored.append(self._monitor(len(indices)))
+            self.check()
         errors, gaps = zip(*monitored, strict=True)
         return {
             "reconstruction_error": float(np.mean(errors)),
