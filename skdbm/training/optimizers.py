@@ -2,10 +2,6 @@
 
 import numpy as np
 
-#: The average is refreshed every so many updates: often enough for a smooth average
-#: of thousands of updates, seldom enough to cost nothing.
-AVERAGE_EVERY = 5
-
 #: Exponent of the polynomial-decay average. With 8, half of its mass lies on the
 #: last 7 % of the updates and nine tenths on the last quarter.
 AVERAGE_EXPONENT = 8
@@ -38,7 +34,7 @@ def momentum_step(
 
     See Also
     --------
-    average_step : What follows every few updates.
+    average_step : What follows every update.
     learning_rates : The learning rate as a function of the updates done.
 
     Examples

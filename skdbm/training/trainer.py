@@ -204,19 +204,8 @@ class Trainer:
         DeepBoltzmannMachine
             The copy, of the machine itself before the first update.
         """
-        copied = _copy(self.average if self.n_steps else self.machine)
-        n_since = (self.n_steps - 1) % optimizers.AVERAGE_EVERY
-        if self.n_steps and n_since:  # the newest weights are not in the average yet
-            n_averaged = 2 + (self.n_steps - 1) // optimizers.AVERAGE_EVERY
-            rate = optimizers.average_rate(n_averaged) * n_since
-            rate /= optimizers.AVERAGE_EVERY
-            for array, newest in zip(
-                [*copied.weights, *copied.biases],
-                [*self.machine.weights, *self.machine.biases],
-                strict=True,
-            ):
-                optimizers.average_step(array, newest, rate, np.empty_like(array))
-        return copied.astype(dtype)
+        average = self.average if self.n_steps else self.machine
+        return _copy(average).astype(dtype)
 
     def step(self, source, indices, learning_rate, team):
         """Update the machine by one batch.
@@ -303,9 +292,8 @@ class Trainer:
         """Compute the gradient and move machine, velocity and average."""
         machine, velocity, average = self.machine, self.velocity, self.average
         options = self.options
-        averages = self.n_steps % optimizers.AVERAGE_EVERY == 0
-        rate = optimizers.average_rate(1 + self.n_steps // optimizers.AVERAGE_EVERY)
         self.n_steps += 1
+        rate = optimizers.average_rate(self.n_steps)
 
         def move(parameter, speed, mean, gradient, decay, scratch):
             optimizers.momentum_step(
@@ -317,8 +305,7 @@ class Trainer:
                 decay=decay,
                 scratch=scratch,
             )
-            if averages:
-                optimizers.average_step(mean, parameter, rate, scratch)
+            optimizers.average_step(mean, parameter, rate, scratch)
 
         def weight_task(layer, rows):
             weight = machine.weights[layer]
