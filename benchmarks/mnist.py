@@ -48,7 +48,8 @@ def main():
     ).fit(X_train)
     print(
         f"fit: {time.perf_counter() - begin:.0f} s, {time.process_time() - cpu:.0f} s "
-        f"of CPU; log Z {sampler.log_partition_:.2f} +- {sampler.log_partition_std_:.2f}"
+        f"of CPU; log Z {sampler.log_partition_:.2f} +- "
+        f"{sampler.log_partition_std_:.2f}"
     )
     sampler.machine_.save(f"{options.out}.npz")
     save_picture(sampler.sample(100), f"{options.out}_samples.png")

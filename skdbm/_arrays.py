@@ -1,4 +1,4 @@
-"""The numeric kernels every algorithm is made of, and the only in-place work.
+"""The elementwise kernels that every algorithm is made of.
 
 Each kernel takes arrays of one floating dtype and writes into ``out`` when it is
 given, so that hot loops run on preallocated buffers. A second array library is

@@ -178,7 +178,7 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         X, held_out = self._hold_out(X, seeds["held_out"])
         n_training = self._n_epochs(X.shape[0])
         n_pretraining = 0
-        if self.pretraining == "greedy" and not goes_on:
+        if self.pretraining == "greedy" and len(sizes) > 1 and not goes_on:
             n_pretraining = self.pretraining_max_iter or -(-n_training // 5)
         n_epochs = n_pretraining * len(sizes) + n_training
         context = self._init_callback_context(max_subtasks=n_epochs)
@@ -367,7 +367,9 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         annealing_seed = int(rng.randint(2**31))
         if not keep_seed:
             self._annealing_seed = annealing_seed
-        return dict(zip(_STREAMS, _spawn(rng, len(_STREAMS)), strict=True))
+        # A fit that goes on shall not draw what the last one drew.
+        seeds = _spawn(rng, len(_STREAMS), self.n_iter_ if keep_seed else 0)
+        return dict(zip(_STREAMS, seeds, strict=True))
 
     def _hold_out(self, X, seed):
         """Split off the rows that early stopping watches."""
@@ -436,6 +438,12 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
                 f"train on has {self.machine_.layer_sizes[1:]} hidden units. Use a "
                 "clone, or fit with warm_start=False."
             )
+        if self._trainer is not None and self.n_chains != len(self._trainer.chains[0]):
+            raise ValueError(
+                f"n_chains={self.n_chains}, but the training that is to go on has "
+                f"{len(self._trainer.chains[0])} chains. Use a clone, or fit with "
+                "warm_start=False."
+            )
         if self._trainer is None:
             seed = seed or _spawn(check_random_state(self.random_state), 1)[0]
             machine = self.machine_.astype(TRAINING_DTYPE)
@@ -461,6 +469,7 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
     def _train(self, trainer, dtype, held_out, n_epochs, loop):
         """Train all layers together and adopt what comes out."""
         progress, team = loop["progress"], loop["team"]
+        before = getattr(self, "history_", {}) if self.warm_start else {}
         records, stopping = [], None
         if held_out is not None:
             stopping = EarlyStopping(
@@ -473,32 +482,30 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         def watch(record):
             records.append(record)
             return stopping and stopping.update(
-                record, lambda: trainer.snapshot(TRAINING_DTYPE)
+                record,
+                lambda: trainer.snapshot(TRAINING_DTYPE),
+                last=len(records) == n_epochs,
             )
-
-        before = getattr(self, "history_", {}) if self.warm_start else {}
 
         def attributes():
-            return self._attributes(
-                trainer.snapshot(dtype), None, _appended(before, records)
-            )
+            machine = trainer.snapshot(dtype)
+            return self._attributes(machine, None, _appended(before, records))
 
         progress.enter("training", watch=watch, fitted_attributes=attributes)
         train(trainer, n_epochs=n_epochs, **loop)
-        machine = trainer.snapshot(dtype)
-        if stopping is not None and stopping.best_machine is not None:
-            machine = stopping.best_machine.astype(dtype)
-        self._adopt(machine, trainer, _appended(before, records))
+        if stopping and stopping.best_machine is not None:
+            trainer.restart_from(stopping.best_machine)
+        self._adopt(trainer.snapshot(dtype), trainer, _appended(before, records))
         if progress.interrupted:
             warn(
-                f"Training was interrupted after {len(records)} of {n_epochs} "
-                "epochs; the model is what was learned until then.",
+                f"Training was interrupted after {len(records)} of {n_epochs} epochs; "
+                "the model is what was learned until then.",
                 RuntimeWarning,
             )
-        elif stopping is not None and not stopping.stopped:
+        elif stopping and len(records) == n_epochs and not stopping.stopped:
             warn(
-                "The held-out score was still improving after "
-                f"max_iter={n_epochs} epochs; raise max_iter.",
+                f"early_stopping did not end the training within max_iter={n_epochs} "
+                "epochs; raise max_iter if the held-out score was still rising.",
                 ConvergenceWarning,
             )
 
@@ -554,10 +561,10 @@ def _visible_unit():
     return Bernoulli()
 
 
-def _spawn(rng, n_streams):
-    """Turn a RandomState into independent seeds."""
+def _spawn(rng, n_streams, key=0):
+    """Turn a RandomState into independent seeds, others for another key."""
     entropy = [int(word) for word in rng.randint(0, 2**32, size=4, dtype=np.uint32)]
-    return np.random.SeedSequence(entropy).spawn(n_streams)
+    return np.random.SeedSequence([*entropy, key]).spawn(n_streams)
 
 
 def _appended(history, records):

@@ -50,8 +50,8 @@ hidden_layer_sizes : int or array-like of int, default=(256, 256)
 
     pretraining : {{"greedy", None}}, default="greedy"
         How the joint training starts: "greedy" trains every pair of neighbouring
-        layers first, from the bottom up [1]_; None starts from small random weights,
-        from which the upper layers often stay unused.
+        layers first, from the bottom up [1]_, if there are more than two; None starts
+        from small random weights, from which the upper layers often stay unused.
 
     pretraining_max_iter : int, default=None
         Number of epochs for each pair in pretraining; None means a fifth of those of

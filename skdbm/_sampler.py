@@ -5,7 +5,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from . import _docstrings, _validation, sampling
-from ._base import BaseDBM, _spawn
+from ._base import TRAINING_DTYPE, BaseDBM, _spawn
 from ._warnings import warn
 
 
@@ -168,9 +168,9 @@ class DBMSampler(BaseDBM):
             random_state = self.random_state
         start, seed = _spawn(check_random_state(random_state), 2)
         n_chains = min(n_samples, self.n_chains)
-        machine = self.machine_
+        machine = self.machine_.astype(TRAINING_DTYPE)
         states = self._start_chains(n_chains, sampling.generator(start))
-        rows = np.empty((n_samples, machine.layer_sizes[0]), machine.dtype)
+        rows = np.empty((n_samples, machine.layer_sizes[0]), self.machine_.dtype)
         runs = range(0, n_samples, n_chains)
         for first, run_seed in zip(runs, seed.spawn(len(runs)), strict=True):
             n_sweeps = self.thin if first else self.burn_in
@@ -182,18 +182,20 @@ class DBMSampler(BaseDBM):
     def _start_chains(self, n_chains, rng):
         """Copy persistent chains chosen at random, or start from the biases."""
         if self._trainer is None:
-            return sampling.initial_states(self.machine_, n_chains, rng)
+            machine = self.machine_.astype(TRAINING_DTYPE)
+            return sampling.initial_states(machine, n_chains, rng)
         kept = self._trainer.chains
-        chosen = rng.permutation(np.resize(np.arange(len(kept[0])), n_chains))
-        return [layer[chosen].astype(self.machine_.dtype) for layer in kept]
+        chosen = np.resize(rng.permutation(len(kept[0])), n_chains)
+        return [layer[chosen] for layer in kept]
 
     def _log_partition(self):
-        if hasattr(self, "log_partition_"):
+        settings = (self.n_annealing_chains, self.n_temperatures)
+        if getattr(self, "_annealed_with", None) == settings:
             return self.log_partition_, self.log_partition_std_
         return super()._log_partition()
 
     def _finish(self, *, complete):
-        for name in ("log_partition_", "log_partition_std_"):
+        for name in ("log_partition_", "log_partition_std_", "_annealed_with"):
             vars(self).pop(name, None)
         if not complete:
             return
@@ -207,3 +209,4 @@ class DBMSampler(BaseDBM):
             )
         else:
             self.log_partition_, self.log_partition_std_ = estimate
+            self._annealed_with = (self.n_annealing_chains, self.n_temperatures)

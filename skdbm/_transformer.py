@@ -4,7 +4,7 @@ import numpy as np
 from sklearn.base import TransformerMixin
 from sklearn.utils.validation import check_array, check_is_fitted
 
-from . import _blocks, _docstrings, _validation, inference
+from . import _docstrings, _validation, inference
 from ._base import BaseDBM
 
 
@@ -200,13 +200,13 @@ class DBMTransformer(TransformerMixin, BaseDBM):
         given = dict(
             zip(layers, np.split(X, np.cumsum(sizes)[:-1], axis=1), strict=True)
         )
-        with _blocks.workers(1):
-            return inference.visible_means(
-                self.machine_.astype(X.dtype),
-                given,
-                tol=self.mean_field_tol,
-                max_iter=self.mean_field_max_iter,
-            )
+        return inference.visible_means(
+            self.machine_.astype(X.dtype),
+            given,
+            tol=self.mean_field_tol,
+            max_iter=self.mean_field_max_iter,
+            n_jobs=self.n_jobs,
+        )
 
     def get_feature_names_out(self, input_features=None):
         """Name the features after their layer and unit.

@@ -60,6 +60,8 @@ def fit_method(method):
 
     @wraps(method)
     def guarded(estimator, *args, **kwargs):
+        # scikit-learn leaves this out where `partial_fit` goes on.
+        estimator._validate_params()
         before = dict(vars(estimator))
         try:
             return checked(estimator, *args, **kwargs)
@@ -126,6 +128,11 @@ def check_visible(estimator, X, unit, *, reset, training):
         accept_sparse="csr",
         dtype=(np.float64, np.float32),
     )
+    if sparse.issparse(X):
+        X = type(X)((X.data, X.indices, X.indptr), shape=X.shape)  # the caller's stays
+        if not X.has_canonical_format:
+            X = X.copy()
+            X.sum_duplicates()
     return check_bounds(X, unit, type(estimator).__name__, training=training)
 
 
@@ -133,7 +140,7 @@ def check_bounds(X, unit, name, *, training):
     """Check values against the range of a unit type, to rounding of the dtype."""
     lowest, highest = unit.bounds
     values = X.data if sparse.issparse(X) else X
-    if values.size == 0 or (lowest is None and highest is None):
+    if values.size == 0:
         return X
     tolerance = np.sqrt(np.finfo(X.dtype).eps)
     smallest, largest = values.min(), values.max()

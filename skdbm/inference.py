@@ -308,7 +308,7 @@ def hidden_layers(machine):
     return [*range(2, machine.n_layers, 2), *range(1, machine.n_layers, 2)]
 
 
-def visible_means(machine, given, *, tol, max_iter):
+def visible_means(machine, given, *, tol, max_iter, n_jobs=None):
     """Compute means of the visible units given means of some hidden layers.
 
     The lowest of the given layers is held and separates those above it from those
@@ -324,6 +324,9 @@ def visible_means(machine, given, *, tol, max_iter):
         A row has converged when a sweep changes none of its means by as much.
     max_iter : int
         Most sweeps.
+    n_jobs : int, default=None
+        Threads; None means as many as the BLAS library would use here. The result is
+        the same for every number.
 
     Returns
     -------
@@ -349,19 +352,34 @@ def visible_means(machine, given, *, tol, max_iter):
     array([[0.5       , 0.73105858]])
     """
     lowest = min(given)
+    blocks = _blocks.row_blocks(len(given[lowest]), _blocks.INFERENCE_ROWS)
+    parts = [None] * len(blocks)
+
+    def solve(i):
+        rows = np.ascontiguousarray(given[lowest][blocks[i]])
+        parts[i] = _solve_below(machine, lowest, rows, tol, max_iter)
+
+    with _blocks.workers(n_jobs) as team:
+        team.run([lambda i=i: solve(i) for i in range(len(blocks))])
+    converged = np.concatenate([part[1] for part in parts])
+    _warn_if_unconverged(np.count_nonzero(~converged), len(converged), tol, max_iter)
+    return np.concatenate([part[0] for part in parts])
+
+
+def _solve_below(machine, held, rows, tol, max_iter):
+    """Run mean field over the layers below a held one; visible means, convergence."""
     states = [None] * machine.n_layers
-    states[lowest] = np.ascontiguousarray(given[lowest])
+    states[held] = rows
     # The start is one pass down, in which a layer that lacks the input from below
     # counts the input from above twice.
-    for layer in range(lowest - 1, -1, -1):
+    for layer in range(held - 1, -1, -1):
         field = states[layer + 1] @ machine.weights[layer].T
         field *= 1 + (layer > 0)
         field += machine.biases[layer]
         states[layer] = machine.units[layer].mean(field, out=field)
-    free = [*range(0, lowest, 2), *range(1, lowest, 2)]
+    free = [*range(0, held, 2), *range(1, held, 2)]
     means, _, converged = _settle(machine, states, free, tol=tol, max_iter=max_iter)
-    _warn_if_unconverged(np.count_nonzero(~converged), len(converged), tol, max_iter)
-    return means[0]
+    return means[0], converged
 
 
 def _solve_block(machine, visible, tol, max_iter):

@@ -166,7 +166,7 @@ def chains(machine, states, n_sweeps, seed, *, n_jobs=None):
 
     See Also
     --------
-    gibbs_sweeps : What is done to a block, and where clamping is explained.
+    gibbs_sweeps : What is done to a block.
 
     Examples
     --------

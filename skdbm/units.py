@@ -40,8 +40,8 @@ class UnitType(ABC):
     True
     """
 
-    #: Lower and upper end of what a state can be; None where there is no end.
-    bounds: tuple = (None, None)
+    #: Lower and upper end of what a state can be.
+    bounds: tuple = (-np.inf, np.inf)
 
     @abstractmethod
     def log_partition(self, field):

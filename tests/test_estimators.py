@@ -154,7 +154,7 @@ def digits():
 @pytest.fixture
 def annealed(monkeypatch):
     """Estimate log Z by annealing even where enumeration is cheap."""
-    monkeypatch.setattr(likelihood.annealing, "PREFER_EXACT_STATES", 0)
+    monkeypatch.setattr(likelihood.exact, "PREFER_EXACT_STATES", 0)
 
 
 # Construction
@@ -831,7 +831,7 @@ def held_out(monkeypatch):
     return splits
 
 
-@pytest.mark.filterwarnings("ignore:The held-out score:")
+@pytest.mark.filterwarnings("ignore:early_stopping did not end:")
 def test_early_stopping_keeps_the_best_machine(cls, held_out, X):
     estimator = small(
         cls,
@@ -1239,7 +1239,7 @@ def test_nothing_is_printed_by_default(cls, X, capsys):
 
 def test_results_do_not_depend_on_n_jobs(cls, digits, monkeypatch):
     monkeypatch.setattr(trainer, "THREADED_WORK", 0, raising=False)
-    monkeypatch.setattr(likelihood.annealing, "PREFER_EXACT_STATES", 0)
+    monkeypatch.setattr(likelihood.exact, "PREFER_EXACT_STATES", 0)
     one, two = (
         small(
             cls,

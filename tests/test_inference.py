@@ -99,7 +99,7 @@ def test_means_solve_the_equations_of_mean_field(model):
 @over(DEEP)
 def test_every_row_stops_at_its_first_sweep_of_small_changes(model, tol):
     machine, X = model.machine(), visible_rows(model, 60)
-    result = mean_field(machine, X, tol=tol, max_iter=10_000)
+    result = mean_field(machine, X, tol=tol, max_iter=300)
     course = [after(machine, X, n) for n in range(1, result.n_sweeps.max() + 1)]
     for row, n_sweeps in enumerate(result.n_sweeps):
         own = [np.concatenate([layer[row] for layer in means]) for means in course]

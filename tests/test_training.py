@@ -433,25 +433,31 @@ def test_training_goes_on_after_pickling():
             assert_array_equal(a, b)
 
 
-@pytest.mark.parametrize("weight", [np.nan, np.inf, 101.0, -101.0])
-def test_divergence_is_an_error_with_advice(weight):
+@pytest.mark.parametrize("kind", ["weights", "biases"])
+@pytest.mark.parametrize("value", [np.nan, np.inf, 101.0, -101.0])
+def test_divergence_is_an_error_with_advice(value, kind):
     trained = trainer_of(formula_model((4, 3, 2)).machine())
-    trained.machine.weights[1][0, 0] = 99.0
+    parameter = getattr(trained.machine, kind)[1]
+    parameter.flat[0] = 99.0
     trained.check()
-    trained.machine.weights[1][0, 0] = weight
+    parameter.flat[0] = value
     with pytest.raises(FloatingPointError, match=r"diverged.*learning_rate_init"):
         trained.check()
 
 
-@pytest.mark.filterwarnings("ignore:(overflow|invalid value):RuntimeWarning")
+@pytest.mark.parametrize("n_jobs", [1, 2])
 @pytest.mark.parametrize("pretraining", [None, "greedy"])
 @pytest.mark.parametrize("learning_rate_init", [1e3, 1e30])
-def test_divergence_in_a_fit(learning_rate_init, pretraining):
+def test_divergence_in_a_fit(learning_rate_init, pretraining, n_jobs, monkeypatch):
+    monkeypatch.setattr(trainer, "THREADED_WORK", 0)
     X = np.random.default_rng(0).integers(0, 2, (100, 10)).astype(float)
-    params = EXPLICIT | {"learning_rate_init": learning_rate_init, "random_state": 0}
-    estimator = DBMTransformer(
-        hidden_layer_sizes=(6, 4), max_iter=50, pretraining=pretraining, **params
-    )
+    params = EXPLICIT | {
+        "learning_rate_init": learning_rate_init,
+        "pretraining": pretraining,
+        "random_state": 0,
+        "n_jobs": n_jobs,
+    }
+    estimator = DBMTransformer(hidden_layer_sizes=(6, 4), max_iter=50, **params)
     with pytest.raises(FloatingPointError, match=r"diverged.*learning_rate_init"):
         estimator.fit(X)
     assert not hasattr(estimator, "machine_")
@@ -826,12 +832,6 @@ def fit_digits(X, **params):
     return DBMTransformer(**(explicit | params)).fit(X)
 
 
-@pytest.fixture(scope="module")
-def trained_on_digits(digits):
-    """Fit the digits once, for the tests that only read."""
-    return fit_digits(digits[0], max_iter=20, pretraining="greedy", random_state=0)
-
-
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("pretraining", [None, "greedy"])
 def test_held_out_digits_become_likelier(digits, pretraining, seed):
@@ -848,6 +848,33 @@ def test_held_out_digits_become_likelier(digits, pretraining, seed):
     assert independent + 1.5 < late
 
 
+@pytest.fixture(scope="module", params=[1, 3])
+def trained_on_digits(digits, request):
+    """Fit the digits once; couplings above multiplied, so that mean field is slow."""
+    trained = fit_digits(
+        digits[0],
+        max_iter=20,
+        pretraining="greedy",
+        pretraining_max_iter=20,
+        random_state=0,
+    )
+    machine = trained.machine_
+    above = [request.param * weight for weight in machine.weights[1:]]
+    machine = DeepBoltzmannMachine(
+        [machine.weights[0], *above], machine.biases, machine.units
+    )
+    return DBMTransformer.from_machine(
+        machine,
+        mean_field_tol=1e-4,
+        mean_field_max_iter=5000,
+        n_annealing_chains=50,
+        n_temperatures=500,
+        feature_layers="all",
+        random_state=0,
+    )
+
+
+@pytest.mark.filterwarnings("ignore:Annealing")  # log Z may be wrong, but for all alike
 @pytest.mark.parametrize("seed", SEEDS)
 def test_rows_are_transformed_and_scored_each_by_itself(
     digits, trained_on_digits, seed

@@ -19,6 +19,7 @@ from .exact import (
     exact_log_partition,
     exact_samples,
     n_exact_terms,
+    prefers_exact,
 )
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "importance_weighted_log_likelihood",
     "log_partition",
     "n_exact_terms",
+    "prefers_exact",
     "reverse_annealed_log_partition",
     "unnormalised_bound",
 ]

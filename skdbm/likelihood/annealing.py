@@ -11,12 +11,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from .. import _arrays, _blocks, sampling
 from .._warnings import warn
-from .exact import (
-    PREFER_EXACT_STATES,
-    exact_log_partition,
-    exact_samples,
-    n_exact_terms,
-)
+from .exact import exact_log_partition, exact_samples, prefers_exact
 
 #: The pilot runs that space the temperatures.
 PILOT_RUNS, PILOT_TEMPERATURES, PILOT_CHAINS = 2, 200, 32
@@ -374,7 +369,7 @@ def annealing_bracket(
     """
     first, second, third = _seed_sequence(random_state).spawn(3)
     run, ladder, seed = _prepare(machine, n_chains, n_temperatures, base, first, n_jobs)
-    exact = n_exact_terms(machine) <= PREFER_EXACT_STATES
+    exact = prefers_exact(machine)
     states = run.initial_states(n_chains, seed)
     with _blocks.workers(n_jobs) as team:
         log_weights = run(ladder, states, seed, team)
@@ -646,11 +641,12 @@ def log_partition(machine, *, n_chains, n_temperatures, seed, base=None, n_jobs=
         known = _memo.setdefault(machine, {})
     key = (n_chains, n_temperatures, seed, None if base is None else base.tobytes())
     if key not in known:
-        if n_exact_terms(machine) <= PREFER_EXACT_STATES:
+        if prefers_exact(machine):
             known[key] = (exact_log_partition(machine), 0.0)
         else:
+            # Rounding to float32 is far below the standard error, and twice as fast.
             result = annealed_log_partition(
-                machine,
+                machine.astype(np.float32),
                 n_chains=n_chains,
                 n_temperatures=n_temperatures,
                 base=base,

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from .. import _arrays
 from ..inference import map_posterior
 from ..sampling import generator
 
@@ -214,17 +215,21 @@ def _importance_weighted(machine, rows, part, n_samples, rng):
         layer: machine.units[layer].log_partition(field)
         for layer, field in fields.items()
     }
+    visible = _visible_term(machine, rows)
+    constant = rows @ machine.weights[0] + machine.biases[1]
     total = np.full(rows.shape[0], -np.inf)
     for _ in range(n_samples):
-        log_weight = _visible_term(machine, rows)
+        log_weight = visible.copy()
         for layer in even:
             unit, field = machine.units[layer], fields[layer]
             states[layer] = unit.sample(field, rng)
             # log p* - log q of the layer; its base measure is in both and cancels
             tilt = machine.biases[layer] - field
-            log_weight += np.einsum("ij,ij->i", states[layer], tilt) + proposal[layer]
+            log_weight += _arrays.row_dot(states[layer], tilt) + proposal[layer]
         for layer in range(1, machine.n_layers, 2):
-            field = machine.field(layer, states)
+            field = machine.field(
+                layer, states, constant=constant if layer == 1 else None
+            )
             log_weight += machine.units[layer].log_partition(field)
         np.logaddexp(total, log_weight, out=total)
     return total - np.log(n_samples)

@@ -14,9 +14,10 @@ from ..sampling import generator
 #: Most joint states that are summed one by one.
 MAX_STATES = 2**25
 
-#: Up to so many joint states `log_partition` and the estimators prefer enumeration to
-#: annealing: about a second.
+#: `log_partition` and the estimators prefer enumeration to annealing up to so many
+#: terms, and up to so many terms times units to sum out: a few seconds.
 PREFER_EXACT_STATES = 2**20
+PREFER_EXACT_WORK = 2**26
 
 _STATES_PER_CHUNK = 2**14
 
@@ -48,6 +49,38 @@ def n_exact_terms(machine):
     8
     """
     return _smaller_parity(machine.units, machine.biases)[1]
+
+
+def prefers_exact(machine):
+    """Decide whether enumeration is cheap enough to be preferred to annealing.
+
+    Parameters
+    ----------
+    machine : DeepBoltzmannMachine
+        The machine.
+
+    Returns
+    -------
+    bool
+        Whether the exact sum has at most `PREFER_EXACT_STATES` terms, and these times
+        the units to sum out are at most `PREFER_EXACT_WORK`.
+
+    See Also
+    --------
+    n_exact_terms : The number of terms.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdbm.likelihood import prefers_exact
+    >>> from skdbm.machine import DeepBoltzmannMachine
+    >>> machine = DeepBoltzmannMachine([np.zeros((5, 3))], [np.zeros(5), np.zeros(3)])
+    >>> prefers_exact(machine)
+    True
+    """
+    kept, n_terms = _smaller_parity(machine.units, machine.biases)
+    n_summed = sum(machine.layer_sizes[1 - kept :: 2])
+    return n_terms <= PREFER_EXACT_STATES and n_terms * n_summed <= PREFER_EXACT_WORK
 
 
 def exact_log_partition(machine):

@@ -60,7 +60,7 @@ class EarlyStopping:
         self.best_score, self.best_epoch, self.best_machine = -np.inf, 0, None
         self.stopped = False
 
-    def update(self, record, machine_of):
+    def update(self, record, machine_of, *, last=False):
         """Judge one more epoch.
 
         Parameters
@@ -71,6 +71,8 @@ class EarlyStopping:
         machine_of : callable
             Gives the machine, without arguments. It is called only when there is
             something to evaluate. The best machine is kept, so it must be a copy.
+        last : bool, default=False
+            Whether it is the last epoch, which is always evaluated.
 
         Returns
         -------
@@ -79,7 +81,7 @@ class EarlyStopping:
         """
         self.n_epochs += 1
         record["validation_score"] = np.nan
-        if self.n_epochs % self.every == 0:
+        if last or self.n_epochs % self.every == 0:
             machine = machine_of()
             score = record["validation_score"] = self.score(machine)
             if score > self.best_score + self.tol:

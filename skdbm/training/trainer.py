@@ -155,10 +155,7 @@ class Trainer:
     """
 
     def __init__(self, machine, n_chains, options, seed):
-        self.machine = _copy(machine)
-        self.average = _copy(machine)
-        self.velocity = _copy(machine, fill=0)
-        # The start has the data means in its visible biases.
+        self.restart_from(machine)
         self.offsets = [
             unit.mean(bias)
             for unit, bias in zip(machine.units, machine.biases, strict=True)
@@ -190,6 +187,18 @@ class Trainer:
         """
         self.options = options
         self._statistics = None
+
+    def restart_from(self, machine):
+        """Go on from a machine that was learned earlier, at rest.
+
+        Parameters
+        ----------
+        machine : DeepBoltzmannMachine
+            The machine; it is copied.
+        """
+        self.machine = _copy(machine)
+        self.average = _copy(machine)
+        self.velocity = _copy(machine, fill=0)
 
     def snapshot(self, dtype):
         """Copy the averaged machine: what the training has come to so far.
@@ -232,10 +241,11 @@ class Trainer:
         source.fill(indices, statistics.left[0][data])
         n_sweeps = self._measure(statistics, n_rows, team)
         self._update(statistics, n_rows, learning_rate, team)
+        rate = max(OFFSET_RATE, 1 / self.n_steps)  # at first, the mean of all batches
         for offset, mean in zip(
             self.offsets, statistics.data_means(n_rows), strict=True
         ):
-            offset += OFFSET_RATE * (mean - offset)
+            offset += rate * (mean - offset)
         return n_sweeps
 
     def _room(self):
@@ -491,7 +501,7 @@ class Rows:
         """
         if not isinstance(self.X, np.ndarray):
             out[...] = self.X[indices].toarray()
-        elif self.X.dtype == out.dtype:
+        elif self.X.dtype == out.dtype and self.X.flags.c_contiguous:
             np.take(self.X, indices, axis=0, out=out, mode="clip")
         else:
             out[...] = self.X[indices]
