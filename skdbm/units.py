@@ -260,6 +260,11 @@ class Binomial(UnitType):
     n_trials : int, default=2
         Number of trials n.
 
+    Raises
+    ------
+    ValueError
+        If `n_trials` is not a positive integer.
+
     See Also
     --------
     Bernoulli : The case of a single trial.
@@ -270,11 +275,6 @@ class Binomial(UnitType):
        section 3.3.
     .. [2] Y. W. Teh and G. Hinton, "Rate-coded restricted Boltzmann machines for
        face recognition", NIPS 2000.
-
-    Raises
-    ------
-    ValueError
-        If `n_trials` is not a positive integer.
 
     Examples
     --------

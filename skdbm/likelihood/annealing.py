@@ -524,7 +524,7 @@ class _AnnealingRun:
         change = [np.empty_like(state) for state in states]
         scratch = [np.empty_like(state) for state in states]
         tilt = {
-            layer: machine.biases[layer] - self.start[layer]
+            layer: (machine.biases[layer] - self.start[layer]).astype(np.float64)
             for layer in self.kept
             if np.any(machine.biases[layer] != self.start[layer])
         }
@@ -559,7 +559,8 @@ class _AnnealingRun:
         for temperature in temperatures:
             mean = self._tempered(layer, temperature, change, scratch[layer])
             self.machine.units[layer].mean(mean, out=mean)
-            total = total + np.einsum("ij,ij->i", change[layer], mean)
+            np.multiply(change[layer], mean, out=mean)
+            total = total + _arrays.row_sum(mean)
         return total / len(temperatures)
 
     def _tempered(self, layer, temperature, change, out):
@@ -609,10 +610,11 @@ def log_partition(machine, *, n_chains, n_temperatures, seed, base=None, n_jobs=
         Chains of the annealed estimate.
     n_temperatures : int
         Temperatures of the annealed estimate.
-    base : ndarray of shape (n_0,) or None
-        Visible biases of the independent start of the annealed estimate.
     seed : int
         Seed of the annealed estimate.
+    base : ndarray of shape (n_0,), default=None
+        Visible biases of the independent start of the annealed estimate; None means
+        the machine's own.
     n_jobs : int, default=None
         Threads; None means as many as the BLAS library would use here.
 
