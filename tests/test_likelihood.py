@@ -44,6 +44,8 @@ MODELS = [
     random_model((3, 2), 6, n_trials=(1, 3)),
     random_model((3, 2, 2), 7, n_trials=(2, 1, 2)),
     random_model((2, 2, 2, 2), 8, n_trials=(1, 2, 1, 3)),
+    random_model((3, 2), 9, n_trials=(3, 2)),
+    random_model((2, 3, 2), 10, n_trials=(2, 3, 1)),
 ]
 
 #: Sizes of the machines on which annealing meets enumeration: 1 to 3 hidden layers,

@@ -524,6 +524,16 @@ def test_early_stopping_with_less_patience_than_evaluations():
     assert script.stopping.best_machine == 10
 
 
+def test_early_stopping_evaluates_the_last_epoch():
+    script = Script([-5, -4, -3], every=4, patience=9, tol=0.0)
+    script.run(10)
+    record = {}
+    script.stopping.update(record, lambda: "the end", last=True)
+    assert record["validation_score"] == -3
+    assert script.stopping.best_machine == "the end"
+    assert script.stopping.best_epoch == 11
+
+
 def test_early_stopping_lets_a_rising_score_rise():
     script = Script(range(100), every=1, patience=1, tol=0.5)
     assert len(script.run(30)) == 30
