@@ -417,6 +417,8 @@ def _prepare(machine, n_chains, n_temperatures, base, random_state, n_jobs):
                 f"base has shape {start[0].shape}; {machine.biases[0].shape} is "
                 "expected, a bias for each visible unit."
             )
+        if not np.isfinite(start[0]).all():
+            raise ValueError("base holds NaN or infinite values.")
     pilot_seed, seed = _seed_sequence(random_state).spawn(2)
     run = _AnnealingRun(machine, start)
     with _blocks.workers(n_jobs) as team:
