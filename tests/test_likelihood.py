@@ -676,6 +676,25 @@ def test_importance_weights_are_right_on_average(model, n_importance_samples, se
     assert lower - error < log_weights.mean() < exact + error
 
 
+@each_seed
+def test_more_importance_samples_raise_the_estimate_on_average(seed):
+    model, n_copies = random_model((6, 5, 4), 0, 4), 1000
+    X = np.tile(model.visible_states(), (n_copies, 1))
+    estimates = [
+        importance_weighted_log_likelihood(
+            model.machine(),
+            X,
+            0.0,
+            n_importance_samples=n_importance_samples,
+            random_state=np.random.SeedSequence([seed, n_importance_samples]),
+        )
+        for n_importance_samples in (1, 4, 16)
+    ]
+    means = np.array(estimates).reshape(3, n_copies, -1).mean(axis=2)
+    rise = np.diff(means, axis=0)
+    assert np.all(rise.mean(axis=1) > 2 * rise.std(axis=1) / np.sqrt(n_copies))
+
+
 @each_dtype
 def test_importance_weighting_depends_on_the_seed_alone(dtype):
     model = random_model((4, 3, 2), 2)
