@@ -457,10 +457,15 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         progress, seed = loop["progress"], seeds["pretraining"]
 
         def train_pair(pair, source):
-            n_pair = seed.n_children_spawned + 1
-            progress.enter(f"pretraining pair {n_pair}")
+            layer = seed.n_children_spawned
+            progress.enter(f"pretraining pair {layer + 1}")
             trainer = self._new_trainer(pair, len(source), seed.spawn(1)[0])
-            train(trainer, n_epochs=n_epochs, **(loop | {"source": source}))
+            # A doubled layer doubles the gradient.
+            plain = machine.units[layer : layer + 2]
+            n_doubled = sum(a != b for a, b in zip(pair.units, plain, strict=True))
+            rate = loop["learning_rate_init"] / 2**n_doubled
+            own = {"source": source, "learning_rate_init": rate}
+            train(trainer, n_epochs=n_epochs, **(loop | own))
             return trainer.snapshot(TRAINING_DTYPE)
 
         carry = generator(seeds["carrying"])

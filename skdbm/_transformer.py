@@ -78,7 +78,7 @@ class DBMTransformer(TransformerMixin, BaseDBM):
         momentum=0.9,
         alpha=1e-4,
         n_chains=100,
-        n_gibbs_steps=2,
+        n_gibbs_steps=5,
         n_mean_field_steps=10,
         mean_field_tol=1e-4,
         mean_field_max_iter=500,
