@@ -10,12 +10,11 @@ Run: python benchmarks/annealing_speed.py [--machine machine.npz] [--temperature
 
 import argparse
 import resource
-import threading
 import time
 from itertools import pairwise
 
 import numpy as np
-from threadpoolctl import threadpool_limits
+from _threads import time_on_two_threads
 
 from skdbm.likelihood import annealed_log_partition
 from skdbm.machine import DeepBoltzmannMachine
@@ -38,14 +37,7 @@ def products_alone(weights, n_temperatures):
             np.matmul(v, weights[0], out=to_h1)
             np.matmul(h2, weights[1].T, out=to_h1)
 
-    threads = [threading.Thread(target=half) for _ in range(2)]
-    with threadpool_limits(1):
-        start = time.perf_counter()
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        return time.perf_counter() - start
+    return time_on_two_threads(half)
 
 
 def example_machine():

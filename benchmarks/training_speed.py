@@ -10,15 +10,14 @@ is timed as a peer at equal matrix work.
 Run: python benchmarks/training_speed.py [--data mnist.npz] [--rounds 5]
 """
 
-import threading
 import time
 import warnings
 from itertools import pairwise
 
 import numpy as np
 from _data import load_mnist, parser
+from _threads import time_on_two_threads
 from sklearn.neural_network import BernoulliRBM
-from threadpoolctl import threadpool_limits
 
 from skdbm import DBMTransformer
 
@@ -48,14 +47,7 @@ def products_alone(n_batches):
                 np.matmul(v.T, h1, out=gradients[0])
                 np.matmul(h1.T, h2, out=gradients[1])
 
-    threads = [threading.Thread(target=half) for _ in range(2)]
-    with threadpool_limits(1):
-        start = time.perf_counter()
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        return time.perf_counter() - start
+    return time_on_two_threads(half)
 
 
 def flops_per_batch():
