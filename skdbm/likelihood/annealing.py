@@ -598,7 +598,7 @@ _memo: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 _memo_lock = threading.Lock()
 
 
-def log_partition(machine, *, n_chains, n_temperatures, seed, base=None, n_jobs=None):
+def log_partition(machine, *, n_chains, n_temperatures, seed, n_jobs=None):
     """Give log Z and its standard error, by enumeration where that is cheap.
 
     The answer is remembered as long as the machine lives, so that a score asked for
@@ -614,9 +614,6 @@ def log_partition(machine, *, n_chains, n_temperatures, seed, base=None, n_jobs=
         Temperatures of the annealed estimate.
     seed : int
         Seed of the annealed estimate.
-    base : ndarray of shape (n_0,), default=None
-        Visible biases of the independent start of the annealed estimate; None means
-        the machine's own.
     n_jobs : int, default=None
         Threads; None means as many as the BLAS library would use here.
 
@@ -638,12 +635,12 @@ def log_partition(machine, *, n_chains, n_temperatures, seed, base=None, n_jobs=
     >>> from skdbm.likelihood import log_partition
     >>> from skdbm.machine import DeepBoltzmannMachine
     >>> machine = DeepBoltzmannMachine([np.eye(2)], [np.zeros(2), np.zeros(2)])
-    >>> log_partition(machine, n_chains=9, n_temperatures=9, base=None, seed=0)
+    >>> log_partition(machine, n_chains=9, n_temperatures=9, seed=0)
     (3.4873..., 0.0)
     """
     with _memo_lock:
         known = _memo.setdefault(machine, {})
-    key = (n_chains, n_temperatures, seed, None if base is None else base.tobytes())
+    key = (n_chains, n_temperatures, seed)
     if key not in known:
         if prefers_exact(machine):
             known[key] = (exact_log_partition(machine), 0.0)
@@ -653,7 +650,6 @@ def log_partition(machine, *, n_chains, n_temperatures, seed, base=None, n_jobs=
                 machine.astype(np.float32),
                 n_chains=n_chains,
                 n_temperatures=n_temperatures,
-                base=base,
                 random_state=seed,
                 n_jobs=n_jobs,
             )
