@@ -40,7 +40,18 @@ def xlogx(x):
 
 def uniform(rng, out):
     """Fill `out` with draws from the uniform distribution on [0, 1)."""
-    return rng.random(out=out, dtype=out.dtype)
+    if out.flags.c_contiguous:
+        return rng.random(out=out, dtype=out.dtype)
+    out[...] = rng.random(out.shape, dtype=out.dtype)
+    return out
+
+
+def normal(rng, out):
+    """Fill `out` with draws from the standard normal distribution."""
+    if out.flags.c_contiguous:
+        return rng.standard_normal(out=out, dtype=out.dtype)
+    out[...] = rng.standard_normal(out.shape, dtype=out.dtype)
+    return out
 
 
 def bernoulli(field, rng, out=None, scratch=None):
@@ -61,9 +72,9 @@ def bernoulli(field, rng, out=None, scratch=None):
         return np.less(out, 1.0, out=out)
 
 
-def row_sum(x):
-    """Sum every row in float64."""
-    return np.sum(x, axis=1, dtype=np.float64)
+def row_sum(x, where=None):
+    """Sum every row in float64, or what is wanted of it."""
+    return np.sum(x, axis=1, dtype=np.float64, where=True if where is None else where)
 
 
 def row_dot(x, y):

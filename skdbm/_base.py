@@ -12,6 +12,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from . import _blocks, _validation, likelihood
+from ._columns import Columns, Encoded, prototypes, state_means
 from ._progress import Progress
 from ._version import __version__
 from ._warnings import warn
@@ -20,7 +21,7 @@ from .sampling import generator
 from .training.pretraining import greedy
 from .training.stopping import EarlyStopping
 from .training.trainer import Options, Rows, Trainer, batches_of, train
-from .units import Bernoulli
+from .units import Bernoulli, UnitType
 
 #: Training runs in float32 whatever the data: rounding is far below the noise of the
 #: chains, and products are twice as fast.
@@ -61,8 +62,11 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = True
-        tags.input_tags.positive_only = True
+        units = self._prototypes()
+        tags.input_tags.sparse = all(unit.accepts_sparse for unit in units)
+        tags.input_tags.positive_only = any(unit.bounds[0] == 0 for unit in units)
+        tags.input_tags.categorical = any(unit.holds_codes for unit in units)
+        tags.input_tags.allow_nan = self.allow_missing
         return tags
 
     def __sklearn_is_fitted__(self):
@@ -122,14 +126,19 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
                 "expected (a fitted estimator keeps its own in `machine_`)."
             )
         hidden = machine.layer_sizes[1:]
-        estimator = cls(**({"hidden_layer_sizes": hidden} | params))
+        plain = all(unit == Bernoulli() for unit in machine.units)
+        units = {"visible": machine.units[0], "hidden": list(machine.units[1:])}
+        described = {"hidden_layer_sizes": hidden} | ({} if plain else units)
+        estimator = cls(**(described | params))
         estimator._validate_params()
         if estimator._check_layers() != hidden:
             raise ValueError(
                 f"hidden_layer_sizes={estimator.hidden_layer_sizes!r} contradicts the "
                 f"machine, whose hidden layers have {hidden} units; leave it out."
             )
-        estimator.n_features_in_ = machine.layer_sizes[0]
+        unit = machine.units[0]
+        estimator.n_features_in_ = unit.n_columns(machine.layer_sizes[0])
+        estimator._columns = Columns.of_unit(unit, estimator.n_features_in_)
         estimator._begin(keep_seed=False)
         estimator._adopt(machine, trainer=None, history={})
         estimator._finish(complete=True)
@@ -142,8 +151,8 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Training data with values between 0 and 1. A value in between stands for
-            the probability of a one.
+            Training data, with columns as `visible` says: by default values between 0
+            and 1, where one in between stands for the probability of a one.
         y : None
             Ignored; there for API consistency.
 
@@ -169,12 +178,13 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
             If an interrupt (Ctrl-C) ended the training; what was learned is kept.
         """
         goes_on = self.warm_start and self.__sklearn_is_fitted__()
-        unit = _visible_unit()
-        X = _validation.check_visible(self, X, unit, reset=not goes_on, training=True)
+        data = {"X": X, "y": y}
+        X, columns = self._read(X, reset=not goes_on, training=True)
         sizes = self._check_layers()
+        unit = self.machine_.units[0] if goes_on else columns.unit.fit(X)
+        self._columns = columns
         seeds = self._begin(keep_seed=goes_on)
         self._finish(complete=False)
-        data = {"X": X, "y": y}
         X, held_out = self._hold_out(X, seeds["held_out"])
         n_training = self._n_epochs(X.shape[0])
         n_pretraining = 0
@@ -189,7 +199,7 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
                 "source": Rows(
                     X, unit, generator(seeds["visible"]) if self.binarize else None
                 ),
-                "learning_rate_init": self._first_learning_rate(),
+                "learning_rate_init": self._first_learning_rate(unit),
                 "schedule": self.learning_rate,
                 "rng": generator(seeds["order"]),
                 "team": team,
@@ -218,7 +228,8 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         exactly the model that the same rows give in one chunk. The learning rate
         stays at `learning_rate_init`, since the end of the data is not known; the
         averaging of the weights needs no end. There is no pretraining and no early
-        stopping.
+        stopping. The first chunk decides which categories there are, and where and how
+        wide the columns of real values are.
 
         Parameters
         ----------
@@ -240,9 +251,10 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
             If training diverges. After any error the estimator is as it was.
         """
         first = not self.__sklearn_is_fitted__()
-        unit = _visible_unit()
-        X = _validation.check_visible(self, X, unit, reset=first, training=True)
+        X, columns = self._read(X, reset=first, training=True)
         sizes = self._check_layers()
+        unit = columns.unit.fit(X) if first else self.machine_.units[0]
+        self._columns = columns
         if first:
             seeds = self._begin(keep_seed=False)
             machine = self._initial_machine(
@@ -255,7 +267,7 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         batches = batches_of(np.arange(X.shape[0]), self.batch_size)
         with _blocks.workers(self.n_jobs) as team:
             record = trainer.epoch(
-                source, batches, lambda _: self._first_learning_rate(), team
+                source, batches, lambda _: self._first_learning_rate(unit), team
             )
         history = {} if first else self.history_
         dtype = X.dtype if first else self.machine_.dtype
@@ -279,7 +291,9 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         -------
         ndarray of shape (n_samples,)
             Lower bounds of the log-likelihood in nats, float64; higher is better. For
-            one hidden layer they are log p(v) itself, up to the error of log Z.
+            one hidden layer they are log p(v) itself, up to the error of log Z. For
+            columns of real values it is the density of the values as they are in `X`;
+            missing values are averaged over; counts are scored given their total.
 
         Warns
         -----
@@ -299,18 +313,21 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         X = self._check_fitted_input(X)
         if n_importance_samples is not None:
             _validation.check_count("n_importance_samples", n_importance_samples)
-        log_partition, _ = self._log_partition()
         machine = self.machine_.astype(X.dtype)
+        unit = machine.units[0]
+        log_partition, _ = self._log_partition(unit.totals(X))
+        states = Encoded(unit, X)
         mean_field = {
             "tol": self.mean_field_tol,
             "max_iter": self.mean_field_max_iter,
             "n_jobs": self.n_jobs,
         }
         if n_importance_samples is None:
-            return likelihood.bound(machine, X, log_partition, **mean_field)
-        return likelihood.importance_weighted_log_likelihood(
+            scores = likelihood.bound(machine, states, log_partition, **mean_field)
+            return scores + unit.log_jacobian(X)
+        return unit.log_jacobian(X) + likelihood.importance_weighted_log_likelihood(
             machine,
-            X,
+            states,
             log_partition,
             n_importance_samples=n_importance_samples,
             random_state=self._annealing_seed,
@@ -334,6 +351,41 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         """
         return float(np.mean(self.score_samples(X)))
 
+    def perplexity(self, X):
+        """Compute the perplexity per word of rows of counts.
+
+        It is exp(-sum log p(words | total) / sum of totals) with the lower bound for
+        log p, and p that of the words in their order: the number of equally likely
+        words among which the model chooses on average.
+        `sklearn.decomposition.LatentDirichletAllocation.perplexity` is alike.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows of counts.
+
+        Returns
+        -------
+        float
+            The perplexity, at least 1; lower is better.
+
+        Raises
+        ------
+        ValueError
+            If the visible units are not counts, or there is no word.
+        """
+        X = self._check_fitted_input(X)
+        unit = self.machine_.units[0]
+        totals = unit.totals(X)
+        if totals is None or not totals.sum():
+            raise ValueError(
+                "Perplexity is about words: it needs visible='counts' and rows that "
+                f"have some; the visible units are {unit!r}."
+            )
+        blocks = _blocks.row_blocks(X.shape[0], _blocks.INFERENCE_ROWS)
+        ways = -sum(unit.base(_dense(X[rows])).sum() for rows in blocks)
+        return float(np.exp((ways - self.score_samples(X).sum()) / totals.sum()))
+
     def _finish(self, *, complete):
         """Do what follows training; `complete` unless more chunks may come."""
 
@@ -341,13 +393,57 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         """Check the parameters that name layers; the sizes of the hidden ones."""
         return _validation.check_layer_sizes(self.hidden_layer_sizes)
 
-    def _check_fitted_input(self, X):
+    def _prototypes(self):
+        """Unit types of the visible columns, for tags and checks before any data."""
+        try:
+            return prototypes(self.visible)
+        except (TypeError, ValueError):  # a wrong parameter; fit will say so
+            return [Bernoulli()]
+
+    def _read(self, X, *, reset, training, allow_missing=None):
+        """Validate data and turn them into numbers; the columns that were found."""
+        kinds = prototypes(self.visible)
+        name = type(self).__name__
+        allow_missing = self.allow_missing if allow_missing is None else allow_missing
+        categorical = any(kind.is_categorical for kind in kinds)
+        seen = X
+        X = _validation.check_container(
+            self,
+            X,
+            reset=reset,
+            allow_missing=allow_missing,
+            categorical=categorical,
+            sparse_too=all(kind.accepts_sparse for kind in kinds),
+        )
+        if reset:
+            is_frame = hasattr(seen, "columns") and hasattr(seen, "dtypes")
+            columns = Columns.of(self.visible, seen if is_frame else X)
+        else:
+            columns = self._columns
+        if categorical:
+            X = columns.numbers(
+                X,
+                name=name,
+                allow_missing=allow_missing,
+                unknown="error" if training else self.handle_unknown,
+            )
+        return _validation.check_bounds(
+            X, columns.unit, name, training=training
+        ), columns
+
+    def _check_fitted_input(self, X, allow_missing=None):
         """Validate rows for a fitted estimator."""
         check_is_fitted(self)
-        unit = self.machine_.units[0]
-        return _validation.check_visible(self, X, unit, reset=False, training=False)
+        return self._read(X, reset=False, training=False, allow_missing=allow_missing)[
+            0
+        ]
 
-    def _log_partition(self):
+    def _values(self, states):
+        """Turn states or means of the visible units into what the user knows."""
+        numbers = self.machine_.units[0].decode(states)
+        return self._columns.values(numbers, _validation.output_container(self))
+
+    def _log_partition(self, totals=None):
         """Log Z of the trained machine and its standard error."""
         return likelihood.log_partition(
             self.machine_,
@@ -355,6 +451,7 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
             n_temperatures=self.n_temperatures,
             seed=self._annealing_seed,
             n_jobs=self.n_jobs,
+            totals=totals,
         )
 
     def _begin(self, *, keep_seed):
@@ -398,18 +495,33 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
 
     def _initial_machine(self, X, unit, hidden, seed):
         """Make the start: small random weights, the data means in the biases."""
-        rng, sizes = generator(seed), (X.shape[1], *hidden)
-        means = np.asarray(X.mean(axis=0), dtype=np.float64).ravel()
-        upper = Bernoulli()
-        resting = [upper.field_of_mean(np.full(n, INITIAL_ACTIVITY)) for n in hidden]
+        rng, sizes = generator(seed), (unit.width(X.shape[1]), *hidden)
+        upper = self._hidden_units(len(hidden))
+        resting = [
+            kind.resting_bias(size, INITIAL_ACTIVITY)
+            for kind, size in zip(upper, hidden, strict=True)
+        ]
         return DeepBoltzmannMachine(
             [
                 rng.normal(0, INITIAL_SCALE / np.sqrt(below), (below, above))
                 for below, above in pairwise(sizes)
             ],
-            [unit.bias_of_data(means, X.shape[0]), *resting],
-            [unit] + [upper] * len(hidden),
+            [unit.bias_of_data(state_means(unit, X), X.shape[0]), *resting],
+            [unit, *upper],
         ).astype(TRAINING_DTYPE)
+
+    def _hidden_units(self, n_layers):
+        """Unit types of the hidden layers."""
+        if isinstance(self.hidden, str):
+            return [Bernoulli()] * n_layers
+        if isinstance(self.hidden, UnitType):
+            return [self.hidden] * n_layers
+        if len(self.hidden) != n_layers:
+            raise ValueError(
+                f"hidden names {len(self.hidden)} unit types for {n_layers} hidden "
+                "layers; give one for each, or one for all."
+            )
+        return list(self.hidden)
 
     def _n_epochs(self, n_rows):
         """Give the number of epochs of joint training, worked out if it is None."""
@@ -420,10 +532,11 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         n_epochs = np.clip(EPOCHS, -(-lowest // n_batches), highest // n_batches)
         return int(np.clip(n_epochs, *EPOCHS_BETWEEN))
 
-    def _first_learning_rate(self):
+    def _first_learning_rate(self, unit):
         """Give the learning rate at the start, worked out if it is "auto"."""
         if self.learning_rate_init == "auto":
-            return min(HIGHEST_RATE, RATE_TIMES_COLUMNS / self.n_features_in_)
+            rate = min(HIGHEST_RATE, RATE_TIMES_COLUMNS / self.n_features_in_)
+            return rate * unit.rate_factor
         return self.learning_rate_init
 
     def _new_trainer(self, machine, n_rows, seed):
@@ -516,22 +629,25 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
 
     def _held_out_score(self, machine, X, team):
         """Mean lower bound of held-out rows under a machine in training."""
+        unit = machine.units[0]
+        X = X.astype(machine.dtype)
         log_partition, _ = likelihood.log_partition(
             machine,
             n_chains=self.n_annealing_chains,
             n_temperatures=self.n_temperatures,
             seed=self._annealing_seed,
             n_jobs=team.n_threads,
+            totals=unit.totals(X),
         )
         scores = likelihood.bound(
             machine,
-            X.astype(machine.dtype),
+            Encoded(unit, X),
             log_partition,
             tol=self.mean_field_tol,
             max_iter=self.mean_field_max_iter,
             n_jobs=team.n_threads,
         )
-        return float(np.mean(scores))
+        return float(np.mean(scores + unit.log_jacobian(X)))
 
     def _attributes(self, machine, trainer, history):
         """Gather what makes the estimator a fitted one."""
@@ -561,11 +677,6 @@ _STREAMS = (
 )
 
 
-def _visible_unit():
-    """Give the unit type of the visible layer."""
-    return Bernoulli()
-
-
 def _spawn(rng, n_streams, key=0):
     """Turn a RandomState into independent seeds, others for another key."""
     entropy = [int(word) for word in rng.randint(0, 2**32, size=4, dtype=np.uint32)]
@@ -581,3 +692,8 @@ def _appended(history, records):
         + [record.get(key, np.nan) for record in records]
         for key in keys
     }
+
+
+def _dense(rows):
+    """Give rows as an ndarray."""
+    return rows if isinstance(rows, np.ndarray) else rows.toarray()

@@ -7,6 +7,27 @@ hidden_layer_sizes : int or array-like of int, default=(256, 256)
         Number of units in each hidden layer, the lowest first. An integer means one
         hidden layer, a restricted Boltzmann machine.
 
+    visible : str, UnitType or list of (str or UnitType, columns), default="bernoulli"
+        What the columns hold: "bernoulli" (zeros and ones, or probabilities between
+        them), "gaussian" (real values; location and scale of each column are learned),
+        "categorical" (one of several values, numbers or strings) or "counts" (word
+        counts, given the total of the row). For columns of several kinds a list of
+        pairs, such as ``[("gaussian", ["age"]), ("categorical", ["job"])]``, in which
+        the columns are names, indices, a slice, a mask, or a callable such as
+        `sklearn.compose.make_column_selector`. Counts do not mix.
+
+    hidden : "bernoulli", UnitType or list of UnitType, default="bernoulli"
+        Unit types of the hidden layers, one for all or a list. Next to Bernoulli
+        there is `skdbm.units.Categorical`, for groups of units of which one is on.
+
+    allow_missing : bool, default=False
+        Whether `X` may hold missing values: NaN, and None or pandas.NA among
+        categories. Training and every result then average over what they could be,
+        by mean field. If False they are an error.
+
+    handle_unknown : {{"error", "missing"}}, default="error"
+        What a category that `fit` did not see is: an error, or a missing value.
+
     max_iter : int, default=None
         Number of epochs, passes over the training rows, of the joint training. None
         means 100; more on small data, up to 2,000, until there are 6,000 updates, and
@@ -60,8 +81,8 @@ hidden_layer_sizes : int or array-like of int, default=(256, 256)
     binarize : bool, default=True
         Whether visible states are drawn anew, 0 or 1, from values between 0 and 1 at
         each presentation of a row in training: what the values mean as probabilities.
-        It makes no difference to data of zeros and ones. False trains on the values
-        as they are.
+        It makes no difference to data of zeros and ones, nor to columns that are not
+        "bernoulli". False trains on the values as they are.
 
     early_stopping : bool, default=False
         Whether training stops when the score of held-out rows stops improving; the

@@ -4,9 +4,12 @@ import numpy as np
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from . import _docstrings, _validation, sampling
+from . import _blocks, _docstrings, _validation, inference, sampling
 from ._base import TRAINING_DTYPE, BaseDBM, _spawn
 from ._warnings import warn
+
+#: Most chains that run side by side where every row has its own.
+_CHAINS_AT_ONCE = 4096
 
 
 @_docstrings.shared
@@ -74,6 +77,10 @@ class DBMSampler(BaseDBM):
         self,
         *,
         hidden_layer_sizes=(256, 256),
+        visible="bernoulli",
+        hidden="bernoulli",
+        allow_missing=False,
+        handle_unknown="error",
         max_iter=None,
         batch_size=50,
         learning_rate="linear",
@@ -103,6 +110,10 @@ class DBMSampler(BaseDBM):
         thin=100,
     ):
         self.hidden_layer_sizes = hidden_layer_sizes
+        self.visible = visible
+        self.hidden = hidden
+        self.allow_missing = allow_missing
+        self.handle_unknown = handle_unknown
         self.max_iter = max_iter
         self.batch_size = batch_size
         self.learning_rate = learning_rate
@@ -131,20 +142,29 @@ class DBMSampler(BaseDBM):
         self.burn_in = burn_in
         self.thin = thin
 
-    def sample(self, n_samples=1, *, random_state=None):
+    def sample(self, n_samples=1, *, given=None, random_state=None):
         """Draw new rows from the machine by Gibbs sampling.
 
         Parameters
         ----------
         n_samples : int, default=1
-            Number of rows.
+            Number of rows; with `given`, for each of its rows.
+        given : array-like of shape (n_rows, n_features), default=None
+            Rows with missing values (NaN). What is known stays as it is, and what is
+            missing is drawn given it.
         random_state : int, RandomState instance or None, default=None
             Seed of the draws; None means `self.random_state`.
 
         Returns
         -------
-        ndarray of shape (n_samples, n_features)
-            The rows, zeros and ones, in the dtype that `fit` saw.
+        {ndarray, DataFrame} of shape (n_samples, n_features)
+            The rows, in the dtype that `fit` saw; a DataFrame if `set_output` asks for
+            it. With `given`, n_rows * n_samples rows, those of the first row first.
+
+        Raises
+        ------
+        ValueError
+            If `n_samples` is not a positive integer, or `given` is not valid.
 
         Notes
         -----
@@ -152,7 +172,8 @@ class DBMSampler(BaseDBM):
         of the training (from the biases alone after `from_machine`), and make
         `burn_in` sweeps before the first sample and `thin` sweeps between two. Rows of
         different chains are independent up to their common start; the chains of
-        well-trained machines move slowly between kinds of data.
+        well-trained machines move slowly between kinds of data. With `given` every
+        sample has a chain of its own, which starts from mean field.
 
         Examples
         --------
@@ -161,12 +182,15 @@ class DBMSampler(BaseDBM):
         >>> sampler = DBMSampler(hidden_layer_sizes=3, max_iter=2, random_state=0)
         >>> sampler.fit(np.eye(4)).sample(2).shape
         (2, 4)
+        >>> sampler.sample(2, given=[[1, 0, np.nan, np.nan]])[:, :2]
+        array([[1., 0.],
+               [1., 0.]])
         """
         check_is_fitted(self)
         _validation.check_count("n_samples", n_samples)
-        if random_state is None:
-            random_state = self.random_state
-        start, seed = _spawn(check_random_state(random_state), 2)
+        if given is not None:
+            return self._complete(given, n_samples, random_state, self._draw)
+        start, seed = self._seeds(random_state)
         n_chains = min(n_samples, self.n_chains)
         machine = self.machine_.astype(TRAINING_DTYPE)
         states = self._start_chains(n_chains, sampling.generator(start))
@@ -177,7 +201,137 @@ class DBMSampler(BaseDBM):
             sampling.chains(machine, states, n_sweeps, run_seed, n_jobs=self.n_jobs)
             part = rows[first : first + n_chains]
             part[...] = states[0][: len(part)]
-        return rows
+        return self._values(rows)
+
+    def impute(self, X, *, n_chains=10, random_state=None):
+        """Fill missing values with their means given the values that are known.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows with missing values (NaN).
+        n_chains : int, default=10
+            Gibbs chains for each row with missing values. Each starts from mean field,
+            makes `burn_in` sweeps, and averages the means of `thin` more.
+        random_state : int, RandomState instance or None, default=None
+            Seed of the draws; None means `self.random_state`.
+
+        Returns
+        -------
+        {ndarray, DataFrame} of shape (n_samples, n_features)
+            The rows without gaps: what was known as it was, conditional means, and of
+            a categorical column the most probable value. A DataFrame if `set_output`
+            asks for it.
+
+        Raises
+        ------
+        ValueError
+            If `n_chains` is not a positive integer, or `X` is not valid.
+
+        See Also
+        --------
+        sample : With `given`, draws what is missing instead.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skdbm import DBMSampler
+        >>> X = np.repeat([[1, 1, 0, 0], [0, 0, 1, 1]], 50, axis=0)
+        >>> sampler = DBMSampler(hidden_layer_sizes=4, random_state=0).fit(X)
+        >>> sampler.impute([[1, np.nan, 0, np.nan]]).round()
+        array([[1., 1., 0., 0.]])
+        """
+        check_is_fitted(self)
+        _validation.check_count("n_chains", n_chains)
+
+        def average(machine, states, known, seed):
+            means = sampling.conditional_means(
+                machine,
+                states,
+                known,
+                burn_in=self.burn_in,
+                n_sweeps=self.thin,
+                seed=seed,
+                n_jobs=self.n_jobs,
+            )
+            return means.reshape(-1, n_chains, means.shape[1]).mean(axis=1)
+
+        return self._complete(X, n_chains, random_state, average)
+
+    def set_output(self, *, transform=None):
+        """Choose the container of `sample` and `impute`.
+
+        Parameters
+        ----------
+        transform : {"default", "pandas", "polars"}, default=None
+            "pandas" or "polars" give a DataFrame with the columns that `fit` saw,
+            "default" an array; None changes nothing.
+
+        Returns
+        -------
+        estimator
+            The estimator itself.
+        """
+        if transform is not None:
+            self._sklearn_output_config = {"transform": transform}
+        return self
+
+    def _draw(self, machine, states, known, seed):
+        """Run chains given what is known, and give their visible states."""
+        return sampling.chains(
+            machine,
+            states,
+            self.burn_in,
+            seed,
+            clamped_columns=known,
+            n_jobs=self.n_jobs,
+        )[0]
+
+    def _complete(self, X, n_chains, random_state, function):
+        """Fill gaps by chains that know the rest, some for each row."""
+        X = self._check_fitted_input(X, allow_missing=True)
+        machine, dtype = self.machine_.astype(TRAINING_DTYPE), self.machine_.dtype
+        unit = machine.units[0]
+        if unit.totals(X) is not None:
+            raise ValueError(f"{unit!r} units share a total and cannot be missing.")
+        start, seed = self._seeds(random_state)
+        rng, parts = sampling.generator(start), []
+        rows_at_once = max(1, _CHAINS_AT_ONCE // n_chains)
+        for block in _blocks.row_blocks(X.shape[0], rows_at_once):
+            rows = X[block] if isinstance(X, np.ndarray) else X[block].toarray()
+            visible = np.repeat(
+                unit.encode(rows.astype(TRAINING_DTYPE)), n_chains, axis=0
+            )
+            known = ~np.isnan(visible)
+            states = self._start_given(machine, visible, known, rng)
+            numbers = unit.decode(function(machine, states, known, seed.spawn(1)[0]))
+            given = np.repeat(rows, len(numbers) // len(rows), axis=0)
+            parts.append(np.where(np.isnan(given), numbers, given).astype(dtype))
+        return self._columns.values(
+            np.concatenate(parts), _validation.output_container(self)
+        )
+
+    def _start_given(self, machine, visible, known, rng):
+        """Draw all layers from their mean field given what is known."""
+        q = inference.posterior(
+            machine,
+            visible,
+            tol=self.mean_field_tol,
+            max_iter=self.mean_field_max_iter,
+        )
+        means = [q.visible, *q.means]
+        states = [
+            unit.sample(machine.field(layer, means), rng)
+            for layer, unit in enumerate(machine.units)
+        ]
+        states[0] = np.where(known, visible, states[0])
+        return states
+
+    def _seeds(self, random_state):
+        """Seeds of the start and of the sweeps of some chains."""
+        if random_state is None:
+            random_state = self.random_state
+        return _spawn(check_random_state(random_state), 2)
 
     def _start_chains(self, n_chains, rng):
         """Copy persistent chains chosen at random, or start from the biases."""
@@ -188,11 +342,11 @@ class DBMSampler(BaseDBM):
         chosen = np.resize(rng.permutation(len(kept[0])), n_chains)
         return [layer[chosen] for layer in kept]
 
-    def _log_partition(self):
+    def _log_partition(self, totals=None):
         settings = (self.n_annealing_chains, self.n_temperatures)
-        if getattr(self, "_annealed_with", None) == settings:
+        if totals is None and getattr(self, "_annealed_with", None) == settings:
             return self.log_partition_, self.log_partition_std_
-        return super()._log_partition()
+        return super()._log_partition(totals)
 
     def _finish(self, *, complete):
         for name in ("log_partition_", "log_partition_std_", "_annealed_with"):

@@ -6,6 +6,7 @@ from sklearn.utils.validation import check_array, check_is_fitted
 
 from . import _docstrings, _validation, inference
 from ._base import BaseDBM
+from ._columns import Encoded
 
 
 @_docstrings.shared
@@ -71,6 +72,10 @@ class DBMTransformer(TransformerMixin, BaseDBM):
         self,
         *,
         hidden_layer_sizes=(256, 256),
+        visible="bernoulli",
+        hidden="bernoulli",
+        allow_missing=False,
+        handle_unknown="error",
         max_iter=None,
         batch_size=50,
         learning_rate="linear",
@@ -99,6 +104,10 @@ class DBMTransformer(TransformerMixin, BaseDBM):
         feature_layers="all",
     ):
         self.hidden_layer_sizes = hidden_layer_sizes
+        self.visible = visible
+        self.hidden = hidden
+        self.allow_missing = allow_missing
+        self.handle_unknown = handle_unknown
         self.max_iter = max_iter
         self.batch_size = batch_size
         self.learning_rate = learning_rate
@@ -157,7 +166,7 @@ class DBMTransformer(TransformerMixin, BaseDBM):
         layers = self._feature_layers()
         parts = inference.map_posterior(
             machine,
-            X,
+            Encoded(machine.units[0], X),
             lambda rows, part, start: np.hstack(
                 [part.means[layer - 1] for layer in layers]
             ),
@@ -180,8 +189,10 @@ class DBMTransformer(TransformerMixin, BaseDBM):
 
         Returns
         -------
-        ndarray of shape (n_samples, n_features)
-            Means of the visible units, in the dtype of `X`.
+        {ndarray, DataFrame} of shape (n_samples, n_features)
+            Means of the columns, in the dtype of `X`; of a categorical column the most
+            probable value; of counts what a row of typical length would have. A
+            DataFrame if `set_output` asks for it.
 
         Raises
         ------
@@ -200,13 +211,14 @@ class DBMTransformer(TransformerMixin, BaseDBM):
         given = dict(
             zip(layers, np.split(X, np.cumsum(sizes)[:-1], axis=1), strict=True)
         )
-        return inference.visible_means(
+        means = inference.visible_means(
             self.machine_.astype(X.dtype),
             given,
             tol=self.mean_field_tol,
             max_iter=self.mean_field_max_iter,
             n_jobs=self.n_jobs,
         )
+        return self._values(means)
 
     def get_feature_names_out(self, input_features=None):
         """Name the features after their layer and unit.

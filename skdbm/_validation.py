@@ -7,10 +7,14 @@ import numpy as np
 from scipy import sparse
 from sklearn.base import _fit_context
 from sklearn.exceptions import DataConversionWarning
+from sklearn.utils._indexing import _get_column_indices
+from sklearn.utils._missing import is_pandas_na, is_scalar_nan
 from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._set_output import _get_output_config
 from sklearn.utils.validation import _check_feature_names_in, validate_data
 
 from ._warnings import warn
+from .units import UnitType
 
 _AT_LEAST_ONE = Interval(Integral, 1, None, closed="left")
 _NOT_NEGATIVE = Interval(Real, 0, None, closed="left")
@@ -35,6 +39,10 @@ PARAMETER_CONSTRAINTS = {
     "pretraining": [StrOptions({"greedy"}), None],
     "pretraining_max_iter": [_AT_LEAST_ONE, None],
     "binarize": ["boolean"],
+    "visible": [str, UnitType, list, tuple],
+    "hidden": [StrOptions({"bernoulli"}), UnitType, list, tuple],
+    "allow_missing": ["boolean"],
+    "handle_unknown": [StrOptions({"error", "missing"})],
     "early_stopping": ["boolean"],
     "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
     "evaluate_every": [_AT_LEAST_ONE],
@@ -114,42 +122,84 @@ def check_feature_layers(layers, n_hidden):
     return resolved
 
 
-def check_visible(estimator, X, unit, *, reset, training):
-    """Validate data for the visible layer; float64 or float32, dense or CSR.
+def column_indices(X, key):
+    """Turn names, indices, a slice, a mask or a selector into indices of columns."""
+    key = key(X) if callable(key) else key
+    return np.asarray(_get_column_indices(X, key), dtype=np.intp)
 
-    What lies below the range of the unit type is an error in training, because it
-    means data of another kind. Otherwise values outside of the range are clipped, and
-    a warning says so: a held-out row may leave the range of the training data.
+
+def is_missing(value):
+    """Whether a value is None, NaN or pandas.NA."""
+    return value is None or is_scalar_nan(value) or is_pandas_na(value)
+
+
+def output_container(estimator):
+    """Which container `set_output` or the global configuration asks for."""
+    return _get_output_config("transform", estimator)["dense"]
+
+
+def check_container(estimator, X, *, reset, allow_missing, categorical, sparse_too):
+    """Check the form of data; numbers in float64 or float32, dense or CSR.
+
+    Data with categories keep their values, and a DataFrame with them stays one.
     """
+    if categorical and hasattr(X, "columns") and hasattr(X, "dtypes"):
+        validate_data(estimator, X, reset=reset, skip_check_array=True)
+        if 0 in X.shape:
+            raise ValueError(f"Found a DataFrame of shape {X.shape}: it has no data.")
+        return X
     X = validate_data(
         estimator,
         X,
         reset=reset,
-        accept_sparse="csr",
-        dtype=(np.float64, np.float32),
+        accept_sparse="csr" if sparse_too else False,
+        dtype=None if categorical else (np.float64, np.float32),
+        ensure_all_finite="allow-nan" if allow_missing else True,
     )
     if sparse.issparse(X):
         X = type(X)((X.data, X.indices, X.indptr), shape=X.shape)  # the caller's stays
         if not X.has_canonical_format:
             X = X.copy()
             X.sum_duplicates()
-    return check_bounds(X, unit, type(estimator).__name__, training=training)
+    return X
 
 
 def check_bounds(X, unit, name, *, training):
-    """Check values against the range of a unit type, to rounding of the dtype."""
+    """Check values of the columns against the range of their unit type.
+
+    What lies below the range is an error in training, because it means data of
+    another kind. Otherwise values outside of the range are clipped, and a warning says
+    so: a held-out row may leave the range of the training data.
+    """
+    for part, columns in unit.columns(X.shape[1]):
+        whole = isinstance(columns, slice)
+        values = X.data if sparse.issparse(X) else X if whole else X[:, columns]
+        clipped = _clip(values, part, name, training=training)
+        if clipped is values:
+            continue
+        if sparse.issparse(X):
+            X = type(X)((clipped, X.indices, X.indptr), shape=X.shape)
+        elif whole:
+            X = clipped
+        else:
+            X = X.copy()
+            X[:, columns] = clipped
+    return X
+
+
+def _clip(values, unit, name, *, training):
+    """Clip values to the range of a unit type, to rounding of the dtype."""
     lowest, highest = unit.bounds
-    values = X.data if sparse.issparse(X) else X
-    if values.size == 0:
-        return X
-    tolerance = np.sqrt(np.finfo(X.dtype).eps)
-    smallest, largest = values.min(), values.max()
+    if values.size == 0 or np.isnan(values).all():
+        return values
+    tolerance = np.sqrt(np.finfo(values.dtype).eps)
+    smallest, largest = np.nanmin(values), np.nanmax(values)
     if training and smallest < lowest - tolerance:
         raise ValueError(
             f"Negative values in data passed to {name}: the smallest is "
             f"{smallest:.3g}, and {unit!r} visible units take values from "
             f"{lowest} to {highest}. Scale the columns with MinMaxScaler(clip=True), "
-            "not StandardScaler."
+            "not StandardScaler, or choose visible='gaussian' for real values."
         )
     if smallest < lowest - tolerance or largest > highest + tolerance:
         warn(
@@ -159,7 +209,5 @@ def check_bounds(X, unit, name, *, training):
             DataConversionWarning,
         )
     if smallest < lowest or largest > highest:
-        X = X.copy() if sparse.issparse(X) else np.clip(X, lowest, highest)
-        if sparse.issparse(X):
-            np.clip(X.data, lowest, highest, out=X.data)
-    return X
+        return np.clip(values, lowest, highest)
+    return values

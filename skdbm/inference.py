@@ -11,6 +11,7 @@ of one parity do not interact, so every half sweep raises the variational bound.
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
 
 from . import _blocks
@@ -29,6 +30,10 @@ class MeanField:
         Sweeps that each row took.
     converged : ndarray of bool of shape (n_rows,)
         Whether the last sweep of the row changed no mean by `tol` or more.
+    visible : {ndarray, CSR matrix or array} of shape (n_rows, n_0)
+        The visible states, with means where they were missing.
+    missing : ndarray of bool of shape (n_rows, n_0), or None
+        Which visible states were missing; None if none was.
 
     See Also
     --------
@@ -48,6 +53,8 @@ class MeanField:
     means: list
     n_sweeps: np.ndarray
     converged: np.ndarray
+    visible: np.ndarray
+    missing: np.ndarray | None
 
 
 def mean_field(machine, X, *, tol=1e-4, max_iter=500, n_jobs=None):
@@ -62,7 +69,7 @@ def mean_field(machine, X, *, tol=1e-4, max_iter=500, n_jobs=None):
     machine : DeepBoltzmannMachine
         The machine.
     X : {ndarray, CSR matrix or array} of shape (n_rows, n_0)
-        Visible states.
+        Visible states. Those that are missing, NaN, get means as the hidden units do.
     tol : float, default=1e-4
         Largest change of a mean in the last sweep of a converged row. Trained MNIST
         machines reach 1e-4 after 10 to 40 sweeps, 1e-9 after 90 to 250.
@@ -123,7 +130,38 @@ def mean_field(machine, X, *, tol=1e-4, max_iter=500, n_jobs=None):
         ],
         n_sweeps=np.concatenate([part.n_sweeps for part in parts]),
         converged=np.concatenate([part.converged for part in parts]),
+        visible=_stack([part.visible for part in parts]),
+        missing=missing_entries(X),
     )
+
+
+def missing_entries(X):
+    """Find the visible states that are missing.
+
+    Parameters
+    ----------
+    X : {ndarray, CSR matrix or array} of shape (n_rows, n_0)
+        Visible states, NaN where missing; a sparse matrix has none of them.
+
+    Returns
+    -------
+    ndarray of bool of shape (n_rows, n_0), or None
+        Which states are missing; None if none is.
+
+    See Also
+    --------
+    mean_field : Fills them with means.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdbm.inference import missing_entries
+    >>> missing_entries(np.array([[0.0, np.nan]]))
+    array([[False,  True]])
+    """
+    if not isinstance(X, np.ndarray) or not np.isnan(np.min(X, initial=0.0)):
+        return None
+    return np.isnan(X)
 
 
 def map_posterior(machine, X, function, *, tol, max_iter, n_jobs=None):
@@ -180,7 +218,7 @@ def map_posterior(machine, X, function, *, tol, max_iter, n_jobs=None):
 
     def solve(i):
         rows = X[blocks[i]]
-        part = _solve_block(machine, rows, tol, max_iter)
+        part = posterior(machine, rows, tol=tol, max_iter=max_iter)
         n_failed[i] = np.count_nonzero(~part.converged)
         results[i] = function(rows, part, blocks[i].start)
 
@@ -235,7 +273,7 @@ def bottom_up(machine, states, constant):
         machine.units[layer].mean(field, out=field)
 
 
-def sweep(machine, states, free, scratch, constant=None):
+def sweep(machine, states, free, scratch, constant=None, held=None):
     """Update the means of some layers in place, one after the other.
 
     Parameters
@@ -252,6 +290,9 @@ def sweep(machine, states, free, scratch, constant=None):
     constant : ndarray of shape (n_rows, n_1), default=None
         The part of the first hidden layer's field that is fixed, b_1 + v W_0, if the
         visible layer is.
+    held : tuple of two ndarrays of shape (n_rows, n_0), default=None
+        Which visible states are known, and visible states that have them, if the
+        visible layer is free only where they are not.
 
     See Also
     --------
@@ -277,6 +318,9 @@ def sweep(machine, states, free, scratch, constant=None):
             scratch=scratch[layer],
         )
         machine.units[layer].mean(field, out=field)
+        if layer == 0 and held is not None:
+            known, given = held
+            np.copyto(field, given, where=known)
 
 
 def hidden_layers(machine):
@@ -382,24 +426,145 @@ def _solve_below(machine, held, rows, tol, max_iter):
     return means[0], converged
 
 
-def _solve_block(machine, visible, tol, max_iter):
-    """Run mean field over the hidden layers of a block of rows."""
+def posterior(machine, visible, *, tol, max_iter):
+    """Run mean field over whatever is not known in one block of rows.
+
+    Parameters
+    ----------
+    machine : DeepBoltzmannMachine
+        The machine.
+    visible : {ndarray, CSR matrix or array} of shape (n_rows, n_0)
+        Visible states, NaN where missing.
+    tol : float
+        Largest change of a mean in the last sweep of a converged row.
+    max_iter : int
+        Most sweeps.
+
+    Returns
+    -------
+    MeanField
+        Means, sweeps taken, and which rows converged; nothing warns of the others.
+
+    See Also
+    --------
+    mean_field : Takes any number of rows, over threads, and warns.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdbm.inference import posterior
+    >>> from skdbm.machine import DeepBoltzmannMachine
+    >>> machine = DeepBoltzmannMachine([np.eye(2)], [np.zeros(2), np.zeros(2)])
+    >>> q = posterior(machine, np.array([[1.0, np.nan]]), tol=1e-4, max_iter=99)
+    >>> q.visible.round(2)
+    array([[1.  , 0.66]])
+    """
+    missing = missing_entries(visible)
+    if missing is None:
+        return _solve_complete(machine, visible, tol, max_iter)
+    incomplete = missing.any(axis=1)
+    parts = [
+        _solve_complete(machine, visible[~incomplete], tol, max_iter),
+        _solve_incomplete(
+            machine, visible[incomplete], missing[incomplete], tol, max_iter
+        ),
+    ]
+    order = np.argsort(np.argsort(incomplete, kind="stable"))
+
+    def merge(*halves):
+        return np.concatenate(halves)[order]
+
+    return MeanField(
+        means=[merge(*pair) for pair in zip(*(p.means for p in parts), strict=True)],
+        n_sweeps=merge(*(part.n_sweeps for part in parts)),
+        converged=merge(*(part.converged for part in parts)),
+        visible=merge(*(part.visible for part in parts)),
+        missing=missing,
+    )
+
+
+def _solve_complete(machine, visible, tol, max_iter):
+    """Run mean field over the hidden layers of rows whose visible states are known."""
     constant = visible @ machine.weights[0]
     constant += machine.biases[1]
-    n_rows, dtype = constant.shape[0], constant.dtype
-    states = [np.zeros((n_rows, size), dtype) for size in machine.layer_sizes[1:]]
-    states.insert(0, None)
-    bottom_up(machine, states, constant)
+    n_rows = constant.shape[0]
+    states = _start_above(machine, constant)
     if machine.n_layers == 2:  # one hidden layer: the posterior is exact
-        return MeanField(states[1:], np.ones(n_rows, int), np.ones(n_rows, bool))
+        done = np.ones(n_rows, int), np.ones(n_rows, bool)
+        return MeanField(states[1:], *done, visible, None)
     free = hidden_layers(machine)
-    means, n_sweeps, converged = _settle(
+    means, *done = _settle(
         machine, states, free, tol=tol, max_iter=max_iter, constant=constant
     )
-    return MeanField([means[layer] for layer in sorted(free)], n_sweeps, converged)
+    return MeanField([means[layer] for layer in sorted(free)], *done, visible, None)
 
 
-def _settle(machine, states, free, *, tol, max_iter, constant=None):
+def _solve_incomplete(machine, visible, missing, tol, max_iter):
+    """Run mean field over the hidden layers and the visible states that are missing."""
+    visible, known = fill_missing(machine, visible, missing), ~missing
+    constant = visible @ machine.weights[0]
+    constant += machine.biases[1]
+    states = _start_above(machine, constant)
+    states[0] = visible.astype(constant.dtype)
+    free = [0, *hidden_layers(machine)]
+    means, *done = _settle(
+        machine, states, free, tol=tol, max_iter=max_iter, held=(known, visible)
+    )
+    hidden = [means[layer] for layer in sorted(free)[1:]]
+    return MeanField(hidden, *done, means[0], missing)
+
+
+def fill_missing(machine, visible, missing):
+    """Put the means of free units where visible states are missing: a start.
+
+    Parameters
+    ----------
+    machine : DeepBoltzmannMachine
+        The machine.
+    visible : ndarray of shape (n_rows, n_0)
+        Visible states.
+    missing : ndarray of bool of the same shape
+        Which of them are missing.
+
+    Returns
+    -------
+    ndarray of shape (n_rows, n_0)
+        The states without gaps.
+
+    See Also
+    --------
+    missing_entries : Finds the gaps.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdbm.inference import fill_missing
+    >>> from skdbm.machine import DeepBoltzmannMachine
+    >>> machine = DeepBoltzmannMachine([np.eye(2)], [np.zeros(2), np.zeros(2)])
+    >>> fill_missing(machine, np.array([[1.0, np.nan]]), np.array([[False, True]]))
+    array([[1. , 0.5]])
+    """
+    bias = machine.biases[0].astype(visible.dtype)
+    return np.where(missing, machine.units[0].mean(bias[None]), visible)
+
+
+def _start_above(machine, constant):
+    """Make states of which the hidden layers come from one pass from below."""
+    sizes = machine.layer_sizes[1:]
+    states = [np.zeros((len(constant), size), constant.dtype) for size in sizes]
+    states.insert(0, None)
+    bottom_up(machine, states, constant)
+    return states
+
+
+def _stack(parts):
+    """Put blocks of rows together, dense or sparse."""
+    if isinstance(parts[0], np.ndarray):
+        return np.concatenate(parts)
+    return sparse.vstack(parts, format="csr")
+
+
+def _settle(machine, states, free, *, tol, max_iter, constant=None, held=None):
     """Sweep over the free layers until every row has stopped.
 
     Gives the means of the free layers, the sweeps that each row took, and whether it
@@ -421,7 +586,7 @@ def _settle(machine, states, free, *, tol, max_iter, constant=None):
     for n_done in range(1, max_iter + 1):
         for layer in free:
             np.copyto(before[layer], states[layer])
-        sweep(machine, states, free, scratch, constant)
+        sweep(machine, states, free, scratch, constant, held)
         finished = ~stopped & (_largest_change(states, before) < tol)
         read_off(finished)
         n_sweeps[rows[finished]] = n_done
@@ -432,6 +597,7 @@ def _settle(machine, states, free, *, tol, max_iter, constant=None):
             keep = ~stopped
             rows, stopped = rows[keep], stopped[keep]
             constant = None if constant is None else constant[keep]
+            held = None if held is None else tuple(part[keep] for part in held)
             states = [None if state is None else state[keep] for state in states]
             before = {layer: old[: len(rows)] for layer, old in before.items()}
             scratch = [None if room is None else room[: len(rows)] for room in scratch]

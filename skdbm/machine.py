@@ -4,6 +4,7 @@ There is no data, no training and no randomness in here. Whatever can be asked o
 trained model is a function of this one object.
 """
 
+import copy
 import json
 import os
 
@@ -91,6 +92,12 @@ class DeepBoltzmannMachine:
                     f"units[{layer}] is {unit!r}; a skdbm.units.UnitType is expected, "
                     "for example skdbm.units.Bernoulli()."
                 )
+            unit.check_width(len(self.biases[layer]))
+            if layer and not unit.may_be_hidden:
+                raise ValueError(
+                    f"{unit!r} units can only be visible, and layer {layer} is hidden; "
+                    "use Bernoulli or Categorical there."
+                )
 
     def __repr__(self):
         sizes = "-".join(map(str, self.layer_sizes))
@@ -156,6 +163,40 @@ class DeepBoltzmannMachine:
             [bias.astype(dtype) for bias in self.biases],
             self.units,
         )
+
+    def with_totals(self, totals):
+        """Give the machine of rows whose visible units share known totals.
+
+        Parameters
+        ----------
+        totals : int, ndarray of shape (n_rows,) or None
+            What `UnitType.totals` of the visible units gives for the rows.
+
+        Returns
+        -------
+        DeepBoltzmannMachine
+            A machine with the same arrays; itself if the totals are None.
+        """
+        if totals is None:
+            return self
+        return self.with_units([self.units[0].with_totals(totals), *self.units[1:]])
+
+    def with_units(self, units):
+        """Give the machine with the same weights and biases and other unit types.
+
+        Parameters
+        ----------
+        units : sequence of L + 1 UnitType
+            Unit types of every layer, which have to fit its width.
+
+        Returns
+        -------
+        DeepBoltzmannMachine
+            A machine that shares the arrays of this one.
+        """
+        result = copy.copy(self)
+        result.units = tuple(units)
+        return result
 
     def field(self, layer, states, *, constant=None, out=None, scratch=None):
         """Compute the field of one layer: b_l + s_{l-1} W_{l-1} + s_{l+1} W_l^T.

@@ -68,7 +68,8 @@ def gibbs_sweeps(
     clamped_layers : collection of int, default=()
         Layers that keep their states.
     clamped_columns : index into the visible columns, default=None
-        Visible columns that keep their states: a boolean mask, indices or a slice.
+        Visible units that keep their states: a boolean mask, indices or a slice, or a
+        boolean mask of shape (n_rows, n_0), another one for each row.
 
     Returns
     -------
@@ -92,13 +93,24 @@ def gibbs_sweeps(
     True
     """
     scratch = [np.empty_like(state) for state in states]
-    kept = None if clamped_columns is None else states[0][:, clamped_columns].copy()
+    machine = machine.with_totals(machine.units[0].totals(states[0]))
+    clamped = _mask(clamped_columns, states[0].shape)
+    kept = None if clamped is None else states[0].copy()
     for _ in range(n_sweeps):
         for parity in (0, 1):
             draw_parity(machine, states, parity, rng, scratch, clamped_layers)
             if parity == 0 and kept is not None:
-                states[0][:, clamped_columns] = kept
+                np.copyto(states[0], kept, where=clamped)
     return states
+
+
+def _mask(columns, shape):
+    """Turn an index of visible columns into a mask; a mask for each row stays."""
+    if columns is None or np.ndim(columns) == 2:
+        return columns
+    mask = np.zeros((1, shape[1]), bool)
+    mask[:, columns] = True
+    return mask
 
 
 def draw_parity(machine, states, parity, rng, scratch, clamped_layers=()):
@@ -142,7 +154,7 @@ def draw_parity(machine, states, parity, rng, scratch, clamped_layers=()):
         machine.units[layer].sample(field, rng, out=field, scratch=scratch[layer])
 
 
-def chains(machine, states, n_sweeps, seed, *, n_jobs=None):
+def chains(machine, states, n_sweeps, seed, *, clamped_columns=None, n_jobs=None):
     """Advance many chains in place, in blocks of rows over threads.
 
     Parameters
@@ -155,6 +167,8 @@ def chains(machine, states, n_sweeps, seed, *, n_jobs=None):
         Number of sweeps.
     seed : numpy.random.SeedSequence
         Every block of chains draws from a stream of its own spawned from it.
+    clamped_columns : index into the visible columns, default=None
+        Visible units that keep their states, as in `gibbs_sweeps`.
     n_jobs : int, default=None
         Threads; None means as many as the BLAS library would use here. The result is
         the same for every number.
@@ -182,8 +196,12 @@ def chains(machine, states, n_sweeps, seed, *, n_jobs=None):
     blocks = _blocks.row_blocks(len(states[0]), _blocks.TRAINING_ROWS)
     streams = [generator(child) for child in seed.spawn(len(blocks))]
 
+    by_row = np.ndim(clamped_columns) == 2
+
     def advance(block, rng):
-        gibbs_sweeps(machine, [state[block] for state in states], n_sweeps, rng)
+        clamped = clamped_columns[block] if by_row else clamped_columns
+        part = [state[block] for state in states]
+        gibbs_sweeps(machine, part, n_sweeps, rng, clamped_columns=clamped)
 
     with _blocks.workers(n_jobs) as team:
         team.run(
@@ -193,6 +211,76 @@ def chains(machine, states, n_sweeps, seed, *, n_jobs=None):
             ]
         )
     return states
+
+
+def conditional_means(machine, states, known, *, burn_in, n_sweeps, seed, n_jobs=None):
+    """Average the means of the visible units over Gibbs sweeps given known ones.
+
+    The mean given the hidden units replaces the draw in the average, which has the
+    same expectation and less variance.
+
+    Parameters
+    ----------
+    machine : DeepBoltzmannMachine
+        The machine.
+    states : list of L + 1 ndarrays of shape (n_rows, n_l)
+        States of every layer, one chain a row; overwritten.
+    known : ndarray of bool of shape (n_rows, n_0)
+        Visible states that are clamped.
+    burn_in : int
+        Sweeps before the average begins.
+    n_sweeps : int
+        Sweeps that are averaged, at least 1.
+    seed : numpy.random.SeedSequence
+        Every block of chains draws from a stream of its own spawned from it.
+    n_jobs : int, default=None
+        Threads; None means as many as the BLAS library would use here. The result is
+        the same for every number.
+
+    Returns
+    -------
+    ndarray of shape (n_rows, n_0)
+        Averages, float64, with the known states where they are known.
+
+    See Also
+    --------
+    chains : Draws instead of averages.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdbm.machine import DeepBoltzmannMachine
+    >>> from skdbm.sampling import conditional_means
+    >>> machine = DeepBoltzmannMachine([[[9.0], [9.0]]], [[-4.5, -4.5], [-9.0]])
+    >>> states = [np.array([[1.0, 0.0]]), np.zeros((1, 1))]
+    >>> known = np.array([[True, False]])
+    >>> seed = np.random.SeedSequence(0)
+    >>> means = conditional_means(
+    ...     machine, states, known, burn_in=100, n_sweeps=1000, seed=seed
+    ... )
+    >>> bool(means[0, 1] > 0.4)
+    True
+    """
+    blocks = _blocks.row_blocks(len(states[0]), _blocks.TRAINING_ROWS)
+    streams = [generator(child) for child in seed.spawn(len(blocks))]
+    total = np.zeros(states[0].shape)
+
+    def advance(block, rng):
+        part = [state[block] for state in states]
+        clamped = known[block]
+        gibbs_sweeps(machine, part, burn_in, rng, clamped_columns=clamped)
+        for _ in range(n_sweeps):
+            gibbs_sweeps(machine, part, 1, rng, clamped_columns=clamped)
+            total[block] += machine.units[0].mean(machine.field(0, part))
+
+    with _blocks.workers(n_jobs) as team:
+        team.run(
+            [
+                lambda b=block, r=rng: advance(b, r)
+                for block, rng in zip(blocks, streams, strict=True)
+            ]
+        )
+    return np.where(known, states[0], total / n_sweeps)
 
 
 def generator(seed):

@@ -335,7 +335,7 @@ def test_unit_types_cannot_be_changed():
         Binomial(2).n_trials = 3
 
 
-@pytest.mark.parametrize("spec", [{"type": "Gaussian"}, {}, {"n_trials": 2}])
+@pytest.mark.parametrize("spec", [{"type": "Unheard"}, {}, {"n_trials": 2}])
 def test_from_spec_refuses_unknown_types(spec):
     with pytest.raises(ValueError, match="Unknown unit type"):
         from_spec(spec)

@@ -598,7 +598,7 @@ _memo: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 _memo_lock = threading.Lock()
 
 
-def log_partition(machine, *, n_chains, n_temperatures, seed, n_jobs=None):
+def log_partition(machine, *, n_chains, n_temperatures, seed, n_jobs=None, totals=None):
     """Give log Z and its standard error, by enumeration where that is cheap.
 
     The answer is remembered as long as the machine lives, so that a score asked for
@@ -616,18 +616,28 @@ def log_partition(machine, *, n_chains, n_temperatures, seed, n_jobs=None):
         Seed of the annealed estimate.
     n_jobs : int, default=None
         Threads; None means as many as the BLAS library would use here.
+    totals : ndarray of int of shape (n_rows,), default=None
+        What `UnitType.totals` of the visible units gives for the rows in question:
+        the totals of counts, on each of which Z depends.
 
     Returns
     -------
-    log_partition : float
-        Log Z in nats.
-    standard_error : float
+    log_partition : float or ndarray of shape (n_rows,)
+        Log Z in nats, one value for all rows if there are no totals.
+    standard_error : float or ndarray of shape (n_rows,)
         Its standard error in nats; 0 for an enumerated value.
 
     See Also
     --------
     exact_log_partition : Enumeration.
     annealed_log_partition : Annealed importance sampling.
+
+    Notes
+    -----
+    For counts log Z is annealed at totals that are half a power of two apart, as far
+    as they are needed. In between, what a word adds on average, log Z over the total
+    without the part of independent units, is interpolated by a cubic in the logarithm
+    of the total. So the value of a row does not depend on other rows.
 
     Examples
     --------
@@ -640,22 +650,71 @@ def log_partition(machine, *, n_chains, n_temperatures, seed, n_jobs=None):
     """
     with _memo_lock:
         known = _memo.setdefault(machine, {})
-    key = (n_chains, n_temperatures, seed)
-    if key not in known:
-        if prefers_exact(machine):
-            known[key] = (exact_log_partition(machine), 0.0)
-        else:
-            # Rounding to float32 is far below the standard error, and twice as fast.
-            result = annealed_log_partition(
-                machine.astype(np.float32),
-                n_chains=n_chains,
-                n_temperatures=n_temperatures,
-                random_state=seed,
-                n_jobs=n_jobs,
-            )
-            _warn_if_low(result)
-            known[key] = (result.log_partition, result.standard_error)
-    return known[key]
+    exact = prefers_exact(machine)
+
+    def at(total):
+        key = (n_chains, n_temperatures, seed, total)
+        if key not in known:
+            of_total = machine.with_totals(total)
+            if exact:
+                known[key] = (exact_log_partition(of_total), 0.0)
+            else:
+                # Rounding to float32 is far below the standard error, and twice as
+                # fast.
+                result = annealed_log_partition(
+                    of_total.astype(np.float32),
+                    n_chains=n_chains,
+                    n_temperatures=n_temperatures,
+                    random_state=seed,
+                    n_jobs=n_jobs,
+                )
+                _warn_if_low(result)
+                known[key] = (result.log_partition, result.standard_error)
+        return known[key]
+
+    if totals is None:
+        return at(None)
+    distinct, where = np.unique(totals, return_inverse=True)
+    values = [
+        at(int(total)) if exact else _interpolated(machine, int(total), at)
+        for total in distinct
+    ]
+    return tuple(np.array(values)[where].T)
+
+
+#: Totals at which log Z of counts is annealed: half powers of two, as integers.
+_ANNEALED_TOTALS = np.unique(np.rint(2 ** (np.arange(80) / 2)).astype(np.int64))
+
+
+def _interpolated(machine, total, at):
+    """Log Z for a total, and its standard error, from those of totals around it."""
+    i = int(np.searchsorted(_ANNEALED_TOTALS, total))
+    if total == 0 or _ANNEALED_TOTALS[i] == total:
+        return at(total)
+    nodes = _ANNEALED_TOTALS[max(0, i - 2) : max(0, i - 2) + 4]
+    x, places = np.log(total), np.log(nodes)
+    weights = _lagrange(x, places)
+    values, errors = np.array([at(int(node)) for node in nodes]).T
+
+    def of_independent_units(number):
+        units = machine.with_totals(int(number)).units
+        return sum(
+            float(unit.log_partition(np.asarray(bias, dtype=np.float64)[None])[0])
+            for unit, bias in zip(units, machine.biases, strict=True)
+        )
+
+    base = np.array([of_independent_units(node) for node in nodes])
+    per_word = weights @ ((values - base) / nodes)
+    error = total * np.sqrt(np.sum((weights * errors / nodes) ** 2))
+    return of_independent_units(total) + total * per_word, error
+
+
+def _lagrange(x, nodes):
+    """Weights of the values at the nodes in the polynomial through them, at x."""
+    others = [np.delete(nodes, i) for i in range(len(nodes))]
+    return np.array(
+        [np.prod((x - o) / (n - o)) for n, o in zip(nodes, others, strict=True)]
+    )
 
 
 def _warn_if_low(result):

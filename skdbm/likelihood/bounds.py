@@ -18,9 +18,11 @@ def bound(machine, X, log_partition, *, tol=1e-4, max_iter=500, n_jobs=None):
     machine : DeepBoltzmannMachine
         The machine.
     X : {ndarray, CSR matrix or array} of shape (n_rows, n_0)
-        Visible states.
-    log_partition : float
-        Log Z of the machine in nats; an error of it moves all rows alike.
+        Visible states. Those that are missing, NaN, are summed out: the bound is one
+        of log p of the states that are known.
+    log_partition : float or ndarray of shape (n_rows,)
+        Log Z of the machine in nats, as `log_partition` gives it; an error of it moves
+        all rows alike. Units that share a total have one for each row.
     tol : float, default=1e-4
         Tolerance of mean field.
     max_iter : int, default=500
@@ -60,7 +62,9 @@ def bound(machine, X, log_partition, *, tol=1e-4, max_iter=500, n_jobs=None):
     parts = map_posterior(
         machine,
         X,
-        lambda rows, part, _: unnormalised_bound(machine, rows, part.means),
+        lambda rows, part, _: unnormalised_bound(
+            machine, part.visible, part.means, missing=part.missing
+        ),
         tol=tol,
         max_iter=max_iter,
         n_jobs=n_jobs,
@@ -68,7 +72,7 @@ def bound(machine, X, log_partition, *, tol=1e-4, max_iter=500, n_jobs=None):
     return np.concatenate(parts) - log_partition
 
 
-def unnormalised_bound(machine, X, means):
+def unnormalised_bound(machine, X, means, *, missing=None):
     """Compute E_q[-E(v, h)] + H(q) of every row, the bound without log Z.
 
     The odd hidden layers are summed out given the means of the even ones, which is
@@ -79,9 +83,11 @@ def unnormalised_bound(machine, X, means):
     machine : DeepBoltzmannMachine
         The machine.
     X : {ndarray, CSR matrix or array} of shape (n_rows, n_0)
-        Visible states.
+        Visible states, or means of them where they are missing.
     means : list of L ndarrays of shape (n_rows, n_l)
         Means of the hidden layers.
+    missing : ndarray of bool of shape (n_rows, n_0), default=None
+        Which visible states are missing; None means none.
 
     Returns
     -------
@@ -102,7 +108,9 @@ def unnormalised_bound(machine, X, means):
     array([0.6931])
     """
     states = [X, *means]
-    total = _visible_term(machine, X)
+    total = _visible_term(machine, X, missing)
+    if missing is not None:
+        total += machine.units[0].entropy(X, where=missing)
     for layer in range(2, machine.n_layers, 2):
         total += states[layer].astype(np.float64) @ machine.biases[layer]
         total += machine.units[layer].entropy(states[layer])
@@ -194,7 +202,7 @@ def importance_weighted_log_likelihood(
     def estimate(rows, part, start):
         # A stream for each block of rows, told apart by where the block starts.
         rng = generator(np.random.SeedSequence([*map(int, seeds), start]))
-        return _importance_weighted(machine, rows, part, n_importance_samples, rng)
+        return _importance_weighted(machine, part, n_importance_samples, rng)
 
     parts = map_posterior(
         machine, X, estimate, tol=tol, max_iter=max_iter, n_jobs=n_jobs
@@ -202,30 +210,33 @@ def importance_weighted_log_likelihood(
     return np.concatenate(parts) - log_partition
 
 
-def _importance_weighted(machine, rows, part, n_samples, rng):
+def _importance_weighted(machine, part, n_samples, rng):
     """Log mean importance weight of every row of a block."""
     machine = machine.astype(np.float64)
-    means = [mean.astype(np.float64) for mean in part.means]
-    states = [rows, *means]
-    even = range(2, machine.n_layers, 2)
+    visible, missing = part.visible.astype(np.float64), part.missing
+    states = [visible, *(mean.astype(np.float64) for mean in part.means)]
+    even = range(0 if missing is not None else 2, machine.n_layers, 2)
     if not even:
-        return unnormalised_bound(machine, rows, means)
+        return unnormalised_bound(machine, visible, states[1:])
     fields = {layer: machine.field(layer, states) for layer in even}
+    drawn = {layer: missing if layer == 0 else None for layer in even}
     proposal = {
-        layer: machine.units[layer].log_partition(field)
+        layer: machine.units[layer].log_partition(field, where=drawn[layer])
         for layer, field in fields.items()
     }
-    visible = _visible_term(machine, rows)
-    constant = rows @ machine.weights[0] + machine.biases[1]
-    total = np.full(rows.shape[0], -np.inf)
+    known = _visible_term(machine, visible, missing, missing_bias=False)
+    constant = None if missing is not None else visible @ machine.weights[0]
+    constant = None if constant is None else constant + machine.biases[1]
+    total = np.full(visible.shape[0], -np.inf)
     for _ in range(n_samples):
-        log_weight = visible.copy()
+        log_weight = known.copy()
         for layer in even:
             unit, field = machine.units[layer], fields[layer]
-            states[layer] = unit.sample(field, rng)
+            draw = unit.sample(field, rng)
             # log p* - log q of the layer; its base measure is in both and cancels
-            tilt = machine.biases[layer] - field
-            log_weight += _arrays.row_dot(states[layer], tilt) + proposal[layer]
+            tilt = draw * (machine.biases[layer] - field)
+            log_weight += _arrays.row_sum(tilt, drawn[layer]) + proposal[layer]
+            states[layer] = draw if layer else np.where(missing, draw, visible)
         for layer in range(1, machine.n_layers, 2):
             field = machine.field(
                 layer, states, constant=constant if layer == 1 else None
@@ -235,8 +246,13 @@ def _importance_weighted(machine, rows, part, n_samples, rng):
     return total - np.log(n_samples)
 
 
-def _visible_term(machine, rows):
-    """Compute v b_0 - base(v) of every row, in float64."""
+def _visible_term(machine, rows, missing, missing_bias=True):
+    """Compute v b_0 - base(v) of every row, in float64.
+
+    Of visible states that are missing there is no base(v), and on demand no bias.
+    """
     dense = rows if isinstance(rows, np.ndarray) else rows.toarray()
-    bias = machine.biases[0].astype(np.float64)
-    return dense.astype(np.float64) @ bias - machine.units[0].base(dense)
+    terms = dense.astype(np.float64) * machine.biases[0].astype(np.float64)
+    known = None if missing is None else ~missing
+    weighted = _arrays.row_sum(terms, None if missing_bias else known)
+    return weighted - machine.units[0].base(dense, where=known)

@@ -87,8 +87,9 @@ def exact_log_partition(machine):
     """Compute log Z by enumerating the smaller parity of layers.
 
     The layers of one parity (even or odd) are enumerated; the others are independent
-    given them and summed in closed form. With n binary units in the smaller parity
-    the sum has 2^n terms.
+    given them and summed, or integrated, in closed form. With n binary units in the
+    smaller parity the sum has 2^n terms. Of units that share a total, as counts do,
+    Z depends on the total: ask for that of ``machine.with_totals(total)``.
 
     Parameters
     ----------
@@ -130,12 +131,12 @@ def exact_log_likelihood(machine, X):
     machine : DeepBoltzmannMachine
         The machine.
     X : ndarray of shape (n_rows, n_0)
-        Visible states.
+        Visible states. Those that are missing, NaN, are summed out.
 
     Returns
     -------
     ndarray of shape (n_rows,)
-        Log-likelihoods in nats, float64.
+        Log-likelihoods in nats, float64; of units that share a total, given it.
 
     Raises
     ------
@@ -162,12 +163,35 @@ def exact_log_likelihood(machine, X):
     """
     machine = machine.astype(np.float64)
     X = np.asarray(X, dtype=np.float64)
-    result = X @ machine.biases[0] - machine.units[0].base(X)
-    for row, constant in enumerate(X @ machine.weights[0] + machine.biases[1]):
-        result[row] += _enumerate(
-            machine.units[1:], machine.weights[1:], [constant, *machine.biases[2:]]
-        )
-    return result - exact_log_partition(machine)
+    result = np.array([_enumerate_given(machine, row[None]) for row in X])
+    totals = machine.units[0].totals(X)
+    if totals is None:
+        return result - exact_log_partition(machine)
+    for total in np.unique(totals):
+        of_total = exact_log_partition(machine.with_totals(int(total)))
+        result[totals == total] -= of_total
+    return result
+
+
+def _enumerate_given(machine, row):
+    """Sum exp(-E) over the hidden layers, and visible states that are missing."""
+    missing = np.isnan(row)
+    visible, known = np.where(missing, 0.0, row), ~missing
+    unit, bias, weight = machine.units[0], machine.biases[0], machine.weights[0]
+    constant = (visible @ weight + machine.biases[1])[0]
+    biases = [constant, *machine.biases[2:]]
+    of_visible = float((visible @ bias - unit.base(visible, where=known))[0])
+    if not missing.any():
+        return of_visible + _enumerate(machine.units[1:], machine.weights[1:], biases)
+
+    def sum_over_missing(states):
+        field = bias + states[0] @ weight.T
+        return unit.log_partition(field, np.broadcast_to(missing, field.shape))
+
+    # The missing states depend on the first hidden layer, which is enumerated.
+    return of_visible + _enumerate(
+        machine.units[1:], machine.weights[1:], biases, kept=0, more=sum_over_missing
+    )
 
 
 def exact_samples(machine, n_samples, *, random_state=None):
@@ -226,13 +250,13 @@ def exact_samples(machine, n_samples, *, random_state=None):
     return [states[layer].astype(machine.dtype) for layer in range(machine.n_layers)]
 
 
-def _smaller_parity(units, biases):
-    """Find the parity with fewer joint states, and their number."""
+def _smaller_parity(units, biases, kept=None):
+    """Find the parity with fewer joint states, or take the given one; their number."""
     counts = [
         unit.n_states(len(bias)) for unit, bias in zip(units, biases, strict=True)
     ]
     totals = [math.prod(counts[parity::2]) for parity in (0, 1)]
-    kept = int(totals[1] < totals[0])
+    kept = int(totals[1] < totals[0]) if kept is None else kept
     return kept, totals[kept]
 
 
@@ -258,8 +282,11 @@ def _field(layer, states, weights, biases, n_rows):
     return field
 
 
-def _chunks(units, weights, biases, kept, n_terms):
-    """Yield log sums over the other parity, chunk by chunk of the kept one."""
+def _chunks(units, weights, biases, kept, n_terms, more=None):
+    """Yield log sums over the other parity, chunk by chunk of the kept one.
+
+    `more` gives further log-terms for states of the kept layers.
+    """
     for start in range(0, n_terms, _STATES_PER_CHUNK):
         index = np.arange(start, min(start + _STATES_PER_CHUNK, n_terms))
         states = _kept_states(units, biases, kept, index)
@@ -269,17 +296,17 @@ def _chunks(units, weights, biases, kept, n_terms):
         for layer in range(1 - kept, len(units), 2):
             field = _field(layer, states, weights, biases, len(index))
             log_terms += units[layer].log_partition(field)
-        yield log_terms
+        yield log_terms if more is None else log_terms + more(states)
 
 
-def _enumerate(units, weights, biases):
+def _enumerate(units, weights, biases, kept=None, more=None):
     """Sum exp(-E) over all states of a chain of layers, in the log domain."""
-    kept, n_terms = _smaller_parity(units, biases)
+    kept, n_terms = _smaller_parity(units, biases, kept)
     if n_terms > MAX_STATES:
         raise ValueError(
             f"Exact enumeration needs 2^{math.log2(n_terms):.0f} terms for layers of "
             f"{[len(bias) for bias in biases]} units; at most {MAX_STATES} are summed. "
             "Use annealed_log_partition."
         )
-    chunks = _chunks(units, weights, biases, kept, n_terms)
+    chunks = _chunks(units, weights, biases, kept, n_terms, more)
     return float(logsumexp([logsumexp(log_terms) for log_terms in chunks]))

@@ -15,8 +15,12 @@ from itertools import pairwise
 
 import numpy as np
 
+from .. import inference
 from ..machine import DeepBoltzmannMachine
 from ..units import UnitType
+
+#: Mean-field sweeps that fill missing states on the way up.
+SWEEPS_OVER_MISSING = 10
 
 
 @dataclass(frozen=True)
@@ -28,12 +32,10 @@ class Step:
 
     Parameters
     ----------
+    pair : DeepBoltzmannMachine
+        The trained machine of the two layers.
     copies : int
         Number of tied copies of the lower layer, 1 or 2.
-    weights : ndarray of shape (n_lower, n_upper)
-        Couplings of the two layers.
-    biases : ndarray of shape (n_upper,)
-        Biases of the upper layer.
     unit : UnitType
         Unit type of the upper layer, not doubled.
 
@@ -46,18 +48,18 @@ class Step:
     Couplings as strong as these leave nothing to chance.
 
     >>> import numpy as np
+    >>> from skdbm.machine import DeepBoltzmannMachine
     >>> from skdbm.training.pretraining import Step
-    >>> from skdbm.units import Bernoulli
-    >>> step = Step(
-    ...     copies=2, weights=50 * np.eye(2), biases=np.full(2, -50.0), unit=Bernoulli()
-    ... )
+    >>> from skdbm.units import Bernoulli, Binomial
+    >>> units = [Binomial(2), Bernoulli()]
+    >>> pair = DeepBoltzmannMachine([50 * np.eye(2)], [np.zeros(2), [-50, -50]], units)
+    >>> step = Step(pair, copies=2, unit=Bernoulli())
     >>> step.draw(np.array([[0.0, 1.0]]), np.random.default_rng(0))
     array([[0., 1.]])
     """
 
+    pair: DeepBoltzmannMachine
     copies: int
-    weights: np.ndarray
-    biases: np.ndarray
     unit: UnitType
 
     def draw(self, states, rng):
@@ -66,7 +68,8 @@ class Step:
         Parameters
         ----------
         states : ndarray of shape (n_rows, n_lower)
-            States or means of the lower layer, of a single copy.
+            States or means of the lower layer, of a single copy; where they are
+            missing, NaN, mean field fills them first.
         rng : numpy.random.Generator
             Source of the draws.
 
@@ -75,9 +78,13 @@ class Step:
         ndarray of shape (n_rows, n_upper)
             States of the upper layer.
         """
-        field = states @ self.weights
-        field *= self.copies
-        field += self.biases
+        lower = states * self.copies
+        if inference.missing_entries(states) is not None:
+            lower = inference.posterior(
+                self.pair, lower, tol=0, max_iter=SWEEPS_OVER_MISSING
+            ).visible
+        field = lower @ self.pair.weights[0]
+        field += self.pair.biases[1]
         return self.unit.sample(field, rng, out=field)
 
 
@@ -89,7 +96,7 @@ class EncodedRows:
 
     Parameters
     ----------
-    source : object with ``len`` and ``fill(indices, out)``
+    source : object with ``len`` and ``fill(indices, out, learned)``
         Rows of the data, for example `skdbm.training.trainer.Rows`.
     steps : sequence of Step
         The way up, the lowest first; none for the data themselves.
@@ -125,7 +132,7 @@ class EncodedRows:
     def __len__(self):
         return len(self.source)
 
-    def fill(self, indices, out):
+    def fill(self, indices, out, learned=None):
         """Write some rows of the layer on top of the steps into `out`.
 
         Parameters
@@ -134,10 +141,15 @@ class EncodedRows:
             Numbers of the rows.
         out : ndarray of shape (n_rows, n_units)
             Where the states go, times `copies`; its dtype is that of the way up too.
+        learned : ndarray of shape (n_learned,), default=None
+            Learned parameters of the encoding of the layer on top of the steps.
         """
-        width = len(self.steps[0].weights) if self.steps else out.shape[1]
+        width = out.shape[1]
+        if self.steps:
+            pair = self.steps[0].pair
+            width, learned = pair.layer_sizes[0], pair.units[0].learned
         states = np.empty((len(indices), width), out.dtype)
-        self.source.fill(indices, states)
+        self.source.fill(indices, states, learned)
         for step in self.steps:
             states = step.draw(states, self.rng)
         np.multiply(states, self.copies, out=out)
@@ -154,7 +166,7 @@ def greedy(machine, source, train_pair, rng):
     ----------
     machine : DeepBoltzmannMachine
         Untrained machine: where each pair starts.
-    source : object with ``len`` and ``fill(indices, out)``
+    source : object with ``len`` and ``fill(indices, out, learned)``
         Rows of the data.
     train_pair : callable
         Gets a machine of two layers and its source of rows; returns the trained
@@ -212,13 +224,14 @@ def greedy(machine, source, train_pair, rng):
             [machine.units[layer].tied_copies(copies[0]), upper.tied_copies(copies[1])],
         )
         pair = train_pair(pair, EncodedRows(source, list(steps), copies[0], rng))
-        steps.append(Step(copies[0], pair.weights[0], pair.biases[1], upper))
+        steps.append(Step(pair, copies[0], upper))
         pairs.append(pair)
     inner = [
         (below.biases[1] + above.biases[0]) / 2 for below, above in pairwise(pairs)
     ]
+    learned = pairs[0].units[0].learned
     return DeepBoltzmannMachine(
         [pair.weights[0] for pair in pairs],
         [pairs[0].biases[0], *inner, pairs[-1].biases[1]],
-        machine.units,
+        [machine.units[0].with_learned(learned), *machine.units[1:]],
     )

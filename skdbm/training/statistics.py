@@ -238,12 +238,12 @@ class Statistics:
                 right[rows] *= share
 
 
-def data_phase(machine, statistics, rows, *, n_sweeps, tol):
-    """Settle the hidden layers of some rows by mean field.
+def data_phase(machine, statistics, rows, *, n_sweeps, tol, missing=None):
+    """Settle the hidden layers, and visible states that are missing, by mean field.
 
     The rows share one stopping rule, the largest change in the first hidden layer: an
     approximate posterior is good enough for a gradient. One hidden layer needs no
-    sweep, its posterior is exact.
+    sweep if nothing is missing, its posterior is exact.
 
     Parameters
     ----------
@@ -259,11 +259,14 @@ def data_phase(machine, statistics, rows, *, n_sweeps, tol):
     tol : float
         The first sweep that changes no mean of the first hidden layer by as much is
         the last one; 0 means that all `n_sweeps` are made.
+    missing : ndarray of bool of shape (n_rows, n_0), default=None
+        Which visible states are missing; they are overwritten by their means. None
+        means none.
 
     Returns
     -------
     int
-        Number of sweeps taken, 1 for one hidden layer.
+        Number of sweeps taken, 1 where the posterior is exact.
 
     See Also
     --------
@@ -294,14 +297,16 @@ def data_phase(machine, statistics, rows, *, n_sweeps, tol):
     np.matmul(states[0], machine.weights[0], out=constant)
     constant += machine.biases[1]
     inference.bottom_up(machine, states, constant)
-    if machine.n_layers == 2:
+    free, held = inference.hidden_layers(machine), None
+    if missing is not None and missing.any():
+        free, held, constant = [0, *free], (~missing, states[0].copy()), None
+    elif machine.n_layers == 2:
         return 1
-    free = inference.hidden_layers(machine)
     before = statistics.right[1][rows]  # free until the rows are centred
     for n_done in range(1, n_sweeps + 1):  # noqa: B007 (returned)
         if tol > 0:
             np.copyto(before, states[1])
-        inference.sweep(machine, states, free, scratch, constant)
+        inference.sweep(machine, states, free, scratch, constant, held)
         if tol > 0:
             np.subtract(before, states[1], out=before)
             if max(before.max(), -before.min()) < tol:

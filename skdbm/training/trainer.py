@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .. import _blocks, sampling
+from .. import _blocks, inference, sampling
 from ..machine import DeepBoltzmannMachine
 from . import optimizers
 from .statistics import Statistics, chain_phase, data_phase
@@ -29,6 +29,10 @@ OFFSET_RATE = 0.01
 
 #: Batches of an epoch that are monitored; all of them would cost a tenth more time.
 MONITORED_BATCHES = 10
+
+#: Learning rate of what the visible units learn about their encoding, as a share of
+#: that of the weights: its gradient is of order one whatever the number of units.
+ENCODING_RATE = 0.1
 
 #: Threads pay from so many multiplications a batch on.
 THREADED_WORK = 2e7
@@ -157,7 +161,7 @@ class Trainer:
     def __init__(self, machine, n_chains, options, seed):
         self.restart_from(machine)
         self.offsets = [
-            unit.mean(bias)
+            unit.mean(bias[None])[0]
             for unit, bias in zip(machine.units, machine.biases, strict=True)
         ]
         self.options = options
@@ -199,6 +203,11 @@ class Trainer:
         self.machine = _copy(machine)
         self.average = _copy(machine)
         self.velocity = _copy(machine, fill=0)
+        learned = machine.units[0].learned
+        # What the visible units learn about their encoding: values, average, velocity.
+        self.learned = learned, learned.copy(), np.zeros_like(learned)
+        if not learned.size:
+            self.learned = None
 
     def snapshot(self, dtype):
         """Copy the averaged machine: what the training has come to so far.
@@ -213,15 +222,20 @@ class Trainer:
         DeepBoltzmannMachine
             The copy, of the machine itself before the first update.
         """
-        average = self.average if self.n_steps else self.machine
-        return _copy(average).astype(dtype)
+        if not self.n_steps:
+            return _copy(self.machine).astype(dtype)
+        result = _copy(self.average).astype(dtype)
+        if self.learned is None:
+            return result
+        visible = self.machine.units[0].with_learned(self.learned[1])
+        return result.with_units([visible, *self.machine.units[1:]])
 
     def step(self, source, indices, learning_rate, team):
         """Update the machine by one batch.
 
         Parameters
         ----------
-        source : object with ``fill(indices, out)``
+        source : object with ``fill(indices, out, learned)``
             Rows of the visible layer, for example `Rows`.
         indices : sequence of int
             Numbers of the rows of the batch, at least one and at most `batch_size`.
@@ -238,8 +252,13 @@ class Trainer:
         n_rows = len(indices)
         statistics = self._room()
         data = statistics.data_rows(slice(0, n_rows))
-        source.fill(indices, statistics.left[0][data])
-        n_sweeps = self._measure(statistics, n_rows, team)
+        visible = statistics.left[0][data]
+        source.fill(indices, visible, None if self.learned is None else self.learned[0])
+        missing = inference.missing_entries(visible)
+        if missing is not None:
+            visible[...] = inference.fill_missing(self.machine, visible, missing)
+        n_sweeps = self._measure(statistics, n_rows, team, missing)
+        self._learn_encoding(statistics, n_rows, learning_rate, missing)
         self._update(statistics, n_rows, learning_rate, team)
         rate = max(OFFSET_RATE, 1 / self.n_steps)  # at first, the mean of all batches
         for offset, mean in zip(
@@ -258,9 +277,12 @@ class Trainer:
             )
         return self._statistics
 
-    def _measure(self, statistics, n_rows, team):
+    def _measure(self, statistics, n_rows, team, missing):
         """Run both phases over threads."""
         machine, options, n_chains = self.machine, self.options, statistics.n_chains
+        totals = machine.units[0].totals(
+            statistics.left[0][statistics.data_rows(slice(0, n_rows))]
+        )
         sweeps = []
 
         def data_task(block):
@@ -272,13 +294,17 @@ class Trainer:
                     rows,
                     n_sweeps=options.n_mean_field_steps,
                     tol=options.mean_field_tol,
+                    missing=None if missing is None else missing[block],
                 )
             )
             statistics.centre(rows, self.offsets, 1 / n_rows)
 
         def chain_task(rows, rng):
+            # Both phases have to see the same totals, or their difference would be in
+            # the gradient.
+            own = None if totals is None else np.resize(totals, n_chains)[rows]
             chain_phase(
-                machine,
+                machine.with_totals(own),
                 statistics,
                 self.chains,
                 rows,
@@ -297,6 +323,29 @@ class Trainer:
         team.run(tasks)
         statistics.close(self.offsets, n_rows)
         return max(sweeps)
+
+    def _learn_encoding(self, statistics, n_rows, learning_rate, missing):
+        """Move what the visible units learn about their encoding."""
+        if self.learned is None:
+            return
+        machine, (values, average, velocity) = self.machine, self.learned
+        data = statistics.phase(statistics.data_rows(slice(0, n_rows)))
+        known = None if missing is None else ~missing
+        field = machine.field(0, data)
+        optimizers.momentum_step(
+            values,
+            velocity,
+            machine.units[0].learned_gradient(data[0], field, known),
+            learning_rate=ENCODING_RATE * learning_rate,
+            momentum=self.options.momentum,
+            decay=0.0,
+            scratch=np.empty_like(values),
+        )
+        visible = machine.units[0].with_learned(values)
+        self.machine = machine.with_units([visible, *machine.units[1:]])
+        values[:] = visible.learned  # moved into its bounds
+        rate = optimizers.average_rate(self.n_steps + 1)
+        optimizers.average_step(average, values, rate, np.empty_like(values))
 
     def _update(self, statistics, n_rows, learning_rate, team):
         """Compute the gradient and move machine, velocity and average."""
@@ -370,7 +419,7 @@ class Trainer:
 
         Parameters
         ----------
-        source : object with ``fill(indices, out)``
+        source : object with ``fill(indices, out, learned)``
             Rows of the visible layer, for example `Rows`.
         batches : sequence of sequences of int
             Numbers of the rows of each batch, at least one batch.
@@ -455,7 +504,7 @@ class Rows:
     Parameters
     ----------
     X : {ndarray, CSR matrix or array} of shape (n_rows, n_columns)
-        The data, states or means of the visible units.
+        The data, values of the columns; NaN where missing.
     unit : UnitType
         Unit type of the visible layer.
     rng : numpy.random.Generator, default=None
@@ -489,24 +538,26 @@ class Rows:
     def __len__(self):
         return self.X.shape[0]
 
-    def fill(self, indices, out):
-        """Write some rows into `out`.
+    def fill(self, indices, out, learned=None):
+        """Write the states of some rows into `out`, NaN where missing.
 
         Parameters
         ----------
         indices : sequence of int of length n_rows
             Numbers of the rows, from 0; they are not checked.
-        out : ndarray of shape (n_rows, n_columns)
+        out : ndarray of shape (n_rows, n_units)
             Where the states go, converted to its dtype.
+        learned : ndarray of shape (n_learned,), default=None
+            Learned parameters of the encoding, where the unit type has some.
         """
-        if not isinstance(self.X, np.ndarray):
-            out[...] = self.X[indices].toarray()
-        elif self.X.dtype == out.dtype and self.X.flags.c_contiguous:
-            np.take(self.X, indices, axis=0, out=out, mode="clip")
-        else:
-            out[...] = self.X[indices]
+        unit = self.unit if learned is None else self.unit.with_learned(learned)
+        rows = self.X[indices]
+        unit.encode(rows if isinstance(rows, np.ndarray) else rows.toarray(), out=out)
         if self.rng is not None:
-            self.unit.sample_of_mean(out, self.rng, out=out)
+            missing = inference.missing_entries(out)
+            unit.sample_of_mean(out, self.rng, out=out)
+            if missing is not None:
+                out[missing] = np.nan
 
 
 def _copy(machine, fill=None):

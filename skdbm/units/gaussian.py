@@ -1,0 +1,428 @@
+"""Real-valued visible units."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from .. import _arrays
+from .contract import UnitType
+
+#: A learned scale stays within these shares of the standard deviation of the data:
+#: without a lower end the likelihood of a column that the others determine has no
+#: maximum, and its precision runs away.
+SCALE_BOUNDS = (0.05, 2.0)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Gaussian(UnitType):
+    """Real values: s given the field x is normal with mean x and variance 1.
+
+    A(x) = x^2 / 2 + log(2 pi) / 2 and base(s) = s^2 / 2. A column v enters as
+    s = (v - loc) / scale, so `scale` is the standard deviation of v given the hidden
+    units and 1 / scale^2 its precision. Training learns it together with the weights
+    [1]_: since it belongs to the encoding, the partition function does not depend on
+    it, and its gradient needs no samples of the model.
+
+    Parameters
+    ----------
+    loc : array-like of shape (n_units,), default=None
+        What is subtracted from every column; None until `fit`.
+    scale : array-like of shape (n_units,), default=None
+        Standard deviation of every column given the hidden units; None until `fit`.
+    spread : array-like of shape (n_units,), default=None
+        Standard deviation of every column in the data, of which the scale stays a
+        share of 0.05 to 2; None means the scale.
+    n_copies : int, default=1
+        Number of tied copies whose sum a state is, see `tied_copies`.
+
+    Raises
+    ------
+    ValueError
+        If a scale is not positive or a value is not finite.
+
+    See Also
+    --------
+    Bernoulli : For values between 0 and 1.
+    Mixed : For columns of several types.
+
+    Notes
+    -----
+    In a hidden layer they are not allowed: two layers of Gaussian units can have an
+    energy without a lower end.
+
+    References
+    ----------
+    .. [1] K. Cho, A. Ilin and T. Raiko, "Improved learning of Gaussian-Bernoulli
+       restricted Boltzmann machines", ICANN 2011.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdbm.units import Gaussian
+    >>> unit = Gaussian().fit(np.array([[0.0], [4.0]]))
+    >>> unit.encode(np.array([[2.0], [6.0]]))
+    array([[0.],
+           [2.]])
+    >>> unit.decode(np.array([[-1.0]]))
+    array([[0.]])
+    """
+
+    loc: tuple | None = None
+    scale: tuple | None = None
+    spread: tuple | None = None
+    n_copies: int = 1
+
+    may_be_hidden = False
+    rate_factor = 0.1
+
+    def __post_init__(self):
+        if self.spread is None:
+            object.__setattr__(self, "spread", self.scale)
+        for name in ("loc", "scale", "spread"):
+            if (value := getattr(self, name)) is not None:
+                array = np.array(value, dtype=np.float64)  # a copy of its own
+                array.flags.writeable = False
+                object.__setattr__(self, name, array)
+        if (self.loc is None) != (self.scale is None):
+            raise ValueError("Give both loc and scale of Gaussian units, or neither.")
+        if self.loc is None:
+            return
+        arrays = (self.loc, self.scale, self.spread)
+        valid = all(array.ndim == 1 and np.isfinite(array).all() for array in arrays)
+        if not valid or len({len(array) for array in arrays}) != 1:
+            raise ValueError(
+                "loc, scale and spread of Gaussian units must be vectors of finite "
+                f"numbers of one length; got shapes {[a.shape for a in arrays]}."
+            )
+        if not (np.all(self.scale > 0) and np.all(self.spread > 0)):
+            raise ValueError("Every scale of Gaussian units must be positive.")
+
+    def __repr__(self):
+        return "Gaussian()" if self.n_copies == 1 else f"Gaussian(x{self.n_copies})"
+
+    def log_partition(self, field, where=None):
+        """Compute A(x) = (x^2 + log(2 pi)) / 2, summed over the units of each row.
+
+        Parameters
+        ----------
+        field : ndarray of shape (n_rows, n_units)
+            The fields x.
+        where : ndarray of bool of the same shape, default=None
+            The units to sum over; None means all.
+
+        Returns
+        -------
+        ndarray of shape (n_rows,)
+            The sums, in nats, float64.
+        """
+        square = np.square(field, dtype=np.float64)
+        return self.n_copies / 2 * _arrays.row_sum(square + np.log(2 * np.pi), where)
+
+    def mean(self, field, out=None):
+        """Compute the mean x of every unit.
+
+        Parameters
+        ----------
+        field : ndarray of shape (n_rows, n_units)
+            The fields x.
+        out : ndarray of the same shape, default=None
+            Where the result goes; `field` itself is allowed.
+
+        Returns
+        -------
+        ndarray of shape (n_rows, n_units)
+            The means.
+        """
+        return np.multiply(field, field.dtype.type(self.n_copies), out=out)
+
+    def sample(self, field, rng, out=None, scratch=None):
+        """Draw normal values with mean x and variance 1.
+
+        Parameters
+        ----------
+        field : ndarray of shape (n_rows, n_units)
+            The fields x.
+        rng : numpy.random.Generator
+            Source of the draws.
+        out : ndarray of the same shape, default=None
+            Where the result goes; `field` itself is allowed.
+        scratch : ndarray of the same shape, default=None
+            Room for intermediate values, so that nothing is allocated.
+
+        Returns
+        -------
+        ndarray of shape (n_rows, n_units)
+            The states, in the dtype of `field`.
+        """
+        noise = np.empty_like(field) if scratch is None else scratch
+        _arrays.normal(rng, noise)
+        if self.n_copies != 1:
+            noise *= noise.dtype.type(np.sqrt(self.n_copies))
+        out = self.mean(field, out=out)
+        out += noise
+        return out
+
+    def field_of_mean(self, mean):
+        """Invert the mean: x = m.
+
+        Parameters
+        ----------
+        mean : ndarray of shape (..., n_units)
+            The means.
+
+        Returns
+        -------
+        ndarray of the same shape
+            The fields.
+        """
+        return np.asarray(mean) / self.n_copies
+
+    def bias_of_data(self, mean, n_rows):
+        """Give the means of the data.
+
+        Parameters
+        ----------
+        mean : ndarray of shape (n_units,)
+            Means of the states.
+        n_rows : int
+            Not used.
+
+        Returns
+        -------
+        ndarray of shape (n_units,)
+            The biases.
+        """
+        return self.field_of_mean(mean)
+
+    def entropy(self, mean, where=None):
+        """Compute (log(2 pi) - m^2) / 2, summed over each row.
+
+        Parameters
+        ----------
+        mean : ndarray of shape (n_rows, n_units)
+            The means m.
+        where : ndarray of bool of the same shape, default=None
+            The units to sum over; None means all.
+
+        Returns
+        -------
+        ndarray of shape (n_rows,)
+            The entropies relative to exp(-base(s)), in nats, float64.
+        """
+        square = np.square(np.asarray(mean, dtype=np.float64) / self.n_copies)
+        return self.n_copies / 2 * _arrays.row_sum(np.log(2 * np.pi) - square, where)
+
+    def base(self, states, where=None):
+        """Compute s^2 / 2, summed over each row.
+
+        Parameters
+        ----------
+        states : ndarray of shape (n_rows, n_units)
+            The states.
+        where : ndarray of bool of the same shape, default=None
+            The units to sum over; None means all.
+
+        Returns
+        -------
+        ndarray of shape (n_rows,)
+            The sums, float64.
+        """
+        n = self.n_copies
+        square = np.square(states, dtype=np.float64) / (2 * n)
+        # The convolution of n densities exp(-s^2 / 2) has this factor.
+        constant = (np.log(n) - (n - 1) * np.log(2 * np.pi)) / 2
+        return _arrays.row_sum(square + constant, where)
+
+    def tied_copies(self, n_copies):
+        """Give the unit type of the sum of `n_copies` units of one field.
+
+        Parameters
+        ----------
+        n_copies : int
+            How many copies.
+
+        Returns
+        -------
+        Gaussian
+            Units with mean n x and variance n.
+        """
+        return replace(self, n_copies=self.n_copies * n_copies)
+
+    def n_states(self, n_units):
+        """Count the joint states.
+
+        Parameters
+        ----------
+        n_units : int
+            Number of units in the layer.
+
+        Returns
+        -------
+        float
+            Infinity.
+        """
+        return np.inf
+
+    def check_width(self, n_units):
+        """Check that a layer may have so many units.
+
+        Parameters
+        ----------
+        n_units : int
+            Number of units in the layer.
+
+        Raises
+        ------
+        ValueError
+            If `loc` and `scale` are of another length.
+        """
+        if self.loc is not None and len(self.loc) != n_units:
+            raise ValueError(
+                f"The layer has {n_units} units, and its Gaussian unit type loc and "
+                f"scale of length {len(self.loc)}."
+            )
+
+    def fit(self, X):
+        """Take means and standard deviations of the columns.
+
+        A column that does not vary gets the scale 1.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n_rows, n_columns)
+            Values of the columns; NaN where missing.
+
+        Returns
+        -------
+        Gaussian
+            The unit type for these columns.
+        """
+        values = np.ma.masked_invalid(np.asarray(X, dtype=np.float64))
+        loc = values.mean(axis=0).filled(0.0)
+        scale = values.std(axis=0).filled(0.0)
+        # A column that varies by less than the rounding of its mean does not vary.
+        varies = scale > 1e-7 * np.maximum(np.abs(loc), np.finfo(np.float64).tiny)
+        return replace(self, loc=loc, scale=np.where(varies, scale, 1.0), spread=None)
+
+    def encode(self, X, out=None):
+        """Compute s = (v - loc) / scale.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n_rows, n_columns)
+            Values v of the columns; NaN where missing.
+        out : ndarray of the same shape, default=None
+            Where the states go; `X` itself is allowed.
+
+        Returns
+        -------
+        ndarray of shape (n_rows, n_units)
+            The states, in the dtype of `X`.
+        """
+        if self.loc is None:
+            return super().encode(X, out)
+        out = np.subtract(X, self.loc.astype(X.dtype), out=out)
+        out /= self.scale.astype(X.dtype)
+        return out
+
+    def decode(self, states):
+        """Compute v = loc + scale s.
+
+        Parameters
+        ----------
+        states : ndarray of shape (n_rows, n_units)
+            States or means s.
+
+        Returns
+        -------
+        ndarray of shape (n_rows, n_columns)
+            The values, in the dtype of `states`.
+        """
+        if self.loc is None:
+            return states
+        dtype = states.dtype
+        return states * self.scale.astype(dtype) + self.loc.astype(dtype)
+
+    def log_jacobian(self, X):
+        """Compute -sum log(scale) over the observed columns of every row.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n_rows, n_columns)
+            Values of the columns; NaN where missing.
+
+        Returns
+        -------
+        ndarray of shape (n_rows,)
+            The sums, in nats, float64.
+        """
+        if self.scale is None:
+            return np.zeros(len(X))
+        return -(~np.isnan(X) @ np.log(self.scale))
+
+    @property
+    def learned(self):
+        """Logarithms of the scales.
+
+        Returns
+        -------
+        ndarray of shape (n_units,)
+            The logarithms; empty before `fit`.
+        """
+        return super().learned if self.scale is None else np.log(self.scale)
+
+    def with_learned(self, values):
+        """Give this unit type with other scales.
+
+        Parameters
+        ----------
+        values : ndarray of shape (n_units,)
+            Logarithms of the scales; those out of bounds are moved inwards.
+
+        Returns
+        -------
+        Gaussian
+            The unit type.
+        """
+        if self.scale is None:
+            return self
+        lowest, highest = (self.spread * share for share in SCALE_BOUNDS)
+        scale = np.clip(np.exp(values), lowest, highest)
+        return replace(self, scale=scale)
+
+    def learned_gradient(self, states, field, where=None):
+        """Compute the gradient by log(scale): the mean of s (s - x) - 1.
+
+        Parameters
+        ----------
+        states : ndarray of shape (n_rows, n_units)
+            States s of the data.
+        field : ndarray of the same shape
+            Fields x given the means of the first hidden layer.
+        where : ndarray of bool of the same shape, default=None
+            Which states were observed; None means all.
+
+        Returns
+        -------
+        ndarray of shape (n_units,)
+            The mean gradient over the rows.
+        """
+        s = states / self.n_copies
+        terms = s * (s - field) - 1.0
+        if where is not None:
+            terms *= where
+        return self.n_copies * terms.mean(axis=0, dtype=np.float64)
+
+    def spec(self):
+        """Describe the unit type by plain values, for saving.
+
+        Returns
+        -------
+        dict
+            The class name under "type" and the parameters.
+        """
+        arrays = {
+            name: None if getattr(self, name) is None else getattr(self, name).tolist()
+            for name in ("loc", "scale", "spread")
+        }
+        return {"type": "Gaussian", **arrays, "n_copies": self.n_copies}

@@ -1,0 +1,544 @@
+"""A visible layer made of columns of several types."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from .contract import UnitType
+
+
+@dataclass(frozen=True, eq=False)
+class Mixed(UnitType):
+    """Groups of columns, each with a unit type of its own.
+
+    Given the hidden units the groups are independent, so everything about the layer
+    is put together from its parts. The units of the parts stand one part after the
+    other, whatever the order of the columns.
+
+    Parameters
+    ----------
+    parts : sequence of (UnitType, sequence of int)
+        Unit types and the indices of their columns; every column is in one part.
+
+    Raises
+    ------
+    ValueError
+        If a column is in no part or in several, or a part is made of rows that share
+        a total, as `Counts` is.
+
+    See Also
+    --------
+    Gaussian : For real values.
+    Bernoulli : For values between 0 and 1.
+    Categorical : For categories.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdbm.units import Bernoulli, Categorical, Mixed
+    >>> unit = Mixed([(Categorical((3,)), [1]), (Bernoulli(), [0, 2])])
+    >>> unit.encode(np.array([[1.0, 2.0, 0.0]]))
+    array([[0., 0., 1., 1., 0.]])
+    >>> unit.decode(np.array([[0.0, 0.0, 1.0, 1.0, 0.0]]))
+    array([[1., 2., 0.]])
+    """
+
+    parts: tuple
+
+    may_be_hidden = False
+
+    def __post_init__(self):
+        parts = tuple(
+            (unit, np.asarray(columns, dtype=np.intp)) for unit, columns in self.parts
+        )
+        object.__setattr__(self, "parts", parts)
+        if not parts:
+            raise ValueError("Mixed units need at least one part.")
+        found = np.sort(np.concatenate([columns for _, columns in parts]))
+        if not np.array_equal(found, np.arange(len(found))):
+            raise ValueError(
+                "Every column must be in one part of Mixed units; got columns "
+                f"{[columns.tolist() for _, columns in parts]}."
+            )
+        for unit, columns in parts:
+            probe = np.zeros((1, len(columns)))
+            if unit.totals(probe) is not None:
+                raise ValueError(
+                    f"{unit!r} cannot be a part of Mixed units: its rows share a total."
+                )
+
+    def __repr__(self):
+        inside = ", ".join(f"{unit!r} x {len(c)}" for unit, c in self.parts)
+        return f"Mixed({inside})"
+
+    @property
+    def is_categorical(self):
+        """Whether some columns hold categories.
+
+        Returns
+        -------
+        bool
+            Whether a part is categorical.
+        """
+        return any(unit.is_categorical for unit, _ in self.parts)
+
+    @property
+    def rate_factor(self):
+        """Share of the automatic learning rate that suits these units.
+
+        Returns
+        -------
+        float
+            The smallest of the parts.
+        """
+        return min(unit.rate_factor for unit, _ in self.parts)
+
+    def _slices(self):
+        """Each unit type with the slice of its units and its columns."""
+        start, result = 0, []
+        for unit, columns in self.parts:
+            stop = start + unit.width(len(columns))
+            result.append((unit, slice(start, stop), columns))
+            start = stop
+        return result
+
+    def _sum(self, method, array, where):
+        """Sum what a method gives for every part over the parts."""
+        return sum(
+            getattr(unit, method)(
+                array[:, units], None if where is None else where[:, units]
+            )
+            for unit, units, _ in self._slices()
+        )
+
+    def _join(self, method, array, *args):
+        """Put side by side what a method gives for every part."""
+        return np.concatenate(
+            [
+                getattr(unit, method)(array[..., units], *args)
+                for unit, units, _ in self._slices()
+            ],
+            axis=-1,
+        )
+
+    def _with_parts(self, units):
+        columns = [columns for _, columns in self.parts]
+        return replace(self, parts=tuple(zip(units, columns, strict=True)))
+
+    def log_partition(self, field, where=None):
+        """Compute A(x), summed over the units of each row.
+
+        Parameters
+        ----------
+        field : ndarray of shape (n_rows, n_units)
+            The fields x.
+        where : ndarray of bool of the same shape, default=None
+            The units to sum over; None means all.
+
+        Returns
+        -------
+        ndarray of shape (n_rows,)
+            The sums, in nats, float64.
+        """
+        return self._sum("log_partition", field, where)
+
+    def mean(self, field, out=None):
+        """Compute the mean of every unit.
+
+        Parameters
+        ----------
+        field : ndarray of shape (n_rows, n_units)
+            The fields x.
+        out : ndarray of the same shape, default=None
+            Where the result goes; `field` itself is allowed.
+
+        Returns
+        -------
+        ndarray of shape (n_rows, n_units)
+            The means.
+        """
+        out = np.empty_like(field) if out is None else out
+        for unit, units, _ in self._slices():
+            unit.mean(field[:, units], out=out[:, units])
+        return out
+
+    def sample(self, field, rng, out=None, scratch=None):
+        """Draw a state of every unit.
+
+        Parameters
+        ----------
+        field : ndarray of shape (n_rows, n_units)
+            The fields x.
+        rng : numpy.random.Generator
+            Source of the draws.
+        out : ndarray of the same shape, default=None
+            Where the result goes; `field` itself is allowed.
+        scratch : ndarray of the same shape, default=None
+            Room for intermediate values, so that nothing is allocated.
+
+        Returns
+        -------
+        ndarray of shape (n_rows, n_units)
+            The states, in the dtype of `field`.
+        """
+        out = np.empty_like(field) if out is None else out
+        for unit, units, _ in self._slices():
+            room = None if scratch is None else scratch[:, units]
+            unit.sample(field[:, units], rng, out=out[:, units], scratch=room)
+        return out
+
+    def field_of_mean(self, mean):
+        """Invert the mean.
+
+        Parameters
+        ----------
+        mean : ndarray of shape (..., n_units)
+            Means strictly inside their range.
+
+        Returns
+        -------
+        ndarray of the same shape
+            The fields.
+        """
+        return self._join("field_of_mean", mean)
+
+    def bias_of_data(self, mean, n_rows):
+        """Give the bias at which free units have the means of the data.
+
+        Parameters
+        ----------
+        mean : ndarray of shape (n_units,)
+            Means of the states.
+        n_rows : int
+            Number of rows they were taken from.
+
+        Returns
+        -------
+        ndarray of shape (n_units,)
+            The biases.
+        """
+        return self._join("bias_of_data", mean, n_rows)
+
+    def entropy(self, mean, where=None):
+        """Compute the entropy of units with these means, summed over each row.
+
+        Parameters
+        ----------
+        mean : ndarray of shape (n_rows, n_units)
+            The means.
+        where : ndarray of bool of the same shape, default=None
+            The units to sum over; None means all.
+
+        Returns
+        -------
+        ndarray of shape (n_rows,)
+            The entropies relative to exp(-base(s)), in nats, float64.
+        """
+        return self._sum("entropy", mean, where)
+
+    def base(self, states, where=None):
+        """Compute base(s), summed over the units of each row.
+
+        Parameters
+        ----------
+        states : ndarray of shape (n_rows, n_units)
+            The states.
+        where : ndarray of bool of the same shape, default=None
+            The units to sum over; None means all.
+
+        Returns
+        -------
+        ndarray of shape (n_rows,)
+            The sums, float64.
+        """
+        return self._sum("base", states, where)
+
+    def tied_copies(self, n_copies):
+        """Give the unit type of the sum of `n_copies` layers of one field.
+
+        Parameters
+        ----------
+        n_copies : int
+            How many copies.
+
+        Returns
+        -------
+        Mixed
+            The tied copies of every part.
+        """
+        return self._with_parts([unit.tied_copies(n_copies) for unit, _ in self.parts])
+
+    def n_states(self, n_units):
+        """Count the joint states.
+
+        Parameters
+        ----------
+        n_units : int
+            Number of units in the layer.
+
+        Returns
+        -------
+        int or float
+            The product of the numbers of the parts.
+        """
+        result = 1
+        for unit, units, _ in self._slices():
+            result *= unit.n_states(units.stop - units.start)
+        return result
+
+    def states(self, index, n_units, dtype):
+        """List joint states by their number, the first part running fastest.
+
+        Parameters
+        ----------
+        index : ndarray of int of shape (n_rows,)
+            Numbers from 0 to ``n_states(n_units) - 1``.
+        n_units : int
+            Number of units in the layer.
+        dtype : dtype
+            Floating dtype of the result.
+
+        Returns
+        -------
+        ndarray of shape (n_rows, n_units)
+            One joint state a row.
+        """
+        index, result = np.asarray(index), []
+        for unit, units, _ in self._slices():
+            width = units.stop - units.start
+            n_states = unit.n_states(width)
+            result.append(unit.states(index % n_states, width, dtype))
+            index = index // n_states
+        return np.hstack(result)
+
+    def check_width(self, n_units):
+        """Check that a layer may have so many units.
+
+        Parameters
+        ----------
+        n_units : int
+            Number of units in the layer.
+
+        Raises
+        ------
+        ValueError
+            If the parts have another number of units together.
+        """
+        slices = self._slices()
+        for unit, units, _ in slices:
+            unit.check_width(units.stop - units.start)
+        if slices[-1][1].stop != n_units:
+            raise ValueError(
+                f"The layer has {n_units} units, and the parts of {self!r} "
+                f"{slices[-1][1].stop} together."
+            )
+
+    def fit(self, X):
+        """Learn from the data what encoding needs.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n_rows, n_columns)
+            Values of the columns; NaN where missing.
+
+        Returns
+        -------
+        Mixed
+            The unit type with every part fitted to its columns.
+        """
+        return self._with_parts([unit.fit(X[:, cols]) for unit, cols in self.parts])
+
+    def width(self, n_columns):
+        """Count the units that stand for all columns.
+
+        Parameters
+        ----------
+        n_columns : int
+            Number of columns of data.
+
+        Returns
+        -------
+        int
+            Number of units.
+        """
+        return self._slices()[-1][1].stop
+
+    def n_columns(self, n_units):
+        """Count the columns of all parts.
+
+        Parameters
+        ----------
+        n_units : int
+            Number of units in the layer.
+
+        Returns
+        -------
+        int
+            Number of columns.
+        """
+        return sum(len(columns) for _, columns in self.parts)
+
+    def encode(self, X, out=None):
+        """Turn values of columns into states, or means, of the units.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n_rows, n_columns)
+            Values of the columns; NaN where missing.
+        out : ndarray of shape (n_rows, n_units), default=None
+            Where the states go.
+
+        Returns
+        -------
+        ndarray of shape (n_rows, n_units)
+            The states, NaN where missing.
+        """
+        if out is None:
+            out = np.empty((len(X), self.width(X.shape[1])), X.dtype)
+        for unit, units, columns in self._slices():
+            unit.encode(X[:, columns], out=out[:, units])
+        return out
+
+    def decode(self, states):
+        """Turn states, or means, of the units into values of columns.
+
+        Parameters
+        ----------
+        states : ndarray of shape (n_rows, n_units)
+            States or means.
+
+        Returns
+        -------
+        ndarray of shape (n_rows, n_columns)
+            The values.
+        """
+        X = np.empty((len(states), self.n_columns(None)), states.dtype)
+        for unit, units, columns in self._slices():
+            X[:, columns] = unit.decode(states[:, units])
+        return X
+
+    def log_jacobian(self, X):
+        """Compute log |d encode(x) / dx| of every row.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n_rows, n_columns)
+            Values of the columns; those that are missing (NaN) do not count.
+
+        Returns
+        -------
+        ndarray of shape (n_rows,)
+            The logarithms, in nats, float64.
+        """
+        return sum(unit.log_jacobian(X[:, columns]) for unit, columns in self.parts)
+
+    def sample_of_mean(self, mean, rng, out=None):
+        """Draw states of visible units where the data give means.
+
+        Parameters
+        ----------
+        mean : ndarray of shape (n_rows, n_units)
+            Encoded data.
+        rng : numpy.random.Generator
+            Source of the draws.
+        out : ndarray of the same shape, default=None
+            Where the result goes; `mean` itself is allowed.
+
+        Returns
+        -------
+        ndarray of shape (n_rows, n_units)
+            The states.
+        """
+        out = np.empty_like(mean) if out is None else out
+        for unit, units, _ in self._slices():
+            out[:, units] = unit.sample_of_mean(mean[:, units], rng)
+        return out
+
+    def columns(self, n_columns):
+        """List the unit types of the columns.
+
+        Parameters
+        ----------
+        n_columns : int
+            Number of columns of data.
+
+        Returns
+        -------
+        list of (UnitType, ndarray of int)
+            Each unit type with its columns.
+        """
+        return list(self.parts)
+
+    @property
+    def learned(self):
+        """Parameters of the encoding that training goes on to learn.
+
+        Returns
+        -------
+        ndarray of shape (n_learned,)
+            Those of the parts, one after the other.
+        """
+        return np.concatenate([unit.learned for unit, _ in self.parts])
+
+    def with_learned(self, values):
+        """Give this unit type with other learned parameters.
+
+        Parameters
+        ----------
+        values : ndarray of shape (n_learned,)
+            The values; those out of bounds are moved inwards.
+
+        Returns
+        -------
+        Mixed
+            The unit type.
+        """
+        ends = np.cumsum([len(unit.learned) for unit, _ in self.parts])
+        parts = np.split(values, ends[:-1])
+        return self._with_parts(
+            [
+                unit.with_learned(part)
+                for (unit, _), part in zip(self.parts, parts, strict=True)
+            ]
+        )
+
+    def learned_gradient(self, states, field, where=None):
+        """Compute the gradient of log p of the data by the learned parameters.
+
+        Parameters
+        ----------
+        states : ndarray of shape (n_rows, n_units)
+            States of the data.
+        field : ndarray of the same shape
+            Fields of the visible units given the means of the first hidden layer.
+        where : ndarray of bool of the same shape, default=None
+            Which states were observed; None means all.
+
+        Returns
+        -------
+        ndarray of shape (n_learned,)
+            The mean gradient over the rows.
+        """
+        return np.concatenate(
+            [
+                unit.learned_gradient(
+                    states[:, units],
+                    field[:, units],
+                    None if where is None else where[:, units],
+                )
+                for unit, units, _ in self._slices()
+            ]
+        )
+
+    def spec(self):
+        """Describe the unit type by plain values, for saving.
+
+        Returns
+        -------
+        dict
+            The class name under "type" and the descriptions of the parts.
+        """
+        return {
+            "type": "Mixed",
+            "parts": [[unit.spec(), columns.tolist()] for unit, columns in self.parts],
+        }
