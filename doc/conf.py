@@ -48,19 +48,17 @@ def skip_what_is_inherited_from_scikit_learn(app, what, name, obj, skip, options
 # Examples
 
 #: These take minutes: shown, and run only where SKDBM_DOC_ALL_EXAMPLES is set.
-SLOW_EXAMPLES = ["plot_digits_features"]
+SLOW_EXAMPLES = ["digits_features"]
 
-slow = "|".join(SLOW_EXAMPLES)
-run_all = os.environ.get("SKDBM_DOC_ALL_EXAMPLES")
+left_out = "" if os.environ.get("SKDBM_DOC_ALL_EXAMPLES") else "|".join(SLOW_EXAMPLES)
 sphinx_gallery_conf = {
     "examples_dirs": "../examples",
     "gallery_dirs": "auto_examples",
-    "filename_pattern": r"/plot_" if run_all else rf"/plot_(?!{slow.replace('plot_', '')})",
+    "filename_pattern": rf"/plot_(?!({left_out})\.py)",
     "download_all_examples": False,
     "show_signature": False,
     "remove_config_comments": True,
-    "plot_gallery": True,
-    "min_reported_time": 1,
+    "write_computation_times": False,  # its page loads scripts from elsewhere
 }
 
 # Figures of the guide
@@ -80,6 +78,8 @@ html_css_files = ["skdbm.css"]
 html_math_renderer = "mathml"
 html_copy_source = False
 html_show_sourcelink = False
+html_use_index = False
+html_domain_indices = False
 html_theme_options = {
     "show_prev_next": True,
     "navbar_align": "left",
@@ -88,7 +88,18 @@ html_theme_options = {
     "footer_start": ["copyright"],
     "footer_end": ["sphinx-version"],
 }
-html_sidebars = {"changelog": [], "getting_started": []}
+#: Pages that stand by themselves have nothing to navigate to at their side.
+html_sidebars = {
+    page: []
+    for page in (
+        "changelog",
+        "design",
+        "getting_started",
+        "how_it_works",
+        "likelihood",
+        "unit_types",
+    )
+}
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
 

@@ -348,6 +348,7 @@ def test_validation_scores_are_points_where_there_are_any(X):
     (line,) = display.lines_["validation_score"]
     scores = np.array(watched.history_["validation_score"])
     assert np.isnan(scores).any()
+    assert display.figure_.axes == display.axes_.tolist()  # five, and no empty one
     assert_array_equal(line.get_xdata(), 1 + np.flatnonzero(~np.isnan(scores)))
     assert_array_equal(line.get_ydata(), scores[~np.isnan(scores)])
     assert line.get_marker() == "o"

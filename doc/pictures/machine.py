@@ -1,5 +1,7 @@
 """A machine with three layers, and what a layer sees."""
 
+from itertools import pairwise
+
 import matplotlib.pyplot as plt
 import numpy as np
 
@@ -8,7 +10,7 @@ COLOURS = ["#4c72b0", "#dd8452", "#dd8452"]
 
 figure, ax = plt.subplots(figsize=(6.4, 3.4), layout="constrained")
 places = [np.arange(size) - (size - 1) / 2 for _, size in LAYERS]
-for height, (below, above) in enumerate(zip(places, places[1:], strict=False)):
+for height, (below, above) in enumerate(pairwise(places)):
     for x in below:
         for z in above:
             ax.plot([x, z], [height, height + 1], color="0.7", linewidth=0.8, zorder=1)

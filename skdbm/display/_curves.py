@@ -1,5 +1,7 @@
 """The record of a training as curves."""
 
+from math import ceil, isqrt
+
 import numpy as np
 
 from ._grid import machine_of, pyplot
@@ -123,8 +125,15 @@ def _panels(ax, n_panels):
     """Give one axes for each panel: those given, or those of a new figure."""
     plt = pyplot()
     if ax is None:
-        size = (3.2 * n_panels, 2.8)
-        _, ax = plt.subplots(1, n_panels, figsize=size, layout="constrained")
+        across = isqrt(n_panels - 1) + 1
+        down = ceil(n_panels / across)
+        size = (3.2 * across, 2.4 * down)
+        _, ax = plt.subplots(
+            down, across, figsize=size, squeeze=False, layout="constrained"
+        )
+        for empty in ax.flat[n_panels:]:
+            empty.remove()
+        ax = ax.flat[:n_panels]
     axes = np.ravel(ax)
     if len(axes) != n_panels:
         raise ValueError(

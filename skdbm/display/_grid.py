@@ -138,7 +138,9 @@ def draw(display, ax, picture, kwargs):
     """Draw a picture into axes and note where it went."""
     plt = pyplot()
     if ax is None:
-        _, ax = plt.subplots(layout="constrained")
+        height, width = picture.shape
+        size = (6.4, float(np.clip(6.4 * height / width, 1, 8)))
+        _, ax = plt.subplots(figsize=size, layout="constrained")
     display.im_ = ax.imshow(picture, **kwargs)
     ax.set_axis_off()
     display.ax_, display.figure_ = ax, ax.figure
