@@ -37,6 +37,7 @@ warnings.filterwarnings("ignore", message=".*non-interactive.*")
 
 autosummary_generate = True
 autodoc_typehints = "none"
+toc_object_entries_show_parents = "hide"
 numpydoc_show_class_members = False
 
 
