@@ -270,6 +270,14 @@ def test_chains_have_the_schedule_of_the_sampler(sampler):
     assert sampler.n_chains == 10
 
 
+@pytest.mark.parametrize("schedule", [{"burn_in": -1}, {"thin": 0}, {"n_steps": 0}])
+def test_schedule_of_chains_is_checked(sampler, schedule):
+    (name,) = schedule
+    with pytest.raises(ValueError, match=name):
+        SamplesDisplay.from_chains(sampler, image_shape=SHAPE, **schedule)
+    assert not plt.get_fignums()
+
+
 def test_samples_of_a_transformer(transformer):
     for make in (SamplesDisplay.from_estimator, SamplesDisplay.from_chains):
         with pytest.raises(ValueError, match=r"DBMSampler\.from_machine"):

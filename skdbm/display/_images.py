@@ -295,6 +295,7 @@ class SamplesDisplay:
         }
         # The copy shares the machine; `sample` gives the chains time after time.
         sampler = copy.copy(estimator).set_params(n_chains=n_chains, **schedule)
+        sampler._validate_params()
         rows = sampler.sample(n_chains * n_steps, random_state=random_state)
         by_chain = rows.reshape(n_steps, n_chains, -1).swapaxes(0, 1)
         display = cls(
