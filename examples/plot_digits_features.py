@@ -29,6 +29,7 @@ from sklearn.pipeline import make_pipeline, make_union
 from sklearn.preprocessing import FunctionTransformer, MinMaxScaler
 
 from skdbm import DBMSampler, DBMTransformer
+from skdbm.display import FiltersDisplay, SamplesDisplay
 
 start = time.perf_counter()
 X, y = load_digits(return_X_y=True)
@@ -128,30 +129,14 @@ print(
 # Picture
 # -------
 
-
-def tiles(rows, n_across=10):
-    """Lay images out on a grid with a border."""
-    images = rows[: n_across**2].reshape(n_across, n_across, 8, 8)
-    framed = np.pad(images, ((0, 0), (0, 0), (0, 1), (0, 1)), constant_values=np.nan)
-    return framed.transpose(0, 2, 1, 3).reshape(n_across * 9, n_across * 9)
-
-
-filters = dbm.machine_.weights[0].T
-strongest = filters[np.argsort(-np.linalg.norm(filters, axis=1))]
 figure, axes = plt.subplots(1, 3, figsize=(12, 4.4), layout="constrained")
-for ax, rows, title in zip(
-    axes,
-    [X_train_moved[rng.permutation(len(X_train_moved))], samples],
-    ["100 real digits", "100 samples of the machine, as drawn"],
-    strict=False,
-):
-    ax.imshow(tiles(rows), cmap="gray_r")
-    ax.set_title(title)
-limit = np.abs(strongest[:100]).max()
-axes[2].imshow(tiles(strongest), cmap="RdBu_r", vmin=-limit, vmax=limit)
+real = X_train_moved[rng.choice(len(X_train_moved), 100, replace=False)]
+SamplesDisplay.from_samples(real, ax=axes[0])
+SamplesDisplay.from_samples(samples, ax=axes[1])
+FiltersDisplay.from_estimator(dbm, n_filters=100, ax=axes[2])
+axes[0].set_title("100 real digits")
+axes[1].set_title("100 samples of the machine, as drawn")
 axes[2].set_title("100 filters of the first layer")
-for ax in axes:
-    ax.set_axis_off()
 figure.savefig("digits_features.png", dpi=150)
 print(
     f"Picture saved to digits_features.png; {time.perf_counter() - start:.0f} s in all"

@@ -6,9 +6,11 @@ import subprocess
 import sys
 
 import pytest
+import scipy
 from sklearn.base import clone
 from sklearn.utils import estimator_checks
 from sklearn.utils.estimator_checks import parametrize_with_checks
+from sklearn.utils.fixes import parse_version
 
 from skdbm import DBMSampler, DBMTransformer
 
@@ -98,6 +100,10 @@ def test_check_left_out_of_output_frames(estimator, check):
     _run(check, estimator)
 
 
+@pytest.mark.skipif(
+    parse_version(scipy.__version__) < parse_version("1.14"),
+    reason="scikit-learn dispatches from scipy 1.14 on",
+)
 @pytest.mark.skipif(ARRAY_API in os.environ, reason="would start itself again")
 def test_all_checks_with_array_api_dispatch():
     result = subprocess.run(

@@ -10,6 +10,7 @@ import pandas as pd
 import polars as pl
 import pytest
 import sklearn
+import skops.io
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.callback import ProgressBar, ScoringMonitor
@@ -103,6 +104,38 @@ def test_pickle_records_the_version(fitted, X):
     with pytest.warns(UserWarning, match=r"0\.0\.0"):
         stranger.__setstate__(state | dict.fromkeys(names, "0.0.0"))
     assert_same_results(stranger, fitted, X)
+
+
+def test_skops_needs_to_trust_this_package_alone(fitted, X, tmp_path):
+    skops.io.dump(fitted, tmp_path / "estimator.skops")
+    named = skops.io.get_untrusted_types(file=tmp_path / "estimator.skops")
+    assert all(name.startswith("skdbm.") for name in named), named
+    loaded = skops.io.load(tmp_path / "estimator.skops", trusted=named)
+    assert_same_results(loaded, fitted, X)
+    assert_same_machine(loaded.partial_fit(X), fitted.partial_fit(X))
+
+
+# Data that does not fit into memory
+
+
+def chunks_of(path, n_rows):
+    """Read a file of rows piece by piece, as a frame each."""
+    with pd.read_csv(path, chunksize=n_rows) as reader:
+        yield from reader
+
+
+@pytest.mark.parametrize("n_rows", [10, 30])
+def test_out_of_core(cls, X, tmp_path, n_rows):
+    pd.DataFrame(X, columns=COLUMNS).to_csv(tmp_path / "rows.csv", index=False)
+    estimator, whole = small(cls), small(cls)
+    for _ in range(2):
+        for chunk in chunks_of(tmp_path / "rows.csv", n_rows):
+            estimator.partial_fit(chunk)
+        whole.partial_fit(X)
+    assert estimator.n_iter_ == 2 * -(-len(X) // n_rows)
+    assert_same_machine(estimator, whole)
+    frame = pd.DataFrame(X, columns=COLUMNS)
+    assert_array_equal(estimator.score_samples(frame), whole.score_samples(X))
 
 
 # Pipelines
@@ -210,6 +243,30 @@ def test_randomized_search(cls, X):
     ).fit(X)
     assert len(search.cv_results_["params"]) == 3
     assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+
+
+class Sizes:
+    """Draw the sizes of one to three layers, each no larger than the one below."""
+
+    def rvs(self, random_state):
+        n_layers = random_state.randint(1, 4)
+        return tuple(sorted(random_state.randint(2, 9, n_layers).tolist())[::-1])
+
+
+def test_randomized_search_over_the_sizes_of_every_layer(cls, X):
+    search = RandomizedSearchCV(
+        small(cls),
+        {"hidden_layer_sizes": Sizes()},
+        n_iter=6,
+        cv=2,
+        random_state=0,
+        error_score="raise",
+    ).fit(X)
+    tried = [params["hidden_layer_sizes"] for params in search.cv_results_["params"]]
+    assert {len(sizes) for sizes in tried} == {1, 2, 3}
+    assert len(set(search.cv_results_["mean_test_score"])) == len(set(tried))
+    best = search.best_estimator_.machine_.layer_sizes
+    assert best == (X.shape[1], *search.best_params_["hidden_layer_sizes"])
 
 
 def test_cross_val_score(cls, X):

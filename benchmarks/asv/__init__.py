@@ -1,0 +1,1 @@
+"""Speed and memory from commit to commit, for airspeed velocity (asv)."""
