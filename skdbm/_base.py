@@ -41,11 +41,6 @@ EPOCHS = 100
 UPDATES_BETWEEN = (6_000, 120_000)
 EPOCHS_BETWEEN = (10, 2_000)
 
-#: The automatic learning rate is this over the number of columns, up to a tenth: the
-#: field of a hidden unit sums over the columns, so a step moves it in proportion.
-RATE_TIMES_COLUMNS = 6.4
-HIGHEST_RATE = 0.1
-
 
 class BaseDBM(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
     """A deep Boltzmann machine as a scikit-learn estimator.
@@ -199,7 +194,7 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
                 "source": Rows(
                     X, unit, generator(seeds["visible"]) if self.binarize else None
                 ),
-                "learning_rate_init": self._first_learning_rate(unit),
+                "learning_rate_init": self._first_learning_rate(unit, sizes[0]),
                 "schedule": self.learning_rate,
                 "rng": generator(seeds["order"]),
                 "team": team,
@@ -265,10 +260,9 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
             trainer = self._continued_trainer(self.batch_size, None)
         source = Rows(X, unit, trainer.row_rng if self.binarize else None)
         batches = batches_of(np.arange(X.shape[0]), self.batch_size)
+        rate = self._first_learning_rate(unit, sizes[0])
         with _blocks.workers(self.n_jobs) as team:
-            record = trainer.epoch(
-                source, batches, lambda _: self._first_learning_rate(unit), team
-            )
+            record = trainer.epoch(source, batches, lambda _: rate, team)
         history = {} if first else self.history_
         dtype = X.dtype if first else self.machine_.dtype
         self._adopt(trainer.snapshot(dtype), trainer, _appended(history, [record]))
@@ -532,11 +526,10 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         n_epochs = np.clip(EPOCHS, -(-lowest // n_batches), highest // n_batches)
         return int(np.clip(n_epochs, *EPOCHS_BETWEEN))
 
-    def _first_learning_rate(self, unit):
+    def _first_learning_rate(self, unit, n_above):
         """Give the learning rate at the start, worked out if it is "auto"."""
         if self.learning_rate_init == "auto":
-            rate = min(HIGHEST_RATE, RATE_TIMES_COLUMNS / self.n_features_in_)
-            return rate * unit.rate_factor
+            return unit.automatic_rate(self.n_features_in_, n_above)
         return self.learning_rate_init
 
     def _new_trainer(self, machine, n_rows, seed):
@@ -573,12 +566,7 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
             layer = seed.n_children_spawned
             progress.enter(f"pretraining pair {layer + 1}")
             trainer = self._new_trainer(pair, len(source), seed.spawn(1)[0])
-            # A doubled layer doubles the gradient.
-            plain = machine.units[layer : layer + 2]
-            n_doubled = sum(a != b for a, b in zip(pair.units, plain, strict=True))
-            rate = loop["learning_rate_init"] / 2**n_doubled
-            own = {"source": source, "learning_rate_init": rate}
-            train(trainer, n_epochs=n_epochs, **(loop | own))
+            train(trainer, n_epochs=n_epochs, **(loop | {"source": source}))
             return trainer.snapshot(TRAINING_DTYPE)
 
         carry = generator(seeds["carrying"])

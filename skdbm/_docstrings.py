@@ -44,7 +44,9 @@ hidden_layer_sizes : int or array-like of int, default=(256, 256)
     learning_rate_init : "auto" or float, default="auto"
         The first learning rate. "auto" means 6.4 / n_features, at most 0.1: the more
         columns, the further one step moves the fields of the hidden units. With
-        momentum the effective step is learning_rate_init / (1 - momentum).
+        momentum the effective step is learning_rate_init / (1 - momentum). Units whose
+        variance is larger than that of binary ones take a share of it, their
+        `rate_factor`: a tenth for "gaussian" columns.
 
     momentum : float, default=0.9
         Share of the velocity of the weights that stays from update to update.

@@ -216,12 +216,15 @@ def greedy(machine, source, train_pair, rng):
     top = machine.n_layers - 1
     steps, pairs = [], []
     for layer, weight in enumerate(machine.weights):
-        copies = (1 + (layer + 1 < top), 1 + (layer > 0))
-        upper = machine.units[layer + 1]
+        lower, upper = machine.units[layer : layer + 2]
+        copies = (
+            1 + (layer + 1 < top and lower.may_be_doubled),
+            1 + (layer > 0 and upper.may_be_doubled),
+        )
         pair = DeepBoltzmannMachine(
             [weight],
             machine.biases[layer : layer + 2],
-            [machine.units[layer].tied_copies(copies[0]), upper.tied_copies(copies[1])],
+            [lower.tied_copies(copies[0]), upper.tied_copies(copies[1])],
         )
         pair = train_pair(pair, EncodedRows(source, list(steps), copies[0], rng))
         steps.append(Step(pair, copies[0], upper))

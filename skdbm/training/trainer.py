@@ -30,10 +30,6 @@ OFFSET_RATE = 0.01
 #: Batches of an epoch that are monitored; all of them would cost a tenth more time.
 MONITORED_BATCHES = 10
 
-#: Learning rate of what the visible units learn about their encoding, as a share of
-#: that of the weights: its gradient is of order one whatever the number of units.
-ENCODING_RATE = 0.1
-
 #: Threads pay from so many multiplications a batch on.
 THREADED_WORK = 2e7
 
@@ -336,7 +332,7 @@ class Trainer:
             values,
             velocity,
             machine.units[0].learned_gradient(data[0], field, known),
-            learning_rate=ENCODING_RATE * learning_rate,
+            learning_rate=machine.units[0].rate_factor * learning_rate,
             momentum=self.options.momentum,
             decay=0.0,
             scratch=np.empty_like(values),
@@ -353,13 +349,14 @@ class Trainer:
         options = self.options
         self.n_steps += 1
         rate = optimizers.average_rate(self.n_steps)
+        shares = [unit.rate_factor for unit in machine.units]
 
-        def move(parameter, speed, mean, gradient, decay, scratch):
+        def move(parameter, speed, mean, gradient, share, decay, scratch):
             optimizers.momentum_step(
                 parameter,
                 speed,
                 gradient,
-                learning_rate=learning_rate,
+                learning_rate=share * learning_rate,
                 momentum=options.momentum,
                 decay=decay,
                 scratch=scratch,
@@ -373,6 +370,7 @@ class Trainer:
                 velocity.weights[layer][rows],
                 average.weights[layer][rows],
                 statistics.weight_gradient(layer, rows, n_rows),
+                shares[layer] * shares[layer + 1],
                 options.alpha,
                 statistics.weight_scratch[layer][rows],
             )
@@ -385,6 +383,7 @@ class Trainer:
                     velocity.biases[layer],
                     average.biases[layer],
                     gradient,
+                    shares[layer],
                     0.0,
                     np.empty_like(gradient),
                 )

@@ -68,6 +68,17 @@ class Binomial(UnitType):
         """
         return (0, self.n_trials)
 
+    @property
+    def rate_factor(self):
+        """Share of the learning rate that suits these units.
+
+        Returns
+        -------
+        float
+            One over the number of trials.
+        """
+        return 1 / self.n_trials
+
     def log_partition(self, field, where=None):
         """Compute A(x) = n log(1 + exp(x)), summed over the units of each row.
 

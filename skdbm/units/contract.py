@@ -38,12 +38,15 @@ class UnitType(ABC):
     #: Lower and upper end of what a value of a column can be.
     bounds: tuple = (-np.inf, np.inf)
 
-    #: Share of the automatic learning rate that suits these units: the larger their
-    #: variance, the smaller the step that is stable.
+    #: Share of the learning rate that suits these units: the larger their variance,
+    #: the smaller the step that is stable. A binary unit has 1.
     rate_factor: float = 1.0
 
     #: Whether the units may form a hidden layer.
     may_be_hidden: bool = True
+
+    #: Whether greedy pretraining may double the layer where a neighbour is missing.
+    may_be_doubled: bool = True
 
     #: Whether the columns may come as a sparse matrix.
     accepts_sparse: bool = False
@@ -274,6 +277,26 @@ class UnitType(ABC):
         ValueError
             If the unit type is made for another number.
         """
+
+    def automatic_rate(self, n_columns, n_above):
+        """Give the learning rate that suits visible units of this type untuned.
+
+        The field of a hidden unit sums over the columns, so a step moves it in
+        proportion to their number.
+
+        Parameters
+        ----------
+        n_columns : int
+            Number of columns of data.
+        n_above : int
+            Number of units in the first hidden layer.
+
+        Returns
+        -------
+        float
+            6.4 over the number of columns, at most a tenth.
+        """
+        return min(0.1, 6.4 / n_columns)
 
     def fit(self, X):
         """Learn from the data what encoding needs.

@@ -12,6 +12,9 @@ from .contract import UnitType
 #: maximum, and its precision runs away.
 SCALE_BOUNDS = (0.05, 2.0)
 
+#: Rows from which the largest variance is taken.
+ROWS_FOR_VARIANCE = 1000
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Gaussian(UnitType):
@@ -32,6 +35,9 @@ class Gaussian(UnitType):
     spread : array-like of shape (n_units,), default=None
         Standard deviation of every column in the data, of which the scale stays a
         share of 0.05 to 2; None means the scale.
+    largest_variance : float, default=1.0
+        Largest variance of the encoded data in any direction: 1 for independent
+        columns, their number for equal ones. The learning rate is divided by it.
     n_copies : int, default=1
         Number of tied copies whose sum a state is, see `tied_copies`.
 
@@ -70,10 +76,24 @@ class Gaussian(UnitType):
     loc: tuple | None = None
     scale: tuple | None = None
     spread: tuple | None = None
+    largest_variance: float = 1.0
     n_copies: int = 1
 
     may_be_hidden = False
-    rate_factor = 0.1
+    # Tied copies have twice the variance of free ones, which weights without bound
+    # would have to explain.
+    may_be_doubled = False
+
+    @property
+    def rate_factor(self):
+        """Share of the learning rate that suits these units.
+
+        Returns
+        -------
+        float
+            0.3 over the largest variance, for a single copy.
+        """
+        return 0.3 / (self.largest_variance * self.n_copies)
 
     def __post_init__(self):
         if self.spread is None:
@@ -282,6 +302,26 @@ class Gaussian(UnitType):
                 f"scale of length {len(self.loc)}."
             )
 
+    def automatic_rate(self, n_columns, n_above):
+        """Give the learning rate that suits visible units of this type untuned.
+
+        The mean of a binary unit saturates; that of a real one sums over all hidden
+        units, so their number counts as well.
+
+        Parameters
+        ----------
+        n_columns : int
+            Number of columns of data.
+        n_above : int
+            Number of units in the first hidden layer.
+
+        Returns
+        -------
+        float
+            The rate of binary units, at most 25 over the number of hidden units.
+        """
+        return min(super().automatic_rate(n_columns, n_above), 25 / n_above)
+
     def fit(self, X):
         """Take means and standard deviations of the columns.
 
@@ -302,7 +342,16 @@ class Gaussian(UnitType):
         scale = values.std(axis=0).filled(0.0)
         # A column that varies by less than the rounding of its mean does not vary.
         varies = scale > 1e-7 * np.maximum(np.abs(loc), np.finfo(np.float64).tiny)
-        return replace(self, loc=loc, scale=np.where(varies, scale, 1.0), spread=None)
+        scale = np.where(varies, scale, 1.0)
+        some = ((values[:ROWS_FOR_VARIANCE] - loc) / scale).filled(0.0)
+        variance = np.linalg.norm(some, ord=2) ** 2 / max(1, len(some))
+        return replace(
+            self,
+            loc=loc,
+            scale=scale,
+            spread=None,
+            largest_variance=max(1.0, float(variance)),
+        )
 
     def encode(self, X, out=None):
         """Compute s = (v - loc) / scale.
@@ -425,4 +474,8 @@ class Gaussian(UnitType):
             name: None if getattr(self, name) is None else getattr(self, name).tolist()
             for name in ("loc", "scale", "spread")
         }
-        return {"type": "Gaussian", **arrays, "n_copies": self.n_copies}
+        numbers = {
+            "largest_variance": self.largest_variance,
+            "n_copies": self.n_copies,
+        }
+        return {"type": "Gaussian", **arrays, **numbers}

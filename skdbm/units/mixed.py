@@ -83,15 +83,15 @@ class Mixed(UnitType):
         return any(unit.is_categorical for unit, _ in self.parts)
 
     @property
-    def rate_factor(self):
-        """Share of the automatic learning rate that suits these units.
+    def may_be_doubled(self):
+        """Whether greedy pretraining may double the layer.
 
         Returns
         -------
-        float
-            The smallest of the parts.
+        bool
+            Whether it may double every part.
         """
-        return min(unit.rate_factor for unit, _ in self.parts)
+        return all(unit.may_be_doubled for unit, _ in self.parts)
 
     def _slices(self):
         """Each unit type with the slice of its units and its columns."""
@@ -332,6 +332,34 @@ class Mixed(UnitType):
                 f"The layer has {n_units} units, and the parts of {self!r} "
                 f"{slices[-1][1].stop} together."
             )
+
+    def automatic_rate(self, n_columns, n_above):
+        """Give the learning rate that suits visible units of this type untuned.
+
+        Parameters
+        ----------
+        n_columns : int
+            Number of columns of data.
+        n_above : int
+            Number of units in the first hidden layer.
+
+        Returns
+        -------
+        float
+            The smallest of the parts.
+        """
+        return min(unit.automatic_rate(n_columns, n_above) for unit, _ in self.parts)
+
+    @property
+    def rate_factor(self):
+        """Share of the learning rate that suits these units.
+
+        Returns
+        -------
+        float
+            The smallest of the parts.
+        """
+        return min(unit.rate_factor for unit, _ in self.parts)
 
     def fit(self, X):
         """Learn from the data what encoding needs.

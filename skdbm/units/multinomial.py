@@ -77,6 +77,17 @@ class Multinomial(UnitType):
         return (0, self.n_trials)
 
     @property
+    def rate_factor(self):
+        """Share of the learning rate that suits these units.
+
+        Returns
+        -------
+        float
+            One over the number of draws.
+        """
+        return 1 / max(1, np.max(self.n_trials))
+
+    @property
     def _starts(self):
         """Index of the first unit of each group."""
         return np.concatenate([[0], np.cumsum(self.sizes)[:-1]])
@@ -574,18 +585,34 @@ class Counts(Multinomial):
 
     @property
     def rate_factor(self):
-        """Share of the automatic learning rate that suits these units.
-
-        The variance of a row grows with its total, that of binary units with their
-        number, so the totals count against the words.
+        """Share of the learning rate that suits these units.
 
         Returns
         -------
         float
-            At most 1.
+            One: `automatic_rate` knows the totals.
         """
-        n_words = 1 if self.sizes is None else self.sizes[0]
-        return min(1.0, n_words / (8 * self.typical_total))
+        return 1.0
+
+    def automatic_rate(self, n_columns, n_above):
+        """Give the learning rate that suits visible units of this type untuned.
+
+        The variance of a row grows with its total, that of binary units with their
+        number, so eight times the total counts as a number of columns.
+
+        Parameters
+        ----------
+        n_columns : int
+            Number of columns of data.
+        n_above : int
+            Number of units in the first hidden layer.
+
+        Returns
+        -------
+        float
+            The rate of so many binary units.
+        """
+        return super().automatic_rate(max(n_columns, 8 * self.typical_total), n_above)
 
     def __repr__(self):
         if self.sizes is None:
