@@ -313,6 +313,10 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         X = self._check_fitted_input(X)
         if n_importance_samples is not None:
             _validation.check_count("n_importance_samples", n_importance_samples)
+        return self._score_numbers(X, n_importance_samples)
+
+    def _score_numbers(self, X, n_importance_samples=None):
+        """Score rows that have been validated."""
         machine = self.machine_.astype(X.dtype)
         unit = machine.units[0]
         log_partition, _ = self._log_partition(unit.totals(X))
@@ -384,7 +388,7 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
             )
         blocks = _blocks.row_blocks(X.shape[0], _blocks.INFERENCE_ROWS)
         ways = -sum(unit.base(_dense(X[rows])).sum() for rows in blocks)
-        return float(np.exp((ways - self.score_samples(X).sum()) / totals.sum()))
+        return float(np.exp((ways - self._score_numbers(X).sum()) / totals.sum()))
 
     def _finish(self, *, complete):
         """Do what follows training; `complete` unless more chunks may come."""
