@@ -66,7 +66,9 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         tags.input_tags.sparse = all(unit.accepts_sparse for unit in units)
         tags.input_tags.positive_only = any(unit.bounds[0] == 0 for unit in units)
         tags.input_tags.categorical = any(unit.holds_codes for unit in units)
-        tags.input_tags.allow_nan = self.allow_missing
+        tags.input_tags.allow_nan = self.allow_missing and all(
+            unit.may_be_missing for unit in units
+        )
         return tags
 
     def __sklearn_is_fitted__(self):
@@ -409,6 +411,7 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         kinds = prototypes(self.visible)
         name = type(self).__name__
         allow_missing = self.allow_missing if allow_missing is None else allow_missing
+        allow_missing = allow_missing and all(kind.may_be_missing for kind in kinds)
         categorical = any(kind.is_categorical for kind in kinds)
         seen = X
         X = _validation.check_container(

@@ -45,6 +45,9 @@ class UnitType(ABC):
     #: Whether the units may form a hidden layer.
     may_be_hidden: bool = True
 
+    #: Whether values of columns may be missing.
+    may_be_missing: bool = True
+
     #: Whether the columns may come as a sparse matrix.
     accepts_sparse: bool = False
 

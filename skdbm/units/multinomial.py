@@ -562,6 +562,7 @@ class Counts(Multinomial):
     typical_total: int = 1
 
     may_be_hidden = False
+    may_be_missing = False  # the total would be missing, too
     accepts_sparse = True
     holds_codes = True
 
