@@ -12,7 +12,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from . import _blocks, _validation, likelihood
-from ._columns import Columns, Encoded, prototypes, state_means
+from ._columns import Columns, Encoded, accepts_sparse, prototypes, state_means
 from ._progress import Progress
 from ._version import __version__
 from ._warnings import warn
@@ -63,7 +63,7 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         units = self._prototypes()
-        tags.input_tags.sparse = all(unit.accepts_sparse for unit in units)
+        tags.input_tags.sparse = accepts_sparse(self.visible, units)
         tags.input_tags.positive_only = any(unit.bounds[0] == 0 for unit in units)
         tags.input_tags.categorical = any(unit.holds_codes for unit in units)
         tags.input_tags.allow_nan = self.allow_missing and all(
@@ -420,7 +420,7 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
             reset=reset,
             allow_missing=allow_missing,
             categorical=categorical,
-            sparse_too=all(kind.accepts_sparse for kind in kinds),
+            sparse_too=accepts_sparse(self.visible, kinds),
         )
         if reset:
             is_frame = hasattr(seen, "columns") and hasattr(seen, "dtypes")

@@ -302,3 +302,9 @@ def prototypes(visible):
         visible = [(visible, None)]
     kinds = [_entry(entry)[0] for entry in visible]
     return [kind if isinstance(kind, UnitType) else _kind(kind)() for kind in kinds]
+
+
+def accepts_sparse(visible, kinds):
+    """Whether data may be sparse; where columns are taken apart they may not."""
+    whole = isinstance(visible, (str, UnitType))
+    return whole and all(kind.accepts_sparse for kind in kinds)
