@@ -69,17 +69,19 @@ class Columns:
         n_rows, n_columns = _n_rows(X), _n_columns(X)
         dtype = np.float32 if getattr(X, "dtype", None) == np.float32 else np.float64
         result = np.empty((n_rows, n_columns), dtype)
+        gaps = []
         for index in range(n_columns):
             values = _column(X, index)
+            if _is_missing(values).any():
+                gaps.append(index)
             if index in self.categories:
                 result[:, index] = self._codes(values, index, unknown)
             else:
                 result[:, index] = _floats(values, index)
-        if not allow_missing and unknown == "error" and np.isnan(result).any():
+        if gaps and not allow_missing:
             raise ValueError(
-                f"Input X contains NaN: {name} got missing values in columns "
-                f"{np.flatnonzero(np.isnan(result).any(axis=0)).tolist()}. Set "
-                "allow_missing=True to average over them."
+                f"Input X contains NaN: {name} got missing values in columns {gaps}. "
+                "Set allow_missing=True to average over them."
             )
         return result
 
