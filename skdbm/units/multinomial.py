@@ -281,6 +281,8 @@ class Multinomial(UnitType):
         UnitType
             Groups with `n_copies` times as many trials.
         """
+        if n_copies == 1:
+            return self
         return Multinomial(self.sizes, self.n_trials * n_copies)
 
     def n_states(self, n_units):
