@@ -64,6 +64,8 @@ class Multinomial(UnitType):
             raise ValueError(
                 f"n_trials={self.n_trials!r}; a non-negative integer is expected."
             )
+        if np.ndim(self.n_trials) == 0:
+            object.__setattr__(self, "n_trials", int(self.n_trials))
 
     @property
     def bounds(self):
@@ -245,7 +247,7 @@ class Multinomial(UnitType):
             The entropies relative to exp(-base(s)), in nats, float64.
         """
         n = self._trials()
-        share = np.asarray(mean, dtype=np.float64) / n
+        share = np.asarray(mean, dtype=np.float64) / np.maximum(n, 1)
         return -_arrays.row_sum(n * _arrays.xlogx(share), where)
 
     def base(self, states, where=None):
