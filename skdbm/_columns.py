@@ -128,9 +128,14 @@ class Columns:
         """Put columns into a DataFrame, with the dtypes that `fit` saw where it can."""
         module = __import__(container)
         names = self.frame or [f"x{i}" for i in range(len(columns))]
+        if container == "polars":
+            names = map(str, names)  # pandas has others
         frame = module.DataFrame(dict(zip(names, columns, strict=True)))
         for name, dtype in (self.frame or {}).items():
-            frame = _cast(frame, name, dtype, container)
+            # The dtypes of one library mean nothing to the other.
+            of_polars = type(dtype).__module__.startswith("polars")
+            if of_polars == (container == "polars"):
+                frame = _cast(frame, name, dtype, container)
         return frame
 
 
@@ -268,7 +273,7 @@ def _cast(frame, name, dtype, container):
         return frame
     if container == "polars":
         return frame.with_columns(frame[name].cast(dtype))
-    return frame.assign(**{name: frame[name].astype(dtype)})
+    return frame.astype({name: dtype})
 
 
 class Encoded:
