@@ -11,7 +11,15 @@ from math import comb, factorial, prod
 import numpy as np
 
 from skdbm.machine import DeepBoltzmannMachine
-from skdbm.units import Bernoulli, Binomial
+from skdbm.units import (
+    Bernoulli,
+    Binomial,
+    Categorical,
+    Counts,
+    Gaussian,
+    Mixed,
+    Multinomial,
+)
 
 #: Ten digits of two formula machines, from an enumeration in other hands: log Z,
 #: log p(v = 1...1), log p(v = 0...0), <v_1>, <v_1 h1_1>, <h1_1 h2_1>.
@@ -233,6 +241,24 @@ def block_terms(block):
     return points.sum(axis=1, keepdims=True), log_weights
 
 
+def block_moments(block, x):
+    """Log-partition, means and second moments of a block at a vector of fields."""
+    states, log_weights = block_terms(block)
+    terms = states @ x + log_weights
+    top = terms.max()
+    total = top + np.log(np.sum(np.exp(terms - top)))
+    p = np.exp(terms - total)
+    return total, p @ states, states.T @ (p[:, None] * states)
+
+
+def block_slices(blocks):
+    """Slices of the units of every block."""
+    ends = np.cumsum([block_width(block) for block in blocks])
+    return [
+        slice(end - block_width(b), end) for b, end in zip(blocks, ends, strict=True)
+    ]
+
+
 def block_width(block):
     """Count the units of a block."""
     return block[1] if block[0] == "group" else 1
@@ -352,3 +378,34 @@ class TypedModel:
             bound = largest_error(std, len(drawn), np.maximum(5, drawn.max()))
             worst = max(worst, np.max(np.abs(drawn.mean(axis=0) - mean) / bound))
         return worst
+
+
+#: Visible types: the blocks of a small layer, and the unit type that is to be tested.
+VISIBLE = {
+    "bernoulli": ([("count", 1)] * 4, Bernoulli()),
+    "gaussian": ([("normal", 1)] * 3, Gaussian()),
+    "categorical": ([("group", 3, 1), ("group", 2, 1)], Categorical((3, 2))),
+    "counts": ([("group", 4, 3)], Counts(4, 3)),
+    "multinomial": ([("group", 2, 3), ("group", 2, 3)], Multinomial((2, 2), 3)),
+    "mixed": (
+        [("normal", 1), ("group", 3, 1), ("count", 1), ("count", 2)],
+        Mixed(
+            [
+                (Gaussian(), [1]),
+                (Categorical((3,)), [0]),
+                (Bernoulli(), [3]),
+                (Binomial(2), [2]),
+            ]
+        ),
+    ),
+}
+
+
+def typed_model(kind, hidden, seed=0, scale=0.6):
+    """A model of a visible type; hidden layers of bits, or of groups of three."""
+    blocks, unit = VISIBLE[kind]
+    upper = [
+        [("group", 3, 1)] * 2 if n == "groups" else [("count", 1)] * n for n in hidden
+    ]
+    units = [Categorical((3, 3)) if n == "groups" else Bernoulli() for n in hidden]
+    return TypedModel([blocks, *upper], [unit, *units], seed, scale)

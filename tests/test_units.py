@@ -26,7 +26,13 @@ from skdbm.units import (
     from_spec,
 )
 
-from ._reference import block_terms, block_width, largest_error
+from ._reference import (
+    block_moments,
+    block_slices,
+    block_terms,
+    block_width,
+    largest_error,
+)
 
 UNITS = [Bernoulli(), Binomial(1), Binomial(2), Binomial(5)]
 DTYPES = [np.float32, np.float64]
@@ -411,30 +417,13 @@ each_discrete_type = pytest.mark.parametrize(
 )
 
 
-def slices_of(blocks):
-    """Slices of the units of every block."""
-    ends = np.cumsum([block_width(block) for block in blocks])
-    return [
-        slice(end - block_width(b), end) for b, end in zip(blocks, ends, strict=True)
-    ]
-
-
-def moments_of(block, x):
-    """Log-partition, means and second moments of a block at a vector of fields."""
-    states, log_weights = block_terms(block)
-    terms = states @ x + log_weights
-    total = logsumexp(terms)
-    p = np.exp(terms - total)
-    return total, p @ states, states.T @ (p[:, None] * states)
-
-
 def expected(blocks, field):
     """Log-partitions of every row and block, and means of every unit."""
     totals = np.zeros((len(field), len(blocks)))
     means = np.zeros(field.shape)
-    for j, (block, units) in enumerate(zip(blocks, slices_of(blocks), strict=True)):
+    for j, (block, units) in enumerate(zip(blocks, block_slices(blocks), strict=True)):
         for i, row in enumerate(field):
-            totals[i, j], means[i, units], _ = moments_of(block, row[units])
+            totals[i, j], means[i, units], _ = block_moments(block, row[units])
     return totals, means
 
 
@@ -466,8 +455,8 @@ def test_mean_of_a_type_is_the_one_over_its_states(unit, blocks):
 @each_type
 def test_derivatives_of_the_log_partition_are_mean_and_variance(unit, blocks):
     x, h = some_fields(blocks, 1)[0], 1e-3
-    for block, units in zip(blocks, slices_of(blocks), strict=True):
-        _, mean, second = moments_of(block, x[units])
+    for block, units in zip(blocks, block_slices(blocks), strict=True):
+        _, mean, second = block_moments(block, x[units])
         for place, i in enumerate(range(units.start, units.stop)):
             steps = np.tile(x, (3, 1))
             steps[:, i] += [-h, 0, h]
@@ -486,7 +475,7 @@ def test_draws_of_a_type_have_the_moments_of_its_states(unit, blocks, dtype, see
     draws = unit.sample(np.tile(x, (n_draws, 1)), np.random.default_rng(seed))
     assert draws.dtype == dtype
     draws = draws.astype(np.float64)
-    for block, units in zip(blocks, slices_of(blocks), strict=True):
+    for block, units in zip(blocks, block_slices(blocks), strict=True):
         states, log_weights = block_terms(block)
         p = np.exp(states @ x[units].astype(np.float64) + log_weights)
         p /= p.sum()
@@ -513,7 +502,7 @@ def test_every_state_of_a_group_is_drawn_with_its_probability(
     draws = unit.sample(
         np.tile(x.astype(dtype), (n_draws, 1)), np.random.default_rng(seed)
     )
-    for block, units in zip(blocks, slices_of(blocks), strict=True):
+    for block, units in zip(blocks, block_slices(blocks), strict=True):
         states, log_weights = block_terms(block)
         p = np.exp(states @ x[units] + log_weights)
         p /= p.sum()
@@ -534,7 +523,7 @@ def test_blocks_and_rows_are_drawn_independently(unit, blocks, seed):
     _, means = expected(blocks, x[None])
     spread = draws - means
     deviation = spread.std(axis=0)
-    firsts = [units.start for units in slices_of(blocks)]
+    firsts = [units.start for units in block_slices(blocks)]
     pairs = [
         (spread[:, i], spread[:, j], i, j) for i in firsts for j in firsts if i < j
     ]
@@ -567,7 +556,9 @@ def test_probabilities_of_all_states_of_a_group_come_from_the_base(unit, blocks)
     by_block = [block_terms(block) for block in blocks]
     for row, value in zip(start[::7], log_p[::7], strict=True):
         wanted = 0.0
-        for (states, weights), units in zip(by_block, slices_of(blocks), strict=True):
+        for (states, weights), units in zip(
+            by_block, block_slices(blocks), strict=True
+        ):
             terms = states @ field[0, units] + weights
             this = np.flatnonzero((states == row[units]).all(axis=1))[0]
             wanted += terms[this] - logsumexp(terms)
@@ -607,7 +598,7 @@ def test_masks_choose_the_blocks_that_are_summed(unit, blocks):
     assert_allclose(unit.entropy(unit.mean(field), mask), entropy, atol=1e-9)
     draws = unit.sample(field, np.random.default_rng(0))
     apart = np.zeros(6)
-    for j, units in enumerate(slices_of(blocks)):
+    for j, units in enumerate(block_slices(blocks)):
         others = np.zeros(mask.shape, bool)
         others[:, units] = True
         apart += wanted[:, j] * unit.base(draws, others)
@@ -631,7 +622,7 @@ def test_log_partition_of_tied_copies_is_so_many_times_that_of_one(
 @each_discrete_type
 def test_base_of_tied_copies_is_a_convolution(unit, blocks):
     tied = unit.tied_copies(2)
-    for block, units in zip(blocks, slices_of(blocks), strict=True):
+    for block, units in zip(blocks, block_slices(blocks), strict=True):
         states, log_weights = block_terms(block)
         ways = {}
         for one, a in zip(states, log_weights, strict=True):
@@ -717,7 +708,7 @@ def test_groups_saturate_without_overflow(unit, blocks, dtype, size):
         assert np.isfinite(unit.log_partition(field)).all()
         draws = unit.sample(field, np.random.default_rng(0))
     assert np.all(draws[mean == 0] == 0)
-    for block, units in zip(blocks, slices_of(blocks), strict=True):
+    for block, units in zip(blocks, block_slices(blocks), strict=True):
         n = block[-1]
         assert_allclose(mean[:, units].sum(axis=1), n, rtol=1e-6)
         assert_array_equal(draws[:, units].sum(axis=1), n)

@@ -26,45 +26,15 @@ from skdbm.machine import DeepBoltzmannMachine
 from skdbm.sampling import generator, gibbs_sweeps, initial_states
 from skdbm.units import (
     Bernoulli,
-    Binomial,
     Categorical,
     Counts,
     Gaussian,
     Mixed,
-    Multinomial,
 )
 
-from ._reference import TypedModel, block_terms, largest_error
+from ._reference import VISIBLE, TypedModel, block_terms, largest_error, typed_model
 
 N_CHAINS, N_SWEEPS = 10_000, 40
-
-BITS = {n: [("count", 1)] * n for n in (2, 3, 4)}
-VISIBLE = {
-    "gaussian": ([("normal", 1)] * 3, Gaussian()),
-    "categorical": ([("group", 3, 1), ("group", 2, 1)], Categorical((3, 2))),
-    "counts": ([("group", 4, 3)], Counts(4, 3)),
-    "multinomial": ([("group", 2, 3), ("group", 2, 3)], Multinomial((2, 2), 3)),
-    "mixed": (
-        [("normal", 1), ("group", 3, 1), ("count", 1), ("count", 2)],
-        Mixed(
-            [
-                (Gaussian(), [1]),
-                (Categorical((3,)), [0]),
-                (Bernoulli(), [3]),
-                (Binomial(2), [2]),
-            ]
-        ),
-    ),
-}
-
-
-def typed_model(kind, hidden, seed=0, scale=0.6):
-    """A model of a visible type; hidden layers of bits, or of groups of three."""
-    blocks, unit = VISIBLE[kind]
-    upper = [[("group", 3, 1)] * 2 if n == "groups" else BITS[n] for n in hidden]
-    units = [Categorical((3, 3)) if n == "groups" else Bernoulli() for n in hidden]
-    return TypedModel([blocks, *upper], [unit, *units], seed, scale)
-
 
 SHALLOW = {kind: typed_model(kind, (3,)) for kind in VISIBLE}
 MODELS = (
@@ -148,7 +118,7 @@ def test_log_likelihood_of_rows_of_several_totals():
     model = SHALLOW["counts"]
     X, wanted = [], []
     for total in (3, 0, 1, 4, 3):
-        other = TypedModel([[("group", 4, total)], BITS[3]], None, 0)
+        other = TypedModel([[("group", 4, total)], [("count", 1)] * 3], None, 0)
         other.weights, other.biases = model.weights, model.biases
         rows = block_terms(("group", 4, total))[0][-3:]
         X.append(rows)
