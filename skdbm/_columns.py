@@ -208,7 +208,7 @@ def _column(X, index):
     if hasattr(X, "iloc"):
         return X.iloc[:, index].to_numpy(dtype=object)
     if _is_frame(X):
-        return X[:, index].to_numpy(allow_copy=True).astype(object)
+        return X[:, int(index)].to_numpy(allow_copy=True).astype(object)
     return X[:, index]
 
 
