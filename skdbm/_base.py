@@ -64,7 +64,11 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         tags = super().__sklearn_tags__()
         units = self._prototypes()
         tags.input_tags.sparse = accepts_sparse(self.visible, units)
-        tags.input_tags.positive_only = any(unit.bounds[0] == 0 for unit in units)
+        # Categories are codes only inside: outside they may be any values.
+        tags.input_tags.positive_only = any(
+            unit.bounds[0] == 0 and not unit.is_categorical for unit in units
+        )
+        tags.input_tags.string = any(unit.is_categorical for unit in units)
         tags.input_tags.categorical = any(unit.holds_codes for unit in units)
         tags.input_tags.allow_nan = self.allow_missing and all(
             unit.may_be_missing for unit in units
