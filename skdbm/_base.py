@@ -12,7 +12,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from . import _blocks, _validation, likelihood
-from ._columns import Columns, Encoded, accepts_sparse, prototypes, state_means
+from ._columns import Columns, Encoded, accepts_sparse, prototypes, resolve, state_means
 from ._progress import Progress
 from ._version import __version__
 from ._warnings import warn
@@ -417,7 +417,9 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         allow_missing = self.allow_missing if allow_missing is None else allow_missing
         allow_missing = allow_missing and all(kind.may_be_missing for kind in kinds)
         categorical = any(kind.is_categorical for kind in kinds)
-        seen = X
+        seen, is_frame = X, hasattr(X, "columns") and hasattr(X, "dtypes")
+        if reset and is_frame:
+            resolve(self.visible, X)  # says which columns are left over, before others
         X = _validation.check_container(
             self,
             X,
@@ -427,7 +429,6 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
             sparse_too=accepts_sparse(self.visible, kinds),
         )
         if reset:
-            is_frame = hasattr(seen, "columns") and hasattr(seen, "dtypes")
             columns = Columns.of(self.visible, seen if is_frame else X)
         else:
             columns = self._columns
