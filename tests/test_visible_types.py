@@ -9,6 +9,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy.special import expit
 
 from skdbm import DBMSampler
+from skdbm._blocks import Workers
 from skdbm.inference import mean_field
 from skdbm.likelihood import (
     annealed_log_partition,
@@ -24,6 +25,7 @@ from skdbm.likelihood import (
 )
 from skdbm.machine import DeepBoltzmannMachine
 from skdbm.sampling import generator, gibbs_sweeps, initial_states
+from skdbm.training.trainer import Options, Trainer
 from skdbm.units import (
     Bernoulli,
     Categorical,
@@ -385,6 +387,145 @@ def test_gibbs_sampling_keeps_the_total_of_every_row(seed):
 def test_samples_of_counts_have_the_typical_total():
     sampler = DBMSampler.from_machine(counts_machine(), burn_in=5, random_state=0)
     assert_array_equal(sampler.sample(30).sum(axis=1), 10)
+
+
+# Training
+
+
+def recovered(kind):
+    """A machine with couplings of moderate size, and the parameter `visible`."""
+    rng = np.random.default_rng(1)
+    mixed = [
+        (Gaussian([3.0, 0.0], [1.0, 2.0]), [0, 1]),
+        (Categorical((3,)), [2]),
+        (Bernoulli(), [3, 4]),
+    ]
+    unit, size, visible = {
+        "bernoulli": (Bernoulli(), 6, "bernoulli"),
+        "gaussian": (Gaussian([10.0, 0, -1, 2], [2.0, 0.5, 1, 1]), 4, "gaussian"),
+        "categorical": (Categorical((3, 3, 2)), 8, "categorical"),
+        "counts": (Counts(6, 20), 6, "counts"),
+        "mixed": (
+            Mixed(mixed),
+            7,
+            [("gaussian", [0, 1]), ("categorical", [2]), ("bernoulli", [3, 4])],
+        ),
+    }[kind]
+    scale = 0.5 if kind == "counts" else 1.0
+    weight = rng.normal(0, scale, (size, 3))
+    biases = [rng.normal(0, 0.5, size), rng.normal(0, 0.5, 3)]
+    return DeepBoltzmannMachine([weight], biases, [unit, Bernoulli()]), visible
+
+
+def samples_of(machine, n_rows, seed):
+    """Exact samples; of counts, with totals that vary widely."""
+    if not isinstance(machine.units[0], Counts):
+        return exact_samples(machine, n_rows, random_state=seed)[0]
+    totals = np.random.default_rng(seed).poisson(20, n_rows)
+    X = np.zeros((n_rows, machine.layer_sizes[0]))
+    for total in np.unique(totals):
+        rows, of_total = totals == total, machine.with_totals(int(total))
+        key = np.random.SeedSequence([seed, int(total)])
+        X[rows] = exact_samples(of_total, rows.sum(), random_state=key)[0]
+    return X
+
+
+@pytest.mark.parametrize(
+    "kind", ["bernoulli", "gaussian", "categorical", "counts", "mixed"]
+)
+def test_training_recovers_the_machine_that_made_the_data(kind):
+    truth, visible = recovered(kind)
+    n_rows = 2000
+    X = truth.units[0].decode(samples_of(truth, 2 * n_rows, 0))
+    estimator = DBMSampler(
+        hidden_layer_sizes=(3,),
+        visible=visible,
+        max_iter=150,
+        batch_size=100,
+        learning_rate_init=0.1,
+        n_chains=100,
+        n_gibbs_steps=2,
+        alpha=0.0,
+        random_state=0,
+        n_jobs=1,
+    ).fit(X[:n_rows])
+    held_out = X[n_rows:]
+
+    def log_p(machine):
+        unit = machine.units[0]
+        logs = exact_log_likelihood(machine, unit.encode(held_out))
+        return logs + unit.log_jacobian(held_out)
+
+    loss = log_p(truth) - log_p(estimator.machine_)
+    n_parameters = sum(a.size for a in (*truth.weights, *truth.biases))
+    n_parameters += len(truth.units[0].learned)
+    # Maximum likelihood loses half a parameter a row on average; twice that on top is
+    # for the noise of the chains and an optimum that is not quite reached.
+    slack = 3 * n_parameters / (2 * n_rows)
+    assert loss.mean() < 4 * loss.std() / np.sqrt(n_rows) + slack
+
+
+class Batch:
+    """A source of rows that are states already."""
+
+    def __init__(self, X):
+        self.X = X
+
+    def fill(self, indices, out, learned=None):
+        np.copyto(out, self.X[indices])
+
+
+def counts_trainer(machine, n_chains, batch_size):
+    options = Options(
+        batch_size=batch_size,
+        momentum=0.0,
+        alpha=0.0,
+        n_gibbs_steps=1,
+        n_mean_field_steps=1,
+        mean_field_tol=0.0,
+    )
+    return Trainer(machine, n_chains, options, np.random.SeedSequence(0))
+
+
+@pytest.mark.parametrize("n_chains", [3, 50, 60, 200])
+def test_chains_have_the_totals_of_the_batch(n_chains):
+    machine, rng = counts_machine(), np.random.default_rng(0)
+    trainer = counts_trainer(machine, n_chains, 50)
+    X = rng.poisson(rng.gamma(2, 2, (50, 1)), (50, 6)).astype(float)
+    trainer.step(Batch(X), np.arange(50), 0.0, Workers(1))
+    drawn, totals = np.sort(trainer.chains[0].sum(axis=1)), np.sort(X.sum(axis=1))
+    if n_chains % 50 == 0:
+        assert_array_equal(drawn, np.repeat(totals, n_chains // 50))
+    else:
+        # No quantile of the two is further apart than one chain and one row.
+        for low, high in ((drawn, totals), (totals, drawn)):
+            shares = np.searchsorted(low, high, side="right") / len(low)
+            ends = np.searchsorted(high, high, side="right") / len(high)
+            assert np.all(np.abs(shares - ends) <= 1 / n_chains + 1 / 50)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_chains_of_varying_totals_tend_to_the_distribution_of_their_totals(seed):
+    """A sweep between batches is not enough to forget the total of the last one."""
+    rng = np.random.default_rng(seed)
+    weight, hidden_bias = 2.0, -22.0
+    machine = DeepBoltzmannMachine(
+        [np.array([[weight], [0.0], [0.0]])],
+        [np.zeros(3), np.array([hidden_bias])],
+        [Counts(3, 10), Bernoulli()],
+    )
+    X = np.zeros((2000, 3))
+    X[:, 0] = rng.choice([17, 23], len(X))
+    trainer = counts_trainer(machine, 2000, 100)
+    for _ in range(15):
+        for batch in np.split(rng.permutation(len(X)), 20):
+            trainer.step(Batch(X), batch, 0.0, Workers(1))
+    totals, h = trainer.chains[0].sum(axis=1), trainer.chains[1][:, 0]
+    for total in (17, 23):
+        # The words summed out: log p(h = 1) - log p(h = 0).
+        logit = total * np.log((np.exp(weight) + 2) / 3) + hidden_bias
+        # Chains near the border between the totals change sides now and then.
+        assert abs(h[totals == total].mean() - expit(logit)) < 0.2
 
 
 # Files
