@@ -12,7 +12,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from . import _blocks, _validation, likelihood
-from ._columns import Columns, Encoded, prototypes, state_means
+from ._columns import Columns, Encoded, accepts_sparse, prototypes, resolve, state_means
 from ._progress import Progress
 from ._version import __version__
 from ._warnings import warn
@@ -58,10 +58,16 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         units = self._prototypes()
-        tags.input_tags.sparse = all(unit.accepts_sparse for unit in units)
-        tags.input_tags.positive_only = any(unit.bounds[0] == 0 for unit in units)
+        tags.input_tags.sparse = accepts_sparse(self.visible, units)
+        # Categories are codes only inside: outside they may be any values.
+        tags.input_tags.positive_only = any(
+            unit.bounds[0] == 0 and not unit.is_categorical for unit in units
+        )
+        tags.input_tags.string = any(unit.is_categorical for unit in units)
         tags.input_tags.categorical = any(unit.holds_codes for unit in units)
-        tags.input_tags.allow_nan = self.allow_missing
+        tags.input_tags.allow_nan = self.allow_missing and all(
+            unit.may_be_missing for unit in units
+        )
         return tags
 
     def __sklearn_is_fitted__(self):
@@ -307,6 +313,10 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         X = self._check_fitted_input(X)
         if n_importance_samples is not None:
             _validation.check_count("n_importance_samples", n_importance_samples)
+        return self._score_numbers(X, n_importance_samples)
+
+    def _score_numbers(self, X, n_importance_samples=None):
+        """Score rows that have been validated."""
         machine = self.machine_.astype(X.dtype)
         unit = machine.units[0]
         log_partition, _ = self._log_partition(unit.totals(X))
@@ -378,7 +388,7 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
             )
         blocks = _blocks.row_blocks(X.shape[0], _blocks.INFERENCE_ROWS)
         ways = -sum(unit.base(_dense(X[rows])).sum() for rows in blocks)
-        return float(np.exp((ways - self.score_samples(X).sum()) / totals.sum()))
+        return float(np.exp((ways - self._score_numbers(X).sum()) / totals.sum()))
 
     def _finish(self, *, complete):
         """Do what follows training; `complete` unless more chunks may come."""
@@ -399,18 +409,20 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         kinds = prototypes(self.visible)
         name = type(self).__name__
         allow_missing = self.allow_missing if allow_missing is None else allow_missing
+        allow_missing = allow_missing and all(kind.may_be_missing for kind in kinds)
         categorical = any(kind.is_categorical for kind in kinds)
-        seen = X
+        seen, is_frame = X, hasattr(X, "columns") and hasattr(X, "dtypes")
+        if reset and is_frame:
+            resolve(self.visible, X)  # says which columns are left over, before others
         X = _validation.check_container(
             self,
             X,
             reset=reset,
             allow_missing=allow_missing,
             categorical=categorical,
-            sparse_too=all(kind.accepts_sparse for kind in kinds),
+            sparse_too=accepts_sparse(self.visible, kinds),
         )
         if reset:
-            is_frame = hasattr(seen, "columns") and hasattr(seen, "dtypes")
             columns = Columns.of(self.visible, seen if is_frame else X)
         else:
             columns = self._columns

@@ -69,17 +69,19 @@ class Columns:
         n_rows, n_columns = _n_rows(X), _n_columns(X)
         dtype = np.float32 if getattr(X, "dtype", None) == np.float32 else np.float64
         result = np.empty((n_rows, n_columns), dtype)
+        gaps = []
         for index in range(n_columns):
             values = _column(X, index)
+            if _is_missing(values).any():
+                gaps.append(index)
             if index in self.categories:
                 result[:, index] = self._codes(values, index, unknown)
             else:
                 result[:, index] = _floats(values, index)
-        if not allow_missing and unknown == "error" and np.isnan(result).any():
+        if gaps and not allow_missing:
             raise ValueError(
-                f"Input X contains NaN: {name} got missing values in columns "
-                f"{np.flatnonzero(np.isnan(result).any(axis=0)).tolist()}. Set "
-                "allow_missing=True to average over them."
+                f"Input X contains NaN: {name} got missing values in columns {gaps}. "
+                "Set allow_missing=True to average over them."
             )
         return result
 
@@ -126,9 +128,14 @@ class Columns:
         """Put columns into a DataFrame, with the dtypes that `fit` saw where it can."""
         module = __import__(container)
         names = self.frame or [f"x{i}" for i in range(len(columns))]
+        if container == "polars":
+            names = map(str, names)  # pandas has others
         frame = module.DataFrame(dict(zip(names, columns, strict=True)))
         for name, dtype in (self.frame or {}).items():
-            frame = _cast(frame, name, dtype, container)
+            # The dtypes of one library mean nothing to the other.
+            of_polars = type(dtype).__module__.startswith("polars")
+            if of_polars == (container == "polars"):
+                frame = _cast(frame, name, dtype, container)
         return frame
 
 
@@ -201,7 +208,7 @@ def _column(X, index):
     if hasattr(X, "iloc"):
         return X.iloc[:, index].to_numpy(dtype=object)
     if _is_frame(X):
-        return X[:, index].to_numpy(allow_copy=True).astype(object)
+        return X[:, int(index)].to_numpy(allow_copy=True).astype(object)
     return X[:, index]
 
 
@@ -266,7 +273,7 @@ def _cast(frame, name, dtype, container):
         return frame
     if container == "polars":
         return frame.with_columns(frame[name].cast(dtype))
-    return frame.assign(**{name: frame[name].astype(dtype)})
+    return frame.astype({name: dtype})
 
 
 class Encoded:
@@ -302,3 +309,9 @@ def prototypes(visible):
         visible = [(visible, None)]
     kinds = [_entry(entry)[0] for entry in visible]
     return [kind if isinstance(kind, UnitType) else _kind(kind)() for kind in kinds]
+
+
+def accepts_sparse(visible, kinds):
+    """Whether data may be sparse; where columns are taken apart they may not."""
+    whole = isinstance(visible, (str, UnitType))
+    return whole and all(kind.accepts_sparse for kind in kinds)

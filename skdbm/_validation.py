@@ -154,7 +154,10 @@ def check_container(estimator, X, *, reset, allow_missing, categorical, sparse_t
         reset=reset,
         accept_sparse="csr" if sparse_too else False,
         dtype=None if categorical else (np.float64, np.float32),
-        ensure_all_finite="allow-nan" if allow_missing else True,
+        # What a sparse matrix does not store is zero, so nothing in it is missing.
+        ensure_all_finite=(
+            "allow-nan" if allow_missing and not sparse.issparse(X) else True
+        ),
     )
     if sparse.issparse(X):
         X = type(X)((X.data, X.indices, X.indptr), shape=X.shape)  # the caller's stays

@@ -5,13 +5,21 @@ in float64. Nothing of skdbm is used but to hand its machine over.
 """
 
 from functools import cached_property
-from itertools import pairwise
-from math import comb
+from itertools import pairwise, product
+from math import comb, factorial, prod
 
 import numpy as np
 
 from skdbm.machine import DeepBoltzmannMachine
-from skdbm.units import Bernoulli, Binomial
+from skdbm.units import (
+    Bernoulli,
+    Binomial,
+    Categorical,
+    Counts,
+    Gaussian,
+    Mixed,
+    Multinomial,
+)
 
 #: Ten digits of two formula machines, from an enumeration in other hands: log Z,
 #: log p(v = 1...1), log p(v = 0...0), <v_1>, <v_1 h1_1>, <h1_1 h2_1>.
@@ -205,3 +213,199 @@ def worst_moment(model, distribution, states, n_layers):
         bound = largest_error(std, len(states[0]), span)
         worst = max(worst, np.max(error / bound))
     return worst
+
+
+def block_terms(block):
+    """List the states of a block of units and the logarithms of their weights.
+
+    A block is ("count", n) for one unit with n trials, ("group", k, n) for k units that
+    share n draws, or ("normal", n) for the sum of n tied real units, n being 1 or 2; of
+    the latter the states are points of a grid, and the weights those of a quadrature.
+    """
+    kind, *numbers = block
+    if kind == "count":
+        (n,) = numbers
+        log_ways = np.log([comb(n, k) for k in range(n + 1)])
+        return np.arange(n + 1.0)[:, None], log_ways
+    if kind == "group":
+        size, n = numbers
+        states = joint_states([n] * size)
+        states = states[states.sum(axis=1) == n]
+        ways = [factorial(n) / prod(map(factorial, row)) for row in states.astype(int)]
+        return states, np.log(ways)
+    (n,) = numbers
+    step = 0.2 if n == 2 else 0.05
+    grid = np.arange(-14, 14 + step / 2, step)
+    points = np.array(list(product(grid, repeat=n)))
+    log_weights = n * np.log(step) - np.sum(points**2, axis=1) / 2
+    return points.sum(axis=1, keepdims=True), log_weights
+
+
+def block_moments(block, x):
+    """Log-partition, means and second moments of a block at a vector of fields."""
+    states, log_weights = block_terms(block)
+    terms = states @ x + log_weights
+    top = terms.max()
+    total = top + np.log(np.sum(np.exp(terms - top)))
+    p = np.exp(terms - total)
+    return total, p @ states, states.T @ (p[:, None] * states)
+
+
+def block_slices(blocks):
+    """Slices of the units of every block."""
+    ends = np.cumsum([block_width(block) for block in blocks])
+    return [
+        slice(end - block_width(b), end) for b, end in zip(blocks, ends, strict=True)
+    ]
+
+
+def block_width(block):
+    """Count the units of a block."""
+    return block[1] if block[0] == "group" else 1
+
+
+class TypedModel:
+    """A machine of layers made of blocks of units, see `block_terms`.
+
+    All discrete states of all layers are listed; real units are only visible, and
+    their integrals given the hidden states are written out. Missing values are NaN.
+    """
+
+    def __init__(self, blocks, units, seed, scale=0.6):
+        self.blocks, self.units = blocks, units
+        sizes = [sum(map(block_width, layer)) for layer in blocks]
+        rng = np.random.default_rng(seed)
+        self.weights = [rng.normal(0, scale, shape) for shape in pairwise(sizes)]
+        self.biases = [rng.normal(0, 0.7, size) for size in sizes]
+
+    def machine(self, dtype=np.float64):
+        """Hand the parameters to skdbm."""
+        return DeepBoltzmannMachine(
+            [weight.astype(dtype) for weight in self.weights],
+            [bias.astype(dtype) for bias in self.biases],
+            self.units,
+        )
+
+    @cached_property
+    def _states(self):
+        """All discrete joint states, zero where units are real; logs of their ways."""
+        tables = []
+        for layer in self.blocks:
+            for block in layer:
+                real = block[0] == "normal"
+                tables.append(
+                    (np.zeros((1, 1)), np.zeros(1)) if real else block_terms(block)
+                )
+        index = joint_states([len(ways) - 1 for _, ways in tables]).astype(int)
+        parts = [states[i] for (states, _), i in zip(tables, index.T, strict=True)]
+        log_ways = sum(ways[i] for (_, ways), i in zip(tables, index.T, strict=True))
+        edges = np.cumsum([len(bias) for bias in self.biases])[:-1]
+        return np.split(np.hstack(parts), edges, axis=1), log_ways
+
+    @property
+    def is_real(self):
+        """Which visible units are real."""
+        kinds = [
+            [block[0] == "normal"] * block_width(block) for block in self.blocks[0]
+        ]
+        return np.concatenate(kinds).astype(bool)
+
+    def given(self, row=None):
+        """Sum over everything but the visible values that are known.
+
+        Gives a `Distribution` whose real visible units, where they are unknown, have
+        their means given the hidden states for states.
+        """
+        (visible, *hidden), log_weights = self._states
+        row = np.full(len(self.biases[0]), np.nan) if row is None else row
+        known, real = ~np.isnan(row), self.is_real
+        agree = np.all((visible == row) | ~known | real, axis=1)
+        visible, hidden = visible[agree].copy(), [state[agree] for state in hidden]
+        log_weights = log_weights[agree].copy()
+        for i in np.flatnonzero(real):
+            field = self.biases[0][i] + hidden[0] @ self.weights[0][i]
+            if known[i]:
+                visible[:, i] = row[i]
+                log_weights += row[i] * field - row[i] ** 2 / 2
+            else:
+                visible[:, i] = field
+                log_weights += field**2 / 2 + np.log(2 * np.pi) / 2
+        states = [visible, *hidden]
+        for layer, (state, bias) in enumerate(zip(states, self.biases, strict=True)):
+            for i, b in enumerate(bias):
+                if layer or not real[i]:
+                    log_weights += b * state[:, i]
+        for layer, weight in enumerate(self.weights):
+            for i, j in np.ndindex(weight.shape):
+                if layer or not real[i]:
+                    coupled = states[layer][:, i] * states[layer + 1][:, j]
+                    log_weights += weight[i, j] * coupled
+        return Distribution(states, log_weights)
+
+    @cached_property
+    def distribution(self):
+        """The distribution of everything."""
+        return self.given()
+
+    def log_likelihood(self, X):
+        """Compute log p of every row, NaN being summed out."""
+        logs = np.array([self.given(row).log_partition for row in X])
+        return logs - self.distribution.log_partition
+
+    def sample(self, n_samples, rng):
+        """Draw independent joint states."""
+        states = self.distribution.sample(n_samples, rng)
+        states[0] = states[0] + self.is_real * rng.normal(size=states[0].shape)
+        return states
+
+    def squares(self, distribution):
+        """Give expected squares of the states, of those of a distribution."""
+        first, *rest = distribution.states
+        unknown = self.is_real & (np.ptp(first, axis=0) > 0)
+        return [first**2 + unknown, *(state**2 for state in rest)]
+
+    def worst_moment(self, states, row=None):
+        """Largest error of a mean, or mean product of neighbours, over its bound."""
+        distribution = self.given(row)
+        squares, worst = self.squares(distribution), 0.0
+        n_layers = len(self.biases)
+        pairs = [(k,) for k in range(n_layers)] + list(pairwise(range(n_layers)))
+        for layers in pairs:
+            mean = distribution.probability @ products(distribution.states, *layers)
+            square = distribution.probability @ products(squares, *layers)
+            std = np.sqrt(np.maximum(square - mean**2, 0))
+            drawn = products([s.astype(np.float64) for s in states], *layers)
+            bound = largest_error(std, len(drawn), np.maximum(5, drawn.max()))
+            worst = max(worst, np.max(np.abs(drawn.mean(axis=0) - mean) / bound))
+        return worst
+
+
+#: Visible types: the blocks of a small layer, and the unit type that is to be tested.
+VISIBLE = {
+    "bernoulli": ([("count", 1)] * 4, Bernoulli()),
+    "gaussian": ([("normal", 1)] * 3, Gaussian()),
+    "categorical": ([("group", 3, 1), ("group", 2, 1)], Categorical((3, 2))),
+    "counts": ([("group", 4, 3)], Counts(4, 3)),
+    "multinomial": ([("group", 2, 3), ("group", 2, 3)], Multinomial((2, 2), 3)),
+    "mixed": (
+        [("normal", 1), ("group", 3, 1), ("count", 1), ("count", 2)],
+        Mixed(
+            [
+                (Gaussian(), [1]),
+                (Categorical((3,)), [0]),
+                (Bernoulli(), [3]),
+                (Binomial(2), [2]),
+            ]
+        ),
+    ),
+}
+
+
+def typed_model(kind, hidden, seed=0, scale=0.6):
+    """A model of a visible type; hidden layers of bits, or of groups of three."""
+    blocks, unit = VISIBLE[kind]
+    upper = [
+        [("group", 3, 1)] * 2 if n == "groups" else [("count", 1)] * n for n in hidden
+    ]
+    units = [Categorical((3, 3)) if n == "groups" else Bernoulli() for n in hidden]
+    return TypedModel([blocks, *upper], [unit, *units], seed, scale)

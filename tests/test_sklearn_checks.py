@@ -28,9 +28,26 @@ TRANSFORMERS = [
     DBMTransformer(hidden_layer_sizes=(6, 4), **SMALL),
     DBMTransformer(hidden_layer_sizes=5, pretraining=None, **SMALL),
 ]
+#: Every visible type, and what else changes how data are read.
+VISIBLE = [
+    {"visible": "gaussian"},
+    {"visible": "categorical"},
+    {"visible": "counts"},
+    {"visible": [("bernoulli", slice(0, None, 2)), ("gaussian", slice(1, None, 2))]},
+    {"visible": [("gaussian", slice(0, 1)), ("categorical", slice(1, None))]},
+    {"visible": "gaussian", "allow_missing": True},
+    {"visible": "categorical", "allow_missing": True, "handle_unknown": "missing"},
+]
+TRANSFORMERS += [
+    DBMTransformer(hidden_layer_sizes=(5, 3), **visible, **SMALL) for visible in VISIBLE
+]
 ESTIMATORS = [
     *TRANSFORMERS,
     DBMSampler(hidden_layer_sizes=(6, 4), burn_in=5, thin=2, **SMALL),
+    *(
+        DBMSampler(hidden_layer_sizes=4, burn_in=5, thin=2, **visible, **SMALL)
+        for visible in VISIBLE
+    ),
 ]
 
 #: Checks of every estimator that `parametrize_with_checks` leaves out.
@@ -130,9 +147,36 @@ def test_sample_weight_is_not_offered():
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 def test_tags(estimator):
     tags = estimator.__sklearn_tags__()
-    assert tags.input_tags.sparse
-    assert tags.input_tags.positive_only
     assert not tags.non_deterministic
     assert not tags.target_tags.required
     if estimator in TRANSFORMERS:
         assert tags.transformer_tags.preserves_dtype == ["float64", "float32"]
+
+
+@pytest.mark.parametrize(
+    ("params", "wanted"),
+    [
+        ({}, {"sparse", "positive_only"}),
+        ({"allow_missing": True}, {"sparse", "positive_only", "allow_nan"}),
+        ({"visible": "gaussian"}, set()),
+        ({"visible": "gaussian", "allow_missing": True}, {"allow_nan"}),
+        ({"visible": "categorical"}, {"categorical", "string"}),
+        ({"visible": "counts"}, {"sparse", "positive_only", "categorical"}),
+        (
+            {"visible": "counts", "allow_missing": True},
+            {"sparse", "positive_only", "categorical"},
+        ),
+        (
+            {"visible": [("categorical", [0]), ("bernoulli", [1])]},
+            {"categorical", "string", "positive_only"},
+        ),
+        ({"visible": [("bernoulli", [0]), ("bernoulli", [1])]}, {"positive_only"}),
+        ({"visible": "unheard of"}, {"sparse", "positive_only"}),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("cls", [DBMSampler, DBMTransformer])
+def test_tags_tell_what_the_columns_may_hold(cls, params, wanted):
+    tags = cls(**params).__sklearn_tags__().input_tags
+    names = ("sparse", "positive_only", "categorical", "string", "allow_nan")
+    assert {name for name in names if getattr(tags, name)} == wanted

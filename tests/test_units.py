@@ -1,15 +1,38 @@
 """Unit types against sums over their states and finite differences."""
 
+import copy
+import itertools
 import json
+import pickle
+from dataclasses import replace
 from math import comb
 
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy import sparse
+from scipy.special import logsumexp
+from scipy.stats import norm
 
-from skdbm.units import Bernoulli, Binomial, UnitType, from_spec
+from skdbm.units import (
+    Bernoulli,
+    Binomial,
+    Categorical,
+    Counts,
+    Gaussian,
+    Mixed,
+    Multinomial,
+    UnitType,
+    from_spec,
+)
 
-from ._reference import largest_error
+from ._reference import (
+    block_moments,
+    block_slices,
+    block_terms,
+    block_width,
+    largest_error,
+)
 
 UNITS = [Bernoulli(), Binomial(1), Binomial(2), Binomial(5)]
 DTYPES = [np.float32, np.float64]
@@ -350,3 +373,738 @@ def test_binomial_refuses_what_is_no_number_of_trials(n_trials):
 def test_the_contract_has_no_instances():
     with pytest.raises(TypeError, match="abstract"):
         UnitType()
+
+
+# ---------------------------------------------------------------------------
+# Real values, groups that share draws, and layers of several types
+# ---------------------------------------------------------------------------
+
+GAUSSIAN = Gaussian(loc=[1.0, -20.0, 0.0], scale=[2.0, 0.1, 1.0])
+MIXED = Mixed(
+    [(Gaussian([3.0], [0.5]), [2]), (Categorical((3,)), [0]), (Bernoulli(), [3, 1])]
+)
+THREE_REAL = [("normal", 1)] * 3
+REAL_GROUP_BITS = [("normal", 1), ("group", 3, 1), ("count", 1), ("count", 1)]
+
+#: Unit types, and the blocks of which their layers are made.
+TYPES = {
+    "gaussian": (Gaussian(), THREE_REAL),
+    "gaussian with location and scale": (GAUSSIAN, THREE_REAL),
+    "gaussian, two copies": (GAUSSIAN.tied_copies(2), [("normal", 2)] * 3),
+    "multinomial": (Multinomial((3, 1, 2), 3), [("group", k, 3) for k in (3, 1, 2)]),
+    "categorical": (Categorical((3, 2, 1)), [("group", k, 1) for k in (3, 2, 1)]),
+    "categorical, two copies": (
+        Categorical((3, 2)).tied_copies(2),
+        [("group", 3, 2), ("group", 2, 2)],
+    ),
+    "counts": (Counts(4, typical_total=3), [("group", 4, 3)]),
+    "counts of one word": (Counts(3), [("group", 3, 1)]),
+    "counts, two copies": (Counts(3, 2).tied_copies(2), [("group", 3, 4)]),
+    "mixed": (MIXED, REAL_GROUP_BITS),
+    "mixed, two copies": (
+        MIXED.tied_copies(2),
+        [("normal", 2), ("group", 3, 2), ("count", 2), ("count", 2)],
+    ),
+}
+each_type = pytest.mark.parametrize(
+    ("unit", "blocks"), TYPES.values(), ids=TYPES.keys()
+)
+DISCRETE = {
+    name: case for name, case in TYPES.items() if all(b[0] != "normal" for b in case[1])
+}
+each_discrete_type = pytest.mark.parametrize(
+    ("unit", "blocks"), DISCRETE.values(), ids=DISCRETE.keys()
+)
+
+
+def expected(blocks, field):
+    """Log-partitions of every row and block, and means of every unit."""
+    totals = np.zeros((len(field), len(blocks)))
+    means = np.zeros(field.shape)
+    for j, (block, units) in enumerate(zip(blocks, block_slices(blocks), strict=True)):
+        for i, row in enumerate(field):
+            totals[i, j], means[i, units], _ = block_moments(block, row[units])
+    return totals, means
+
+
+def some_fields(blocks, n_rows=4, seed=0):
+    width = sum(map(block_width, blocks))
+    return np.random.default_rng(seed).normal(0, 1.2, (n_rows, width))
+
+
+def some_mask(blocks, n_rows, seed=0):
+    """A mask of whole blocks, another one in each row, and that of the blocks."""
+    wanted = np.random.default_rng(seed).random((n_rows, len(blocks))) < 0.5
+    return np.repeat(wanted, [block_width(block) for block in blocks], axis=1), wanted
+
+
+@each_type
+def test_log_partition_of_a_type_is_the_sum_or_integral_over_its_states(unit, blocks):
+    field = some_fields(blocks)
+    totals, _ = expected(blocks, field)
+    assert_allclose(unit.log_partition(field), totals.sum(axis=1), rtol=1e-10)
+
+
+@each_type
+def test_mean_of_a_type_is_the_one_over_its_states(unit, blocks):
+    field = some_fields(blocks)
+    _, means = expected(blocks, field)
+    assert_allclose(unit.mean(field), means, atol=1e-9)
+
+
+@each_type
+def test_derivatives_of_the_log_partition_are_mean_and_variance(unit, blocks):
+    x, h = some_fields(blocks, 1)[0], 1e-3
+    for block, units in zip(blocks, block_slices(blocks), strict=True):
+        _, mean, second = block_moments(block, x[units])
+        for place, i in enumerate(range(units.start, units.stop)):
+            steps = np.tile(x, (3, 1))
+            steps[:, i] += [-h, 0, h]
+            below, at, above = unit.log_partition(steps)
+            variance = second[place, place] - mean[place] ** 2
+            # Truncation is A''' h^2 / 6 and A'''' h^2 / 12, rounding 1e-15 A / h^2.
+            assert_allclose((above - below) / (2 * h), mean[place], atol=3e-6)
+            assert_allclose((above - 2 * at + below) / h**2, variance, atol=3e-6)
+
+
+@each_seed
+@each_dtype
+@each_type
+def test_draws_of_a_type_have_the_moments_of_its_states(unit, blocks, dtype, seed):
+    x, n_draws = some_fields(blocks, 1, seed)[0].astype(dtype), 20_000
+    draws = unit.sample(np.tile(x, (n_draws, 1)), np.random.default_rng(seed))
+    assert draws.dtype == dtype
+    draws = draws.astype(np.float64)
+    for block, units in zip(blocks, block_slices(blocks), strict=True):
+        states, log_weights = block_terms(block)
+        p = np.exp(states @ x[units].astype(np.float64) + log_weights)
+        p /= p.sum()
+        for power in (
+            lambda s: s,
+            lambda s: (s[:, :, None] * s[:, None]).reshape(len(s), -1),
+        ):
+            values, drawn = power(states), power(draws[:, units])
+            mean = p @ values
+            std = np.sqrt(np.maximum(p @ (values - mean) ** 2, 0))
+            error = np.abs(drawn.mean(axis=0) - mean)
+            span = max(5, np.max(np.abs(drawn)))
+            # The second term is the rounding of float32 fields of sums of draws.
+            assert np.all(error < largest_error(std, n_draws, span) + 1e-5)
+
+
+@each_seed
+@each_dtype
+@each_discrete_type
+def test_every_state_of_a_group_is_drawn_with_its_probability(
+    unit, blocks, dtype, seed
+):
+    x, n_draws = some_fields(blocks, 1, seed)[0], 20_000
+    draws = unit.sample(
+        np.tile(x.astype(dtype), (n_draws, 1)), np.random.default_rng(seed)
+    )
+    for block, units in zip(blocks, block_slices(blocks), strict=True):
+        states, log_weights = block_terms(block)
+        p = np.exp(states @ x[units] + log_weights)
+        p /= p.sum()
+        frequency = np.array(
+            [np.mean(np.all(draws[:, units] == state, axis=1)) for state in states]
+        )
+        assert_allclose(frequency.sum(), 1)  # nothing but these states
+        bound = largest_error(np.sqrt(p * (1 - p)), n_draws) + 1e-6
+        assert np.all(np.abs(frequency - p) < bound)
+
+
+@each_seed
+@each_type
+def test_blocks_and_rows_are_drawn_independently(unit, blocks, seed):
+    n_rows = 20_000
+    x = some_fields(blocks, 1)[0]
+    draws = unit.sample(np.tile(x, (n_rows, 1)), np.random.default_rng(seed))
+    _, means = expected(blocks, x[None])
+    spread = draws - means
+    deviation = spread.std(axis=0)
+    firsts = [units.start for units in block_slices(blocks)]
+    pairs = [
+        (spread[:, i], spread[:, j], i, j) for i in firsts for j in firsts if i < j
+    ]
+    pairs += [(spread[::2, i], spread[1::2, i], i, i) for i in firsts]
+    for left, right, i, j in pairs:
+        bound = largest_error(deviation[i] * deviation[j], len(left), 16)
+        assert abs(np.mean(left * right)) < bound + 1e-12
+
+
+@each_type
+def test_entropy_of_a_type_is_log_partition_less_field_times_mean(unit, blocks):
+    field = some_fields(blocks)
+    totals, means = expected(blocks, field)
+    entropy = unit.entropy(unit.mean(field))
+    assert entropy.dtype == np.float64
+    assert_allclose(entropy, totals.sum(axis=1) - np.sum(field * means, axis=1))
+
+
+@each_discrete_type
+def test_probabilities_of_all_states_of_a_group_come_from_the_base(unit, blocks):
+    field = some_fields(blocks, 1)
+    start = np.zeros((1, 0))
+    for block in blocks:  # all joint states, block by block
+        table, _ = block_terms(block)
+        start = np.hstack(
+            [np.repeat(start, len(table), 0), np.tile(table, (len(start), 1))]
+        )
+    log_p = start @ field[0] - unit.base(start) - unit.log_partition(field)
+    assert_allclose(np.exp(log_p).sum(), 1)
+    by_block = [block_terms(block) for block in blocks]
+    for row, value in zip(start[::7], log_p[::7], strict=True):
+        wanted = 0.0
+        for (states, weights), units in zip(
+            by_block, block_slices(blocks), strict=True
+        ):
+            terms = states @ field[0, units] + weights
+            this = np.flatnonzero((states == row[units]).all(axis=1))[0]
+            wanted += terms[this] - logsumexp(terms)
+        assert_allclose(value, wanted, atol=1e-12)
+
+
+@pytest.mark.parametrize("n_copies", [1, 2, 3])
+def test_density_of_gaussian_units_is_normal(n_copies):
+    unit, x = Gaussian().tied_copies(n_copies), np.array([[0.3], [-2.0]])
+    states = np.linspace(-9, 9, 7)
+    for field in x:
+        log_p = (
+            states * field
+            - unit.base(states[:, None])
+            - unit.log_partition(field[None])
+        )
+        expected = norm.logpdf(states, n_copies * field, np.sqrt(n_copies))
+        assert_allclose(log_p, expected, rtol=1e-12)
+
+
+@each_type
+def test_field_of_mean_gives_the_mean_back(unit, blocks):
+    mean = unit.mean(some_fields(blocks))
+    assert_allclose(unit.mean(unit.field_of_mean(mean)), mean, rtol=1e-10)
+    assert_allclose(unit.field_of_mean(mean[0]), unit.field_of_mean(mean)[0])
+
+
+@each_type
+def test_masks_choose_the_blocks_that_are_summed(unit, blocks):
+    field = some_fields(blocks, 6)
+    mask, wanted = some_mask(blocks, 6)
+    totals, means = expected(blocks, field)
+    assert_allclose(
+        unit.log_partition(field, mask), np.sum(totals * wanted, axis=1), atol=1e-12
+    )
+    entropy = np.sum(totals * wanted, axis=1) - np.sum(field * means * mask, axis=1)
+    assert_allclose(unit.entropy(unit.mean(field), mask), entropy, atol=1e-9)
+    draws = unit.sample(field, np.random.default_rng(0))
+    apart = np.zeros(6)
+    for j, units in enumerate(block_slices(blocks)):
+        others = np.zeros(mask.shape, bool)
+        others[:, units] = True
+        apart += wanted[:, j] * unit.base(draws, others)
+    assert_allclose(unit.base(draws, mask), apart, atol=1e-12)
+    assert_allclose(unit.base(draws, np.ones_like(mask)), unit.base(draws))
+
+
+@each_type
+@pytest.mark.parametrize("n_copies", [1, 2, 3])
+def test_log_partition_of_tied_copies_is_so_many_times_that_of_one(
+    unit, blocks, n_copies
+):
+    field, tied = some_fields(blocks), unit.tied_copies(n_copies)
+    assert_allclose(tied.log_partition(field), n_copies * unit.log_partition(field))
+    assert_allclose(tied.mean(field), n_copies * unit.mean(field))
+    if n_copies == 1:
+        assert tied == unit
+        assert type(tied) is type(unit)
+
+
+@each_discrete_type
+def test_base_of_tied_copies_is_a_convolution(unit, blocks):
+    tied = unit.tied_copies(2)
+    for block, units in zip(blocks, block_slices(blocks), strict=True):
+        states, log_weights = block_terms(block)
+        ways = {}
+        for one, a in zip(states, log_weights, strict=True):
+            for other, b in zip(states, log_weights, strict=True):
+                both = tuple(one + other)
+                ways[both] = ways.get(both, 0.0) + np.exp(a + b)
+        rows = np.zeros((len(ways), sum(map(block_width, blocks))))
+        rows[:, units] = list(ways)
+        mask = np.zeros(rows.shape, bool)
+        mask[:, units] = True
+        assert_allclose(np.exp(-tied.base(rows, mask)), list(ways.values()))
+
+
+def test_base_of_two_gaussian_copies_is_a_convolution():
+    states, grid = np.linspace(-5, 5, 11), np.linspace(-20, 20, 4001)
+    other = states[:, None] - grid
+    ways = np.exp(-(grid**2) / 2 - other**2 / 2).sum(axis=1) * (grid[1] - grid[0])
+    assert_allclose(np.exp(-Gaussian(n_copies=2).base(states[:, None])), ways)
+
+
+@each_type
+def test_tied_copies_of_a_type_are_drawn_as_sums(unit, blocks):
+    field, n_draws = some_fields(blocks, 1), 20_000
+    rows = np.tile(field, (n_draws, 1))
+    rng = np.random.default_rng(0)
+    tied = unit.tied_copies(3).sample(rows, rng)
+    apart = sum(unit.sample(rows, rng) for _ in range(3))
+    spread = np.hypot(tied.std(axis=0), apart.std(axis=0))
+    error = np.abs(tied.mean(axis=0) - apart.mean(axis=0))
+    assert np.all(error <= 6 * spread / np.sqrt(n_draws))
+    # The variance of a variance of n draws is (kurtosis - 1) var^2 / n; kurtosis < 10.
+    ratio = (tied.var(axis=0) + 1e-9) / (apart.var(axis=0) + 1e-9)
+    assert np.all(np.abs(ratio - 1) < 6 * np.sqrt(2 * 9 / n_draws))
+
+
+@pytest.mark.parametrize("where", ["out", "scratch", "both", "aliased", "view"])
+@each_dtype
+@each_type
+def test_buffers_do_not_change_the_draws_of_a_type(unit, blocks, dtype, where):
+    field = some_fields(blocks, 30).astype(dtype)
+    given, room = field.copy(), np.full_like(field, np.nan)
+    expected = unit.sample(field, np.random.default_rng(1))
+    assert_array_equal(field, given)
+    wide = np.full((30, 2 * field.shape[1]), np.nan, dtype)
+    buffers = {
+        "out": {"out": np.full_like(field, np.nan)},
+        "scratch": {"scratch": room},
+        "both": {"out": np.full_like(field, np.nan), "scratch": room},
+        "aliased": {"out": given, "scratch": room},
+        "view": {"out": wide[:, : field.shape[1]]},
+    }[where]
+    draws = unit.sample(given, np.random.default_rng(1), **buffers)
+    assert_array_equal(draws, expected)
+    assert draws.dtype == dtype
+    if "out" in buffers:
+        assert draws is buffers["out"]
+
+
+@each_dtype
+@each_type
+def test_buffers_do_not_change_the_means_of_a_type(unit, blocks, dtype):
+    field = some_fields(blocks, 30).astype(dtype)
+    given = field.copy()
+    expected = unit.mean(field)
+    assert expected.dtype == dtype
+    assert_array_equal(field, given)
+    other = np.full_like(field, np.nan)
+    assert unit.mean(field, out=other) is other
+    assert_array_equal(other, expected)
+    assert unit.mean(given, out=given) is given
+    assert_array_equal(given, expected)
+
+
+@each_dtype
+@pytest.mark.parametrize("size", [1e3, 1e30])
+@each_discrete_type
+def test_groups_saturate_without_overflow(unit, blocks, dtype, size):
+    field = np.where(some_fields(blocks, 50) > 0, size, -size).astype(dtype)
+    with np.errstate(under="ignore"):
+        mean = unit.mean(field)
+        assert np.isfinite(mean).all()
+        assert np.isfinite(unit.entropy(mean)).all()
+        assert np.isfinite(unit.log_partition(field)).all()
+        draws = unit.sample(field, np.random.default_rng(0))
+    assert np.all(draws[mean == 0] == 0)
+    for block, units in zip(blocks, block_slices(blocks), strict=True):
+        n = block[-1]
+        assert_allclose(mean[:, units].sum(axis=1), n, rtol=1e-6)
+        assert_array_equal(draws[:, units].sum(axis=1), n)
+
+
+@each_dtype
+@pytest.mark.parametrize(
+    ("unit", "blocks"),
+    [
+        (Multinomial((3, 1, 2), 3), [("group", k, 3) for k in (3, 1, 2)]),
+        (Multinomial((2, 2), 0), [("group", 2, 0)] * 2),
+        (Categorical((3, 2, 1)), [("group", k, 1) for k in (3, 2, 1)]),
+        (
+            Mixed([(Categorical((3,)), [1]), (Binomial(2), [0, 2])]),
+            [("group", 3, 1), ("count", 2), ("count", 2)],
+        ),
+    ],
+    ids=["multinomial", "no draws", "categorical", "mixed"],
+)
+def test_states_of_groups_are_listed_once(unit, blocks, dtype):
+    width = sum(map(block_width, blocks))
+    tables = [block_terms(block)[0] for block in blocks]
+    wanted = {tuple(np.concatenate(rows)) for rows in itertools.product(*tables)}
+    n_states = unit.n_states(width)
+    assert n_states == len(wanted)
+    states = unit.states(np.arange(n_states), width, dtype)
+    assert states.dtype == dtype
+    assert len(states) == len(wanted)
+    assert set(map(tuple, states.tolist())) == wanted
+    index = np.random.default_rng(0).integers(n_states, size=9)
+    assert_array_equal(unit.states(index, width, dtype), states[index])
+
+
+@pytest.mark.parametrize(
+    ("unit", "width"),
+    [
+        (Gaussian(), 1100),
+        (Counts(1100), 1100),
+        (Mixed([(Bernoulli(), range(1100)), (Gaussian(), [1100])]), 1101),
+        (Mixed([(Gaussian(), [1100]), (Bernoulli(), range(1100))]), 1101),
+    ],
+    ids=repr,
+)
+def test_number_of_states_that_cannot_be_listed_is_infinite(unit, width):
+    assert unit.n_states(width) == np.inf
+
+
+def test_number_of_states_of_groups_is_exact_beyond_machine_integers():
+    unit = Mixed(
+        [(Bernoulli(), range(100)), (Categorical((3,) * 100), range(100, 200))]
+    )
+    assert unit.n_states(400) == 2**100 * 3**100
+    assert Multinomial((50,), 100).n_states(50) == comb(149, 100)
+
+
+def test_states_of_gaussian_units_cannot_be_listed():
+    with pytest.raises(TypeError, match="cannot be enumerated"):
+        Gaussian().states(np.arange(3), 1, np.float64)
+
+
+@each_dtype
+def test_each_row_may_have_its_own_number_of_draws(dtype):
+    totals = np.array([0, 1, 7, 2, 300])
+    field = np.random.default_rng(0).normal(0, 1, (5, 4)).astype(dtype)
+    unit = Counts(4, 2).with_totals(totals)
+    together = unit.log_partition(field), unit.mean(field)
+    draws = unit.sample(field, np.random.default_rng(0))
+    assert_array_equal(draws.sum(axis=1), totals)
+    assert_array_equal(unit.totals(draws), None)
+    assert_array_equal(Counts(4).totals(draws), totals)
+    for i, total in enumerate(totals):
+        alone = Multinomial((4,), int(total))
+        row = field[i : i + 1]
+        assert_allclose(together[0][i], alone.log_partition(row)[0], rtol=1e-12)
+        assert_allclose(together[1][i], alone.mean(row)[0], rtol=1e-6)
+        assert_allclose(
+            unit.entropy(together[1])[i], alone.entropy(alone.mean(row))[0], rtol=1e-6
+        )
+
+
+@each_seed
+def test_draws_of_rows_with_their_own_totals_have_their_means(seed):
+    n_rows, rng = 5000, np.random.default_rng(seed)
+    totals = np.tile([0, 1, 5, 40], n_rows)
+    p = np.array([0.1, 0.2, 0.7])
+    draws = (
+        Counts(3).with_totals(totals).sample(np.tile(np.log(p), (4 * n_rows, 1)), rng)
+    )
+    for total in (0, 1, 5, 40):
+        drawn = draws[totals == total]
+        error = np.abs(drawn.mean(axis=0) - total * p)
+        bound = largest_error(np.sqrt(total * p * (1 - p)), n_rows, max(total, 1))
+        assert np.all(error <= bound * (total > 0))
+
+
+def test_totals_are_shared_by_counts_alone():
+    X = np.array([[1.0, 2.0, 0.0], [0.0, 0.0, 0.0]])
+    assert_array_equal(Counts(3).totals(X), [3, 0])
+    assert_array_equal(Counts(3).totals(sparse.csr_array(X)), [3, 0])
+    for unit in (Gaussian(), Bernoulli(), Categorical((3,)), MIXED):
+        assert unit.totals(X) is None
+        assert unit.with_totals([3, 0]) is unit
+    assert Counts(3, 5).with_totals(None) == Counts(3, 5)
+
+
+# What columns become
+
+nan = np.nan
+
+
+@each_dtype
+def test_gaussian_columns_are_standardised_and_back(dtype):
+    rng = np.random.default_rng(0)
+    X = (rng.normal(0, 1, (200, 3)) * [1.0, 100.0, 1e-3] + [0.0, -5.0, 1.0]).astype(
+        dtype
+    )
+    X[rng.random(X.shape) < 0.2] = nan
+    unit = Gaussian().fit(X)
+    states = unit.encode(X)
+    assert states.dtype == dtype
+    assert_array_equal(np.isnan(states), np.isnan(X))
+    atol = 1e-3 if dtype == np.float32 else 1e-10
+    assert_allclose(np.nanmean(states, axis=0), 0, atol=atol)
+    assert_allclose(np.nanstd(states, axis=0), 1, atol=atol)
+    back = unit.decode(states)
+    assert back.dtype == dtype
+    assert_allclose(
+        back, X, rtol=3 * np.finfo(dtype).eps, atol=200 * np.finfo(dtype).eps
+    )
+    room = np.full(X.shape, 7, np.float32)
+    assert unit.encode(X, out=room) is room
+    assert_allclose(room, states, rtol=1e-5, atol=1e-5)
+
+
+def test_columns_that_do_not_vary_have_the_scale_one():
+    X = np.array([[3.0, nan, 1.0], [3.0, nan, 2.0]])
+    unit = Gaussian().fit(X)
+    assert_allclose(unit.loc, [3.0, 0.0, 1.5])
+    assert_allclose(unit.scale, [1.0, 1.0, 0.5])
+    rounded = np.full((10, 1), 0.1) * 3  # means of it are off by a rounding
+    assert_allclose(Gaussian().fit(rounded + 1e6).scale, 1)
+
+
+def test_categorical_columns_become_groups_and_back():
+    X = np.array([[2.0, 0.0, nan], [nan, 0.0, 1.0], [0.0, 0.0, 3.0]])
+    unit = Categorical().fit(X)
+    assert unit.sizes == (3, 1, 4)
+    states = unit.encode(X)
+    wanted = [
+        [0, 0, 1, 1, nan, nan, nan, nan],
+        [nan, nan, nan, 1, 0, 1, 0, 0],
+        [1, 0, 0, 1, 0, 0, 0, 1],
+    ]
+    assert_array_equal(states, wanted)
+    whole = np.array([[2.0, 0.0, 1.0], [1.0, 0.0, 3.0]])
+    assert_array_equal(unit.decode(unit.encode(whole)), whole)
+    assert (unit.width(3), unit.n_columns(8)) == (8, 3)
+
+
+@pytest.mark.parametrize("code", [-1.0, 3.0, 0.5])
+def test_codes_that_do_not_exist_are_refused(code):
+    with pytest.raises(ValueError, match="Codes of categorical columns"):
+        Categorical((3, 2)).encode(np.array([[code, 0.0]]))
+
+
+def test_columns_of_mixed_units_go_to_their_parts_and_back():
+    rng = np.random.default_rng(0)
+    X = np.column_stack(
+        [
+            rng.integers(3, size=50),
+            rng.random(50) < 0.5,
+            rng.normal(3, 2, 50),
+            rng.random(50),
+        ]
+    ).astype(np.float64)
+    X[rng.random(X.shape) < 0.2] = nan
+    unit = MIXED.fit(X)
+    states = unit.encode(X)
+    assert states.shape == (50, unit.width(4)) == (50, 6)
+    gaussian = (X[:, 2] - np.nanmean(X[:, 2])) / np.nanstd(X[:, 2])
+    assert_allclose(states[:, 0], gaussian, rtol=1e-12)
+    for code in range(3):
+        wanted = np.where(np.isnan(X[:, 0]), nan, X[:, 0] == code)
+        assert_array_equal(states[:, 1 + code], wanted)
+    assert_array_equal(states[:, 4:], X[:, [3, 1]])
+    complete = ~np.isnan(X).any(axis=1)
+    assert_allclose(unit.decode(states[complete]), X[complete], rtol=1e-12)
+    room = np.full(states.shape, 7, np.float32)
+    unit.encode(X, out=room)
+    assert_allclose(room, states, rtol=1e-6)
+
+
+def test_counts_are_their_own_states():
+    X = np.array([[2.0, 0.0, 1.0], [5.0, 0.0, 0.0]])
+    unit = Counts().fit(X)
+    assert unit == Counts(3, 4) == Counts().fit(sparse.csr_array(X))
+    assert_array_equal(unit.encode(X), X)
+    assert_array_equal(unit.decode(X), X)
+
+
+@each_dtype
+def test_log_jacobian_is_that_of_the_encoding(dtype):
+    rng = np.random.default_rng(0)
+    X, h = rng.normal(size=(6, 4)), 1e-3
+    X[:, 0], X[:, [1, 3]] = 1, 0
+    X[[0, 1, 1], [2, 0, 2]] = nan
+    X = X.astype(dtype)
+    X3 = X[:, :3].copy()
+    slopes = GAUSSIAN.encode(X3 + dtype(h)) - GAUSSIAN.encode(X3)
+    wanted = np.nansum(np.log(slopes.astype(np.float64) / h), axis=1)
+    assert_allclose(GAUSSIAN.log_jacobian(X3), wanted, atol=5e-3)
+    real = np.where(np.isnan(X[:, 2]), 0, -np.log(0.5))
+    assert_allclose(MIXED.log_jacobian(X), real)
+    assert_array_equal(Gaussian().log_jacobian(X), np.zeros(6))
+    assert_array_equal(Categorical((2,) * 4).log_jacobian(X), np.zeros(6))
+
+
+def log_density(weight, bias, hidden_bias, unit, X):
+    """Log p of real columns under one hidden layer of binary units, unnormalised.
+
+    The sum over the hidden states is one of normal densities; Z, which does not
+    depend on the encoding, is left out. NaN is integrated out.
+    """
+    total = []
+    for h in np.indices([2] * len(hidden_bias)).reshape(len(hidden_bias), -1).T:
+        field = bias + weight @ h
+        s = (X - unit.loc) / unit.scale
+        known = s * field - s**2 / 2 - np.log(unit.scale)
+        free = field**2 / 2 + np.log(2 * np.pi) / 2
+        total.append(np.where(np.isnan(X), free, known).sum(axis=1) + h @ hidden_bias)
+    return logsumexp(total, axis=0)
+
+
+@each_seed
+@pytest.mark.parametrize("incomplete", [False, True])
+def test_learned_gradient_is_the_slope_of_the_log_likelihood(incomplete, seed):
+    """Of a machine with one hidden layer, whose posterior is exact."""
+    rng = np.random.default_rng(seed)
+    weight, bias, hidden_bias = (
+        rng.normal(size=(3, 4)),
+        rng.normal(size=3),
+        rng.normal(size=4),
+    )
+    unit = Gaussian(rng.normal(size=3), rng.uniform(0.5, 2, 3))
+    X = rng.normal(0, 2, (8, 3))
+    if incomplete:  # where no value is known but one, the posterior is exact, too
+        weight[1:] = 0
+        X[:, 1][rng.random(8) < 0.5] = nan
+    states = unit.encode(X)
+    known = ~np.isnan(states)
+    filled = np.where(known, states, bias)
+    hidden = 1 / (1 + np.exp(-(hidden_bias + filled @ weight)))
+    gradient = unit.learned_gradient(filled, bias + hidden @ weight.T, known)
+    h = 1e-5
+    for i in range(3):
+        ends = []
+        for step in (-h, h):
+            logs = unit.learned.copy()
+            logs[i] += step
+            moved = replace(unit, scale=np.exp(logs), spread=None)
+            ends.append(log_density(weight, bias, hidden_bias, moved, X).mean())
+        assert_allclose(gradient[i], (ends[1] - ends[0]) / (2 * h), atol=1e-7)
+
+
+def test_learned_gradient_of_tied_copies_is_that_of_columns_side_by_side():
+    rng = np.random.default_rng(0)
+    v, field = rng.normal(size=(9, 2)), rng.normal(size=(9, 2))
+    known = rng.random((9, 2)) < 0.6
+    single = Gaussian(np.zeros(4), np.ones(4))
+    twice = [np.hstack([array, array]) for array in (v, field, known)]
+    wanted = single.learned_gradient(*twice).reshape(2, 2).sum(axis=0)
+    tied = Gaussian(np.zeros(2), np.ones(2), n_copies=2)
+    assert_allclose(tied.learned_gradient(2 * v, field, known), wanted)
+
+
+def test_learned_gradient_of_mixed_units_is_that_of_their_parts():
+    rng = np.random.default_rng(0)
+    states, field = rng.normal(size=(9, 6)), rng.normal(size=(9, 6))
+    known = rng.random((9, 6)) < 0.6
+    wanted = Gaussian([3.0], [0.5]).learned_gradient(
+        states[:, :1], field[:, :1], known[:, :1]
+    )
+    assert_allclose(MIXED.learned_gradient(states, field, known), wanted)
+    assert len(Bernoulli().learned_gradient(states, field)) == 0
+
+
+def test_learned_scales_stay_within_shares_of_the_spread():
+    unit = Gaussian([0.0, 0.0, 0.0], [1.0, 1.0, 1.0], spread=[1.0, 1.0, 10.0])
+    moved = unit.with_learned(np.log([1e-9, 1e9, 1.0]))
+    assert_allclose(moved.scale, [0.05, 2.0, 1.0])
+    assert_allclose(moved.with_learned(np.log([1.0, 1.5, 5.0])).scale, [1.0, 1.5, 5.0])
+    assert_allclose(moved.spread, [1.0, 1.0, 10.0])
+    mixed = MIXED.with_learned(np.log([0.7]))
+    assert_allclose(mixed.learned, np.log([0.7]))
+    assert_allclose(mixed.parts[0][0].scale, [0.7])
+
+
+@each_type
+def test_bias_of_data_gives_free_units_the_means_of_the_data(unit, blocks):
+    mean, n_rows = unit.mean(some_fields(blocks, 1))[0], 10**9
+    bias = unit.bias_of_data(mean, n_rows)
+    assert_allclose(unit.mean(bias[None])[0], mean, rtol=1e-7, atol=1e-7)
+
+
+def test_bias_of_data_is_finite_where_a_category_was_not_seen():
+    unit = Categorical((3, 2))
+    bias = unit.bias_of_data(np.array([0.0, 1.0, 0.0, 0.0, 0.0]), 8)
+    # One more row of equal shares: (0 + 1/3) / 9 and (8 + 1/3) / 9.
+    assert_allclose(np.exp(bias[:3]), np.array([1 / 3, 8 + 1 / 3, 1 / 3]) / 9)
+    assert bias[3] == bias[4]  # of a column without any value
+
+
+def test_hidden_groups_rest_with_equal_shares():
+    unit = Categorical((3, 2))
+    bias = unit.resting_bias(5, 0.02)
+    assert_allclose(unit.mean(bias[None])[0], [1 / 3] * 3 + [1 / 2] * 2)
+
+
+@each_type
+def test_spec_of_a_type_survives_json(unit, blocks):
+    again = from_spec(json.loads(json.dumps(unit.spec())))
+    assert again == unit
+    assert type(again) is type(unit)
+    assert hash(again) == hash(unit)
+    field = some_fields(blocks)
+    assert_array_equal(again.log_partition(field), unit.log_partition(field))
+
+
+@each_type
+def test_types_survive_pickling_and_copies(unit, blocks):
+    for again in (pickle.loads(pickle.dumps(unit)), copy.deepcopy(unit)):
+        assert again == unit
+        assert again.spec() == unit.spec()
+
+
+@pytest.mark.parametrize("n", [np.int64(3), np.uint8(3)])
+def test_numbers_of_trials_may_be_numpy_integers(n):
+    for unit in (Binomial(n), Multinomial((2, np.int64(2)), n), Counts(n, n)):
+        assert from_spec(json.loads(json.dumps(unit.spec()))) == unit
+
+
+def test_types_are_told_apart():
+    units = [unit for unit, _ in TYPES.values()]
+    for i, one in enumerate(units):
+        for j, other in enumerate(units):
+            assert (one == other) == (i == j)
+    assert Categorical((2, 3)) != Multinomial((2, 3))
+    assert Gaussian([0.0], [1.0]) != Gaussian([0.0], [2.0])
+    assert Gaussian([0.0], [1.0]) == Gaussian(np.zeros(1), np.ones(1))
+
+
+def test_gaussian_units_keep_copies_that_cannot_be_changed():
+    loc = np.zeros(2)
+    unit = Gaussian(loc, np.ones(2))
+    loc[0] = 9
+    assert_array_equal(unit.loc, [0, 0])
+    with pytest.raises(ValueError, match="read-only"):
+        unit.scale[0] = 2
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Gaussian(loc=[0.0]), "both loc and scale"),
+        (lambda: Gaussian(scale=[1.0]), "both loc and scale"),
+        (lambda: Gaussian([0.0, 1.0], [1.0]), "of one length"),
+        (lambda: Gaussian([[0.0]], [[1.0]]), "vectors"),
+        (lambda: Gaussian([nan], [1.0]), "finite"),
+        (lambda: Gaussian([0.0], [0.0]), "positive"),
+        (lambda: Gaussian([0.0], [1.0], spread=[-1.0]), "positive"),
+        (lambda: Multinomial(()), "sizes"),
+        (lambda: Multinomial((3, 0)), "sizes"),
+        (lambda: Multinomial((3,), -1), "n_trials"),
+        (lambda: Multinomial((3,), 1.5), "n_trials"),
+        (lambda: Multinomial((3,), np.array([1, -1])), "n_trials"),
+        (lambda: Categorical((0,)), "sizes"),
+        (lambda: Counts(0), "sizes"),
+        (lambda: Counts().fit(np.array([[0.5, 1.0]])), "whole numbers; got 0.5"),
+        (lambda: Counts().fit(sparse.csr_array([[0.5, 1.0]])), "whole numbers"),
+        (lambda: Mixed([]), "at least one part"),
+        (lambda: Mixed([(Bernoulli(), [0, 2])]), "Every column must be in one part"),
+        (lambda: Mixed([(Bernoulli(), [0]), (Gaussian(), [0])]), "in one part"),
+        (lambda: Mixed([(Bernoulli(), [0]), (Counts(1), [1])]), "share a total"),
+    ],
+)
+def test_parameters_that_make_no_unit_type(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+@pytest.mark.parametrize(
+    ("unit", "width"),
+    [(GAUSSIAN, 2), (Categorical((2, 2)), 3), (MIXED, 7), (Counts(3), 4)],
+    ids=repr,
+)
+def test_layers_of_another_width_are_refused(unit, width):
+    unit.check_width({GAUSSIAN: 3, MIXED: 6}.get(unit, 4 if width == 3 else 3))
+    with pytest.raises(ValueError, match=f"layer has {width} units"):
+        unit.check_width(width)

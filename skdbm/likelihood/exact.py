@@ -255,7 +255,11 @@ def _smaller_parity(units, biases, kept=None):
     counts = [
         unit.n_states(len(bias)) for unit, bias in zip(units, biases, strict=True)
     ]
-    totals = [math.prod(counts[parity::2]) for parity in (0, 1)]
+    # An integer may be too large to be multiplied with infinity.
+    totals = [
+        np.inf if np.inf in part else math.prod(part)
+        for part in (counts[0::2], counts[1::2])
+    ]
     kept = int(totals[1] < totals[0]) if kept is None else kept
     return kept, totals[kept]
 

@@ -30,6 +30,10 @@ OFFSET_RATE = 0.01
 #: Batches of an epoch that are monitored; all of them would cost a tenth more time.
 MONITORED_BATCHES = 10
 
+#: Share of the learning rate for what the visible units learn about their encoding,
+#: whose gradient is of order one whatever the columns.
+ENCODING_RATE = 0.1
+
 #: Threads pay from so many multiplications a batch on.
 THREADED_WORK = 2e7
 
@@ -297,8 +301,12 @@ class Trainer:
 
         def chain_task(rows, rng):
             # Both phases have to see the same totals, or their difference would be in
-            # the gradient.
-            own = None if totals is None else np.resize(totals, n_chains)[rows]
+            # the gradient. In order of size, so that the total of a chain hardly
+            # changes from batch to batch: what it remembers belongs to its total.
+            own = None
+            if totals is not None:
+                places = (2 * np.arange(n_chains) + 1) * n_rows // (2 * n_chains)
+                own = np.sort(totals)[places][rows]
             chain_phase(
                 machine.with_totals(own),
                 statistics,
@@ -332,7 +340,7 @@ class Trainer:
             values,
             velocity,
             machine.units[0].learned_gradient(data[0], field, known),
-            learning_rate=machine.units[0].rate_factor * learning_rate,
+            learning_rate=ENCODING_RATE * learning_rate,
             momentum=self.options.momentum,
             decay=0.0,
             scratch=np.empty_like(values),

@@ -56,6 +56,7 @@ class Binomial(UnitType):
             raise ValueError(
                 f"n_trials={self.n_trials!r}; a positive integer is expected."
             )
+        object.__setattr__(self, "n_trials", int(self.n_trials))
 
     @property
     def bounds(self):

@@ -48,6 +48,9 @@ class UnitType(ABC):
     #: Whether greedy pretraining may double the layer where a neighbour is missing.
     may_be_doubled: bool = True
 
+    #: Whether values of columns may be missing.
+    may_be_missing: bool = True
+
     #: Whether the columns may come as a sparse matrix.
     accepts_sparse: bool = False
 

@@ -350,7 +350,8 @@ class Gaussian(UnitType):
             loc=loc,
             scale=scale,
             spread=None,
-            largest_variance=max(1.0, float(variance)),
+            # Three digits, so that rounding of the data does not reach the weights.
+            largest_variance=max(1.0, float(f"{variance:.3g}")),
         )
 
     def encode(self, X, out=None):

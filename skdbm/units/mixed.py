@@ -1,5 +1,6 @@
 """A visible layer made of columns of several types."""
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -281,10 +282,11 @@ class Mixed(UnitType):
         int or float
             The product of the numbers of the parts.
         """
-        result = 1
-        for unit, units, _ in self._slices():
-            result *= unit.n_states(units.stop - units.start)
-        return result
+        counts = [
+            unit.n_states(units.stop - units.start) for unit, units, _ in self._slices()
+        ]
+        # An integer may be too large to be multiplied with infinity.
+        return np.inf if np.inf in counts else math.prod(counts)
 
     def states(self, index, n_units, dtype):
         """List joint states by their number, the first part running fastest.

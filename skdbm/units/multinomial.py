@@ -64,6 +64,8 @@ class Multinomial(UnitType):
             raise ValueError(
                 f"n_trials={self.n_trials!r}; a non-negative integer is expected."
             )
+        if np.ndim(self.n_trials) == 0:
+            object.__setattr__(self, "n_trials", int(self.n_trials))
 
     @property
     def bounds(self):
@@ -256,7 +258,7 @@ class Multinomial(UnitType):
             The entropies relative to exp(-base(s)), in nats, float64.
         """
         n = self._trials()
-        share = np.asarray(mean, dtype=np.float64) / n
+        share = np.asarray(mean, dtype=np.float64) / np.maximum(n, 1)
         return -_arrays.row_sum(n * _arrays.xlogx(share), where)
 
     def base(self, states, where=None):
@@ -292,6 +294,8 @@ class Multinomial(UnitType):
         UnitType
             Groups with `n_copies` times as many trials.
         """
+        if n_copies == 1:
+            return self
         return Multinomial(self.sizes, self.n_trials * n_copies)
 
     def n_states(self, n_units):
@@ -573,6 +577,7 @@ class Counts(Multinomial):
     typical_total: int = 1
 
     may_be_hidden = False
+    may_be_missing = False  # the total would be missing, too
     accepts_sparse = True
     holds_codes = True
 
