@@ -291,7 +291,8 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         -------
         ndarray of shape (n_samples,)
             Lower bounds of the log-likelihood in nats, float64; higher is better. For
-            one hidden layer they are log p(v) itself, up to the error of log Z. For
+            one hidden layer, and nothing missing, they are log p(v) itself, up to the
+            error of log Z. For
             columns of real values it is the density of the values as they are in `X`;
             missing values are averaged over; counts are scored given their total.
 

@@ -308,7 +308,8 @@ def prototypes(visible):
     if isinstance(visible, (str, UnitType)):
         visible = [(visible, None)]
     kinds = [_entry(entry)[0] for entry in visible]
-    return [kind if isinstance(kind, UnitType) else _kind(kind)() for kind in kinds]
+    units = [kind if isinstance(kind, UnitType) else _kind(kind)() for kind in kinds]
+    return [part for unit in units for part, _ in unit.columns(1)]
 
 
 def accepts_sparse(visible, kinds):

@@ -14,7 +14,8 @@ hidden_layer_sizes : int or array-like of int, default=(256, 256)
         counts, given the total of the row). For columns of several kinds a list of
         pairs, such as ``[("gaussian", ["age"]), ("categorical", ["job"])]``, in which
         the columns are names, indices, a slice, a mask, or a callable such as
-        `sklearn.compose.make_column_selector`. Counts do not mix.
+        `sklearn.compose.make_column_selector`. Counts do not mix. Of a `UnitType` only
+        the kind matters: `fit` learns location, scale and categories anew.
 
     hidden : "bernoulli", UnitType or list of UnitType, default="bernoulli"
         Unit types of the hidden layers, one for all or a list. Next to Bernoulli

@@ -178,6 +178,7 @@ def check_bounds(X, unit, name, *, training):
         whole = isinstance(columns, slice)
         values = X.data if sparse.issparse(X) else X if whole else X[:, columns]
         clipped = _clip(values, part, name, training=training)
+        part.check(clipped)
         if clipped is values:
             continue
         if sparse.issparse(X):

@@ -797,3 +797,19 @@ def test_imputation_of_digits_beats_the_column_means(seed):
     error = np.mean((filled - test)[gaps] ** 2)
     plain = np.mean((train.mean(axis=0) - test)[gaps] ** 2)
     assert error < 0.75 * plain
+
+
+@each_class
+def test_counts_are_whole_numbers_whenever_they_come(cls):
+    X = np.array([[1.0, 2.0], [0.0, 3.0]])
+    fitted = small(cls, visible="counts").fit(X)
+    for method in (fitted.fit, fitted.partial_fit, fitted.score_samples):
+        with pytest.raises(ValueError, match="whole numbers; got"):
+            method(X + 0.5)
+
+
+def test_tags_of_a_mixed_unit_type_are_those_of_its_parts():
+    unit = Mixed([(Bernoulli(), [0]), (Categorical(), [1])])
+    tags = DBMTransformer(visible=unit).__sklearn_tags__().input_tags
+    by_list = DBMTransformer(visible=[("bernoulli", [0]), ("categorical", [1])])
+    assert tags == by_list.__sklearn_tags__().input_tags

@@ -1086,8 +1086,6 @@ def test_gaussian_units_keep_copies_that_cannot_be_changed():
         (lambda: Multinomial((3,), np.array([1, -1])), "n_trials"),
         (lambda: Categorical((0,)), "sizes"),
         (lambda: Counts(0), "sizes"),
-        (lambda: Counts().fit(np.array([[0.5, 1.0]])), "whole numbers; got 0.5"),
-        (lambda: Counts().fit(sparse.csr_array([[0.5, 1.0]])), "whole numbers"),
         (lambda: Mixed([]), "at least one part"),
         (lambda: Mixed([(Bernoulli(), [0, 2])]), "Every column must be in one part"),
         (lambda: Mixed([(Bernoulli(), [0]), (Gaussian(), [0])]), "in one part"),
@@ -1108,3 +1106,28 @@ def test_layers_of_another_width_are_refused(unit, width):
     unit.check_width({GAUSSIAN: 3, MIXED: 6}.get(unit, 4 if width == 3 else 3))
     with pytest.raises(ValueError, match=f"layer has {width} units"):
         unit.check_width(width)
+
+
+@pytest.mark.parametrize(
+    ("unit", "values", "message"),
+    [
+        (Counts(2), [[2.0, 0.5]], "whole numbers; got 0.5"),
+        (Multinomial((2,), 3), [[1.0, 1.0]], "groups of counts with the sum 3"),
+        (Multinomial((2,), 3), [[nan, 3.0]], "missing as a whole"),
+    ],
+)
+def test_values_that_do_not_suit_the_unit_type(unit, values, message):
+    with pytest.raises(ValueError, match=message):
+        unit.check(np.array(values))
+
+
+@pytest.mark.parametrize(
+    ("unit", "values"),
+    [
+        (Counts(2), [[2.0, 0.0]]),
+        (Multinomial((2, 2), 3), [[1.0, 2.0, nan, nan], [3.0, 0.0, 0.0, 3.0]]),
+        (Gaussian(), [[0.3, nan]]),
+    ],
+)
+def test_values_that_suit_the_unit_type(unit, values):
+    unit.check(np.array(values))

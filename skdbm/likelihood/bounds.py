@@ -11,7 +11,8 @@ def bound(machine, X, log_partition, *, tol=1e-4, max_iter=500, n_jobs=None):
     """Compute the variational lower bound of log p(v) of every row.
 
     log p(v) >= E_q[-E(v, h)] + H(q) - log Z, with q the mean-field posterior. With one
-    hidden layer the posterior factorises and the bound is log p(v) itself.
+    hidden layer and nothing missing the posterior factorises, and the bound is log p(v)
+    itself.
 
     Parameters
     ----------
@@ -159,7 +160,8 @@ def importance_weighted_log_likelihood(
     Returns
     -------
     ndarray of shape (n_rows,)
-        The estimates in nats, float64. With one hidden layer they are exact.
+        The estimates in nats, float64. With one hidden layer they are exact for rows of
+        which nothing is missing.
 
     Warns
     -----

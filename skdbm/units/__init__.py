@@ -12,10 +12,12 @@ class here.
 """
 
 from .binomial import Bernoulli, Binomial
+from .categorical import Categorical
 from .contract import UnitType
+from .counts import Counts
 from .gaussian import Gaussian
 from .mixed import Mixed
-from .multinomial import Categorical, Counts, Multinomial
+from .multinomial import Multinomial
 
 __all__ = [
     "Bernoulli",

@@ -301,6 +301,21 @@ class UnitType(ABC):
         """
         return min(0.1, 6.4 / n_columns)
 
+    def check(self, values):  # noqa: B027 (any value is right by default)
+        """Check values of columns that lie in `bounds`.
+
+        Parameters
+        ----------
+        values : ndarray of shape (n_rows, n_columns)
+            Values of the columns, NaN where missing; of a sparse matrix only those
+            that are stored.
+
+        Raises
+        ------
+        ValueError
+            If a value does not suit the unit type.
+        """
+
     def fit(self, X):
         """Learn from the data what encoding needs.
 

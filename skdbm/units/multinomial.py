@@ -1,4 +1,4 @@
-"""Groups of units that share a number of draws: categories and counts."""
+"""Groups of units that share a number of draws."""
 
 import math
 from dataclasses import dataclass
@@ -7,7 +7,6 @@ from itertools import combinations
 from numbers import Integral
 
 import numpy as np
-from scipy import sparse
 from scipy.special import gammaln
 
 from .. import _arrays
@@ -359,6 +358,28 @@ class Multinomial(UnitType):
                 f"{sum(self.sizes)} together."
             )
 
+    def check(self, values):
+        """Check that the counts of each group have the sum n.
+
+        Parameters
+        ----------
+        values : ndarray of shape (n_rows, n_units)
+            Counts; NaN for all units of a group that is missing.
+
+        Raises
+        ------
+        ValueError
+            If a group has another sum, or is missing in part.
+        """
+        totals = np.add.reduceat(values, self._starts, axis=1)
+        gaps = np.add.reduceat(np.isnan(values), self._starts, axis=1)
+        whole = (gaps == 0) | (gaps == self.sizes)
+        if not whole.all() or np.any(totals[gaps == 0] != self.n_trials):
+            raise ValueError(
+                f"The columns of {self!r} hold groups of counts with the sum "
+                f"{self.n_trials}, or missing as a whole; got other groups."
+            )
+
     def width(self, n_columns):
         """Count the units that stand for some columns.
 
@@ -384,354 +405,3 @@ def _compositions(total, size):
     edges = np.pad(bars, ((0, 0), (1, 0)), constant_values=-1)
     edges = np.pad(edges, ((0, 0), (0, 1)), constant_values=total + size - 1)
     return np.diff(edges, axis=1) - 1
-
-
-@dataclass(frozen=True, eq=False, init=False, repr=False)
-class Categorical(Multinomial):
-    """Groups of units of which exactly one is on: one group for each category column.
-
-    A column of codes 0, 1, ..., k - 1 becomes a group of k units. In a hidden layer
-    a group is a hidden variable with k values.
-
-    Parameters
-    ----------
-    sizes : tuple of int, default=None
-        Number of categories k of each column; None until `fit`.
-
-    See Also
-    --------
-    Multinomial : Several draws from each group.
-    skdbm.units.Bernoulli : A single unit for two categories, of which one is "off".
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from skdbm.units import Categorical
-    >>> unit = Categorical(sizes=(3, 2))
-    >>> unit.encode(np.array([[2.0, 0.0], [0.0, np.nan]]))
-    array([[ 0.,  0.,  1.,  1.,  0.],
-           [ 1.,  0.,  0., nan, nan]])
-    >>> unit.decode(np.array([[0.1, 0.2, 0.7, 0.6, 0.4]]))  # the most probable ones
-    array([[2., 0.]])
-    """
-
-    is_categorical = True
-    holds_codes = True
-
-    def __init__(self, sizes=None):
-        object.__setattr__(self, "n_trials", 1)
-        object.__setattr__(self, "sizes", sizes)
-        if sizes is not None:
-            self.__post_init__()
-
-    def __repr__(self):
-        return "Categorical()" if self.sizes is None else f"Categorical({self.sizes})"
-
-    @property
-    def bounds(self):
-        """Ends of what a code can be.
-
-        Returns
-        -------
-        tuple of float
-            Zero and infinity; what a code must not exceed differs between columns.
-        """
-        return (0, np.inf)
-
-    def fit(self, X):
-        """Count the categories of every column, from the largest code.
-
-        Parameters
-        ----------
-        X : ndarray of shape (n_rows, n_columns)
-            Codes 0, 1, ...; NaN where missing.
-
-        Returns
-        -------
-        Categorical
-            The unit type for these columns.
-        """
-        largest = np.ma.masked_invalid(np.asarray(X)).max(axis=0).filled(0)
-        return Categorical(tuple(int(code) + 1 for code in largest))
-
-    def n_columns(self, n_units):
-        """Count the columns for which some units stand.
-
-        Parameters
-        ----------
-        n_units : int
-            Number of units in the layer.
-
-        Returns
-        -------
-        int
-            Number of groups.
-        """
-        return len(self.sizes)
-
-    def encode(self, X, out=None):
-        """Turn codes into groups of which one unit is on.
-
-        Parameters
-        ----------
-        X : ndarray of shape (n_rows, n_columns)
-            Codes; NaN where missing.
-        out : ndarray of shape (n_rows, n_units), default=None
-            Where the states go.
-
-        Returns
-        -------
-        ndarray of shape (n_rows, n_units)
-            The states; NaN for all units of a missing code.
-
-        Raises
-        ------
-        ValueError
-            If a code is not an integer below the number of categories of its column.
-        """
-        missing = np.isnan(X)
-        codes = np.where(missing, 0, X)
-        if np.any((codes < 0) | (codes >= self.sizes) | (codes != np.floor(codes))):
-            raise ValueError(
-                f"Codes of categorical columns must be integers from 0 to {self.sizes} "
-                f"(exclusive); got values from {codes.min():g} to {codes.max():g}."
-            )
-        if out is None:
-            out = np.empty((len(X), sum(self.sizes)), X.dtype)
-        out[...] = 0
-        rows = np.arange(len(X))[:, None]
-        out[rows, codes.astype(int) + self._starts] = 1
-        if missing.any():
-            out[self._spread(missing)] = np.nan
-        return out
-
-    def decode(self, states):
-        """Give the code of the unit with the largest state or mean in each group.
-
-        Parameters
-        ----------
-        states : ndarray of shape (n_rows, n_units)
-            States or means.
-
-        Returns
-        -------
-        ndarray of shape (n_rows, n_columns)
-            The codes, in the dtype of `states`.
-        """
-        parts = np.split(states, self._starts[1:], axis=1)
-        codes = [part.argmax(axis=1) for part in parts]
-        return np.stack(codes, axis=1).astype(states.dtype)
-
-    def spec(self):
-        """Describe the unit type by plain values, for saving.
-
-        Returns
-        -------
-        dict
-            The class name under "type" and the sizes.
-        """
-        sizes = None if self.sizes is None else list(self.sizes)
-        return {"type": "Categorical", "sizes": sizes}
-
-
-@dataclass(frozen=True, eq=False, init=False, repr=False)
-class Counts(Multinomial):
-    """Counts of words in texts: the replicated softmax.
-
-    The counts of a row are as many draws from one softmax as the row has words in
-    all, its total, on which everything is conditioned: p(v | total) is what a score
-    is about [1]_. Long rows say more about the hidden units than short ones. A hidden
-    bias that grows with the total needs no parameter of its own: adding a constant to
-    all weights of a hidden unit leaves the softmax as it is and adds the total times
-    the constant to the hidden field.
-
-    Parameters
-    ----------
-    n_words : int, default=None
-        Number of units, one for each word of the vocabulary; None until `fit`.
-    typical_total : int, default=1
-        Total of the rows where nothing says it, as of samples from nothing.
-
-    See Also
-    --------
-    Multinomial : Groups with a known number of draws.
-
-    References
-    ----------
-    .. [1] R. Salakhutdinov and G. Hinton, "Replicated softmax: an undirected topic
-       model", NIPS 2009.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from skdbm.units import Counts
-    >>> X = np.array([[2.0, 0.0, 1.0], [5.0, 0.0, 0.0]])
-    >>> unit = Counts().fit(X)
-    >>> unit
-    Counts(n_words=3, typical_total=4)
-    >>> unit.with_totals(unit.totals(X)).mean(np.zeros((2, 3))).round(2)
-    array([[1.  , 1.  , 1.  ],
-           [1.67, 1.67, 1.67]])
-    """
-
-    typical_total: int = 1
-
-    may_be_hidden = False
-    may_be_missing = False  # the total would be missing, too
-    accepts_sparse = True
-    holds_codes = True
-
-    def __init__(self, n_words=None, typical_total=1):
-        object.__setattr__(self, "typical_total", int(typical_total))
-        object.__setattr__(self, "n_trials", self.typical_total)
-        object.__setattr__(self, "sizes", None if n_words is None else (n_words,))
-        if n_words is not None:
-            self.__post_init__()
-
-    @property
-    def rate_factor(self):
-        """Share of the learning rate that suits these units.
-
-        Returns
-        -------
-        float
-            One: `automatic_rate` knows the totals.
-        """
-        return 1.0
-
-    def automatic_rate(self, n_columns, n_above):
-        """Give the learning rate that suits visible units of this type untuned.
-
-        The variance of a row grows with its total, that of binary units with their
-        number, so eight times the total counts as a number of columns.
-
-        Parameters
-        ----------
-        n_columns : int
-            Number of columns of data.
-        n_above : int
-            Number of units in the first hidden layer.
-
-        Returns
-        -------
-        float
-            The rate of so many binary units.
-        """
-        return super().automatic_rate(max(n_columns, 8 * self.typical_total), n_above)
-
-    def __repr__(self):
-        if self.sizes is None:
-            return "Counts()"
-        return f"Counts(n_words={self.sizes[0]}, typical_total={self.typical_total})"
-
-    @property
-    def bounds(self):
-        """Ends of what a count can be.
-
-        Returns
-        -------
-        tuple of float
-            Zero and infinity.
-        """
-        return (0, np.inf)
-
-    def tied_copies(self, n_copies):
-        """Give the unit type of the sum of `n_copies` layers of one field.
-
-        Parameters
-        ----------
-        n_copies : int
-            How many copies.
-
-        Returns
-        -------
-        Counts
-            The same units; their totals, so many times as large, come with the rows.
-        """
-        return Counts(self.sizes[0], self.typical_total * n_copies)
-
-    def n_states(self, n_units):
-        """Count the joint states.
-
-        Parameters
-        ----------
-        n_units : int
-            Number of units in the layer.
-
-        Returns
-        -------
-        float
-            Infinity, since a total may be any number.
-        """
-        return np.inf
-
-    def fit(self, X):
-        """Take the number of words and the mean total.
-
-        Parameters
-        ----------
-        X : {ndarray, CSR matrix or array} of shape (n_rows, n_columns)
-            Counts.
-
-        Returns
-        -------
-        Counts
-            The unit type for these columns.
-
-        Raises
-        ------
-        ValueError
-            If a value is not an integer.
-        """
-        values = X.data if sparse.issparse(X) else X
-        if np.any(values != np.floor(values)):
-            worst = values[values != np.floor(values)].ravel()[0]
-            raise ValueError(
-                f"Count columns hold whole numbers; got {worst:g}. Pass word counts as "
-                "CountVectorizer makes them, not their tf-idf weights."
-            )
-        typical = int(np.round(self.totals(X).mean())) if X.shape[0] else 1
-        return Counts(X.shape[1], max(1, typical))
-
-    def totals(self, states):
-        """Sum the counts of every row.
-
-        Parameters
-        ----------
-        states : {ndarray, CSR matrix or array} of shape (n_rows, n_units)
-            Counts.
-
-        Returns
-        -------
-        ndarray of int of shape (n_rows,)
-            The totals.
-        """
-        sums = np.asarray(states.sum(axis=1, dtype=np.float64)).ravel()
-        return np.rint(sums).astype(np.int64)
-
-    def with_totals(self, totals):
-        """Give the unit type of rows with known totals.
-
-        Parameters
-        ----------
-        totals : int, ndarray of shape (n_rows,) or None
-            Totals of the rows, or one for all rows; None means `typical_total`.
-
-        Returns
-        -------
-        UnitType
-            A `Multinomial` of one group, which lives as long as one computation.
-        """
-        return self if totals is None else Multinomial(self.sizes, totals)
-
-    def spec(self):
-        """Describe the unit type by plain values, for saving.
-
-        Returns
-        -------
-        dict
-            The class name under "type" and the parameters.
-        """
-        n_words = None if self.sizes is None else self.sizes[0]
-        total = self.typical_total
-        return {"type": "Counts", "n_words": n_words, "typical_total": total}
