@@ -48,8 +48,9 @@ def skip_what_is_inherited_from_scikit_learn(app, what, name, obj, skip, options
 
 # Examples
 
-#: These take minutes: shown, and run only where SKDBM_DOC_ALL_EXAMPLES is set.
-SLOW_EXAMPLES = ["digits_features"]
+#: These take minutes or want a network: shown, and run only where
+#: SKDBM_DOC_ALL_EXAMPLES is set.
+SLOW_EXAMPLES = ["digits_features", "newsgroups_topics", "spoken_digits"]
 
 left_out = "" if os.environ.get("SKDBM_DOC_ALL_EXAMPLES") else "|".join(SLOW_EXAMPLES)
 sphinx_gallery_conf = {

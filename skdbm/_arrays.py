@@ -82,6 +82,22 @@ def row_dot(x, y):
     return np.einsum("ij,ij->i", x, y, dtype=np.float64)
 
 
+def column_means(X, function=None):
+    """Average a function of every column over the rows in which it is known.
+
+    In float64, and by blocks of rows, so that nothing of the size of `X` is made. A
+    column that is never known has the mean 0.
+    """
+    total, known = np.zeros(X.shape[1]), np.zeros(X.shape[1])
+    for start in range(0, X.shape[0], 4096):
+        part = np.asarray(X[start : start + 4096], dtype=np.float64)
+        missing = np.isnan(part)
+        values = part if function is None else function(part)
+        total += np.where(missing, 0.0, values).sum(axis=0)
+        known += (~missing).sum(axis=0)
+    return total / np.maximum(known, 1)
+
+
 def log_mean_exp(x):
     """Compute log(mean(exp(x))) of a vector in the log domain."""
     x = np.asarray(x, dtype=np.float64)

@@ -631,7 +631,6 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
     def _held_out_score(self, machine, X, team):
         """Mean lower bound of held-out rows under a machine in training."""
         unit = machine.units[0]
-        X = X.astype(machine.dtype)
         log_partition, _ = likelihood.log_partition(
             machine,
             n_chains=self.n_annealing_chains,
@@ -642,7 +641,7 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         )
         scores = likelihood.bound(
             machine,
-            Encoded(unit, X),
+            Encoded(unit, X, machine.dtype),
             log_partition,
             tol=self.mean_field_tol,
             max_iter=self.mean_field_max_iter,

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy import sparse
 
-from . import _blocks, _validation
+from . import _arrays, _validation
 from .units import Bernoulli, Categorical, Counts, Gaussian, Mixed, UnitType
 
 #: Unit types of visible layers by the names that `visible` takes.
@@ -77,7 +77,7 @@ class Columns:
             if index in self.categories:
                 result[:, index] = self._codes(values, index, unknown)
             else:
-                result[:, index] = _floats(values, index)
+                result[:, index] = _floats(X, index)
         if gaps and not allow_missing:
             raise ValueError(
                 f"Input X contains NaN: {name} got missing values in columns {gaps}. "
@@ -223,16 +223,19 @@ def _is_missing(values):
     return np.array([_validation.is_missing(value) for value in values], dtype=bool)
 
 
-def _floats(values, index):
+def _floats(X, index):
     """A numeric column as floats, NaN where missing."""
-    missing = _is_missing(values)
-    try:
-        result = np.where(missing, np.nan, values).astype(np.float64)
-    except (TypeError, ValueError) as error:
-        raise ValueError(
-            f"Column {index} does not hold numbers ({error}); list it as 'categorical' "
-            "in visible."
-        ) from error
+    if hasattr(X, "iloc") and X.dtypes.iloc[index].kind in "iufb":
+        result = X.iloc[:, index].to_numpy(dtype=np.float64, na_value=np.nan)
+    else:
+        values = _column(X, index)
+        try:
+            result = np.where(_is_missing(values), np.nan, values).astype(np.float64)
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"Column {index} does not hold numbers ({error}); list it as "
+                "'categorical' in visible."
+            ) from error
     if np.isinf(result).any():
         raise ValueError(f"Input X contains infinity, in column {index}.")
     return result
@@ -266,41 +269,43 @@ def _listed(categories):
 
 def _cast(frame, name, dtype, container):
     """Give a column its old dtype, unless that would change its values."""
-    values = np.asarray(frame[name])
-    whole = values.dtype.kind != "f" or not np.any(values != np.floor(values))
-    of_whole = "int" in str(dtype).lower() or "bool" in str(dtype).lower()
-    if of_whole and not whole:
+    old = frame[name]
+    try:
+        new = old.cast(dtype) if container == "polars" else old.astype(dtype)
+    except (TypeError, ValueError, ArithmeticError):  # not whole, or out of range
+        return frame
+    except Exception as error:  # polars has errors of its own
+        if container != "polars" or not type(error).__module__.startswith("polars"):
+            raise
+        return frame
+    values, rounded = np.asarray(old), np.asarray(new)
+    if rounded.dtype.kind in "iub" and not np.array_equal(values, rounded):
         return frame
     if container == "polars":
-        return frame.with_columns(frame[name].cast(dtype))
+        return frame.with_columns(new)
     return frame.astype({name: dtype})
 
 
 class Encoded:
     """Rows of data as visible states, made of a slice of rows when it is asked for.
 
-    So memory stays flat in the number of rows.
+    So memory stays flat in the number of rows. Values are encoded before they are cast
+    to another dtype: their differences may be far smaller than themselves.
     """
 
-    def __init__(self, unit, X):
-        self.unit, self.X = unit, X
+    def __init__(self, unit, X, dtype=None):
+        self.unit, self.X, self.dtype = unit, X, X.dtype if dtype is None else dtype
         self.shape = (X.shape[0], unit.width(X.shape[1]))
 
     def __getitem__(self, rows):
-        return self.unit.encode(self.X[rows])
+        return self.unit.encode(self.X[rows]).astype(self.dtype, copy=False)
 
 
 def state_means(unit, X):
     """Mean state of every unit over the rows in which it is known."""
     if sparse.issparse(X):
         return np.asarray(X.mean(axis=0), dtype=np.float64).ravel()
-    states = Encoded(unit, X)
-    total, known = np.zeros(states.shape[1]), np.zeros(states.shape[1])
-    for rows in _blocks.row_blocks(X.shape[0], _blocks.INFERENCE_ROWS):
-        part = states[rows]
-        total += np.nansum(part, axis=0, dtype=np.float64)
-        known += np.count_nonzero(~np.isnan(part), axis=0)
-    return total / np.maximum(known, 1)
+    return _arrays.column_means(Encoded(unit, X))
 
 
 def prototypes(visible):

@@ -189,7 +189,9 @@ class DBMSampler(BaseDBM):
         check_is_fitted(self)
         _validation.check_count("n_samples", n_samples)
         if given is not None:
-            return self._complete(given, n_samples, random_state, self._draw)
+            return self._complete(
+                given, n_samples, random_state, self._draw, per_row=n_samples
+            )
         start, seed = self._seeds(random_state)
         n_chains = min(n_samples, self.n_chains)
         machine = self.machine_.astype(TRAINING_DTYPE)
@@ -256,7 +258,7 @@ class DBMSampler(BaseDBM):
             )
             return means.reshape(-1, n_chains, means.shape[1]).mean(axis=1)
 
-        return self._complete(X, n_chains, random_state, average)
+        return self._complete(X, n_chains, random_state, average, per_row=1)
 
     def set_output(self, *, transform=None):
         """Choose the container of `sample` and `impute`.
@@ -287,32 +289,35 @@ class DBMSampler(BaseDBM):
             n_jobs=self.n_jobs,
         )[0]
 
-    def _complete(self, X, n_chains, random_state, function):
-        """Fill gaps by chains that know the rest, some for each row."""
+    def _complete(self, X, n_chains, random_state, function, *, per_row):
+        """Fill gaps by chains that know the rest, some for each row that has gaps."""
         X = self._check_fitted_input(X, allow_missing=True)
         machine, dtype = self.machine_.astype(TRAINING_DTYPE), self.machine_.dtype
         unit = machine.units[0]
         if unit.totals(X) is not None:
             raise ValueError(f"{unit!r} units share a total and cannot be missing.")
+        X = X if isinstance(X, np.ndarray) else X.toarray()
         start, seed = self._seeds(random_state)
-        rng, parts = sampling.generator(start), []
-        rows_at_once = max(1, _CHAINS_AT_ONCE // n_chains)
-        for block in _blocks.row_blocks(X.shape[0], rows_at_once):
-            rows = X[block] if isinstance(X, np.ndarray) else X[block].toarray()
-            visible = np.repeat(
-                unit.encode(rows.astype(TRAINING_DTYPE)), n_chains, axis=0
-            )
-            known = ~np.isnan(visible)
-            states = self._start_given(machine, visible, known, rng)
-            numbers = unit.decode(function(machine, states, known, seed.spawn(1)[0]))
-            given = np.repeat(rows, len(numbers) // len(rows), axis=0)
-            parts.append(np.where(np.isnan(given), numbers, given).astype(dtype))
+        rng, result = sampling.generator(start), np.repeat(X, per_row, axis=0)
+        incomplete = np.flatnonzero(np.isnan(X).any(axis=1))
+        at_once = max(1, _CHAINS_AT_ONCE // n_chains)
+        with _blocks.workers(self.n_jobs):
+            for i in range(0, len(incomplete), at_once):
+                rows = incomplete[i : i + at_once]
+                # Encoded before it is cast: differences may be far smaller than values.
+                visible = unit.encode(X[rows]).astype(TRAINING_DTYPE)
+                states, known = self._start_given(machine, visible, n_chains, rng)
+                filled = function(machine, states, known, seed.spawn(1)[0])
+                places = (rows[:, None] * per_row + np.arange(per_row)).ravel()
+                part = result[places]
+                numbers = unit.decode(filled.astype(dtype))
+                result[places] = np.where(np.isnan(part), numbers, part)
         return self._columns.values(
-            np.concatenate(parts), _validation.output_container(self)
+            result.astype(dtype), _validation.output_container(self)
         )
 
-    def _start_given(self, machine, visible, known, rng):
-        """Draw all layers from their mean field given what is known."""
+    def _start_given(self, machine, visible, n_chains, rng):
+        """Draw all layers of every chain from mean field given what is known."""
         q = inference.posterior(
             machine,
             visible,
@@ -321,11 +326,13 @@ class DBMSampler(BaseDBM):
         )
         means = [q.visible, *q.means]
         states = [
-            unit.sample(machine.field(layer, means), rng)
+            unit.sample(np.repeat(machine.field(layer, means), n_chains, axis=0), rng)
             for layer, unit in enumerate(machine.units)
         ]
+        visible = np.repeat(visible, n_chains, axis=0)
+        known = ~np.isnan(visible)
         states[0] = np.where(known, visible, states[0])
-        return states
+        return states, known
 
     def _seeds(self, random_state):
         """Seeds of the start and of the sweeps of some chains."""

@@ -11,7 +11,6 @@ of one parity do not interact, so every half sweep raises the variational bound.
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
 
 from . import _blocks
@@ -115,6 +114,7 @@ def mean_field(machine, X, *, tol=1e-4, max_iter=500, n_jobs=None):
     >>> result.means[0].round(4)
     array([[0.659 , 0.8455]])
     """
+    missing = missing_entries(X)
     parts = map_posterior(
         machine,
         X,
@@ -130,8 +130,8 @@ def mean_field(machine, X, *, tol=1e-4, max_iter=500, n_jobs=None):
         ],
         n_sweeps=np.concatenate([part.n_sweeps for part in parts]),
         converged=np.concatenate([part.converged for part in parts]),
-        visible=_stack([part.visible for part in parts]),
-        missing=missing_entries(X),
+        visible=X if missing is None else np.concatenate([p.visible for p in parts]),
+        missing=missing,
     )
 
 
@@ -555,13 +555,6 @@ def _start_above(machine, constant):
     states.insert(0, None)
     bottom_up(machine, states, constant)
     return states
-
-
-def _stack(parts):
-    """Put blocks of rows together, dense or sparse."""
-    if isinstance(parts[0], np.ndarray):
-        return np.concatenate(parts)
-    return sparse.vstack(parts, format="csr")
 
 
 def _settle(machine, states, free, *, tol, max_iter, constant=None, held=None):

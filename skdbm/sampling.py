@@ -69,7 +69,8 @@ def gibbs_sweeps(
         Layers that keep their states.
     clamped_columns : index into the visible columns, default=None
         Visible units that keep their states: a boolean mask, indices or a slice, or a
-        boolean mask of shape (n_rows, n_0), another one for each row.
+        boolean mask of shape (n_rows, n_0), another one for each row. Groups of units,
+        as of a category, are clamped as a whole.
 
     Returns
     -------
@@ -93,7 +94,13 @@ def gibbs_sweeps(
     True
     """
     scratch = [np.empty_like(state) for state in states]
-    machine = machine.with_totals(machine.units[0].totals(states[0]))
+    totals = machine.units[0].totals(states[0])
+    if totals is not None and clamped_columns is not None:
+        raise ValueError(
+            f"{machine.units[0]!r} units share a total; they can only be clamped all "
+            "together, by clamped_layers=[0]."
+        )
+    machine = machine.with_totals(totals)
     clamped = _mask(clamped_columns, states[0].shape)
     kept = None if clamped is None else states[0].copy()
     for _ in range(n_sweeps):

@@ -11,7 +11,12 @@ from sklearn.exceptions import ConvergenceWarning
 
 from .. import _arrays, _blocks, sampling
 from .._warnings import warn
-from .exact import exact_log_partition, exact_samples, prefers_exact
+from .exact import (
+    exact_log_partition,
+    exact_log_partitions,
+    exact_samples,
+    prefers_exact,
+)
 
 #: The pilot runs that space the temperatures.
 PILOT_RUNS, PILOT_TEMPERATURES, PILOT_CHAINS = 2, 200, 32
@@ -482,10 +487,7 @@ class _AnnealingRun:
 
     def log_partition_of_base(self):
         """Log Z of the independent units, in closed form."""
-        return sum(
-            float(unit.log_partition(np.asarray(bias, dtype=np.float64)[None])[0])
-            for unit, bias in zip(self.machine.units, self.start, strict=True)
-        )
+        return _log_partition_of_independent(self.machine.units, self.start)
 
     def initial_states(self, n_chains, seed):
         """Draw states of the independent units."""
@@ -587,6 +589,14 @@ class _AnnealingRun:
                 )
 
 
+def _log_partition_of_independent(units, biases):
+    """Log Z of units with these biases and no weights."""
+    return sum(
+        float(unit.log_partition(np.asarray(bias, dtype=np.float64)[None])[0])
+        for unit, bias in zip(units, biases, strict=True)
+    )
+
+
 def _gauss_nodes(n_steps):
     """Nodes on [0, 1] of the rule that integrates the slope over a step."""
     if n_steps >= MIDPOINT_TEMPERATURES:
@@ -651,6 +661,8 @@ def log_partition(machine, *, n_chains, n_temperatures, seed, n_jobs=None, total
     with _memo_lock:
         known = _memo.setdefault(machine, {})
     exact = prefers_exact(machine)
+    if exact and totals is not None:
+        return exact_log_partitions(machine, totals), np.zeros(len(totals))
 
     def at(total):
         key = (n_chains, n_temperatures, seed, total)
@@ -675,10 +687,7 @@ def log_partition(machine, *, n_chains, n_temperatures, seed, n_jobs=None, total
     if totals is None:
         return at(None)
     distinct, where = np.unique(totals, return_inverse=True)
-    values = [
-        at(int(total)) if exact else _interpolated(machine, int(total), at)
-        for total in distinct
-    ]
+    values = [_interpolated(machine, int(total), at) for total in distinct]
     return tuple(np.array(values)[where].T)
 
 
@@ -698,10 +707,7 @@ def _interpolated(machine, total, at):
 
     def of_independent_units(number):
         units = machine.with_totals(int(number)).units
-        return sum(
-            float(unit.log_partition(np.asarray(bias, dtype=np.float64)[None])[0])
-            for unit, bias in zip(units, machine.biases, strict=True)
-        )
+        return _log_partition_of_independent(units, machine.biases)
 
     base = np.array([of_independent_units(node) for node in nodes])
     per_word = weights @ ((values - base) / nodes)

@@ -167,10 +167,66 @@ def exact_log_likelihood(machine, X):
     totals = machine.units[0].totals(X)
     if totals is None:
         return result - exact_log_partition(machine)
-    for total in np.unique(totals):
-        of_total = exact_log_partition(machine.with_totals(int(total)))
-        result[totals == total] -= of_total
-    return result
+    return result - exact_log_partitions(machine, totals)
+
+
+def exact_log_partitions(machine, totals):
+    """Compute log Z of rows whose visible units share a total, in one enumeration.
+
+    The log-partition of such units is their total times that of a total of one, so the
+    hidden layers are enumerated once for all totals.
+
+    Parameters
+    ----------
+    machine : DeepBoltzmannMachine
+        The machine.
+    totals : ndarray of int of shape (n_rows,)
+        Totals of the rows, as `UnitType.totals` gives them.
+
+    Returns
+    -------
+    ndarray of shape (n_rows,)
+        Log Z in nats, float64.
+
+    Raises
+    ------
+    ValueError
+        If the odd layers have more than `MAX_STATES` joint states.
+
+    See Also
+    --------
+    exact_log_partition : For a single total, or units without.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdbm.likelihood import exact_log_partitions
+    >>> from skdbm.machine import DeepBoltzmannMachine
+    >>> from skdbm.units import Bernoulli, Counts
+    >>> machine = DeepBoltzmannMachine(
+    ...     [np.zeros((3, 1))], [np.zeros(3), np.zeros(1)], [Counts(3), Bernoulli()]
+    ... )
+    >>> exact_log_partitions(machine, np.array([0, 2])).round(4)  # log 2, log 18
+    array([0.6931, 2.8904])
+    """
+    machine = machine.astype(np.float64)
+    units, weights, biases = machine.units, machine.weights, machine.biases
+    distinct, where = np.unique(totals, return_inverse=True)
+    kept, n_terms = _smaller_parity(units, biases, kept=1)
+    _check_n_terms(n_terms, biases)
+    one = [units[0].with_totals(1), *units[1:]]
+    none = [units[0].with_totals(0), *units[1:]]
+    sums = np.full(len(distinct), -np.inf)
+    chunks = zip(
+        _chunks(one, weights, biases, kept, n_terms),
+        _chunks(none, weights, biases, kept, n_terms),
+        strict=True,
+    )
+    for of_one, of_none in chunks:
+        for i, total in enumerate(distinct):
+            terms = of_none + total * (of_one - of_none)
+            sums[i] = np.logaddexp(sums[i], logsumexp(terms))
+    return sums[where]
 
 
 def _enumerate_given(machine, row):
@@ -306,11 +362,16 @@ def _chunks(units, weights, biases, kept, n_terms, more=None):
 def _enumerate(units, weights, biases, kept=None, more=None):
     """Sum exp(-E) over all states of a chain of layers, in the log domain."""
     kept, n_terms = _smaller_parity(units, biases, kept)
+    _check_n_terms(n_terms, biases)
+    chunks = _chunks(units, weights, biases, kept, n_terms, more)
+    return float(logsumexp([logsumexp(log_terms) for log_terms in chunks]))
+
+
+def _check_n_terms(n_terms, biases):
+    """Raise an error if a sum has too many terms."""
     if n_terms > MAX_STATES:
         raise ValueError(
             f"Exact enumeration needs 2^{math.log2(n_terms):.0f} terms for layers of "
             f"{[len(bias) for bias in biases]} units; at most {MAX_STATES} are summed. "
             "Use annealed_log_partition."
         )
-    chunks = _chunks(units, weights, biases, kept, n_terms, more)
-    return float(logsumexp([logsumexp(log_terms) for log_terms in chunks]))

@@ -111,6 +111,9 @@ class Trainer:
         Velocity of every weight and bias.
     offsets : list of L + 1 ndarrays of shape (n_l,)
         Moving averages of the data-phase means, which centre the gradient.
+    learned : tuple of 3 ndarrays of shape (n_learned,), or None
+        What the visible units learn about their encoding: values, average and
+        velocity. None if there is nothing to learn.
     options : Options
         How to train.
     n_steps : int
@@ -345,6 +348,8 @@ class Trainer:
             decay=0.0,
             scratch=np.empty_like(values),
         )
+        if not np.isfinite(values).all():
+            self._diverged(np.nan)
         visible = machine.units[0].with_learned(values)
         self.machine = machine.with_units([visible, *machine.units[1:]])
         values[:] = visible.learned  # moved into its bounds
@@ -497,12 +502,16 @@ class Trainer:
         parameters = [*self.machine.weights, *self.machine.biases]
         largest = np.max([np.max(np.abs(array)) for array in parameters])
         if not largest < LARGEST_WEIGHT:  # NaN fails this too
-            raise FloatingPointError(
-                f"Training diverged: the largest parameter is {largest:.3g} after "
-                f"{self.n_steps} updates (at most {LARGEST_WEIGHT:g} is sensible). "
-                "Lower learning_rate_init or momentum, or raise alpha, n_chains or "
-                "n_gibbs_steps."
-            )
+            self._diverged(largest)
+
+    def _diverged(self, largest):
+        """Say that training has diverged."""
+        raise FloatingPointError(
+            f"Training diverged: the largest parameter is {largest:.3g} after "
+            f"{self.n_steps} updates (at most {LARGEST_WEIGHT:g} is sensible). "
+            "Lower learning_rate_init or momentum, or raise alpha, n_chains or "
+            "n_gibbs_steps."
+        )
 
 
 class Rows:
@@ -624,7 +633,7 @@ def train(
     ----------
     trainer : Trainer
         What is trained; changed in place.
-    source : object with ``len`` and ``fill(indices, out)``
+    source : object with ``len`` and ``fill(indices, out, learned)``
         Rows of the visible layer, for example `Rows`.
     n_epochs : int
         Most epochs.

@@ -402,7 +402,7 @@ class UnitType(ABC):
         return states
 
     def log_jacobian(self, X):
-        """Compute log |d encode(x) / dx| of every row, for densities of values.
+        """Compute the log-determinant of the derivative of `encode`, for densities.
 
         Parameters
         ----------

@@ -337,13 +337,14 @@ class Gaussian(UnitType):
         Gaussian
             The unit type for these columns.
         """
-        values = np.ma.masked_invalid(np.asarray(X, dtype=np.float64))
-        loc = values.mean(axis=0).filled(0.0)
-        scale = values.std(axis=0).filled(0.0)
+        loc = _arrays.column_means(X)
+        scale = np.sqrt(_arrays.column_means(X, lambda part: (part - loc) ** 2))
         # A column that varies by less than the rounding of its mean does not vary.
-        varies = scale > 1e-7 * np.maximum(np.abs(loc), np.finfo(np.float64).tiny)
-        scale = np.where(varies, scale, 1.0)
-        some = ((values[:ROWS_FOR_VARIANCE] - loc) / scale).filled(0.0)
+        dtype = np.result_type(X.dtype, np.float32)
+        varies = scale > 4 * np.finfo(dtype).eps * np.abs(loc)
+        scale = np.where(varies & (scale > 0), scale, 1.0)
+        some = (X[:: -(-len(X) // ROWS_FOR_VARIANCE)] - loc) / scale
+        some = np.nan_to_num(some)
         variance = np.linalg.norm(some, ord=2) ** 2 / max(1, len(some))
         return replace(
             self,
@@ -408,7 +409,11 @@ class Gaussian(UnitType):
         """
         if self.scale is None:
             return np.zeros(len(X))
-        return -(~np.isnan(X) @ np.log(self.scale))
+        logs = np.log(self.scale)
+        result, missing = np.full(len(X), -logs.sum()), np.isnan(X)
+        rows = missing.any(axis=1)
+        result[rows] += missing[rows] @ logs
+        return result
 
     @property
     def learned(self):

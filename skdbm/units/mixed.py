@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -94,6 +95,7 @@ class Mixed(UnitType):
         """
         return all(unit.may_be_doubled for unit, _ in self.parts)
 
+    @cached_property
     def _slices(self):
         """Each unit type with the slice of its units and its columns."""
         start, result = 0, []
@@ -109,7 +111,7 @@ class Mixed(UnitType):
             getattr(unit, method)(
                 array[:, units], None if where is None else where[:, units]
             )
-            for unit, units, _ in self._slices()
+            for unit, units, _ in self._slices
         )
 
     def _join(self, method, array, *args):
@@ -117,7 +119,7 @@ class Mixed(UnitType):
         return np.concatenate(
             [
                 getattr(unit, method)(array[..., units], *args)
-                for unit, units, _ in self._slices()
+                for unit, units, _ in self._slices
             ],
             axis=-1,
         )
@@ -159,7 +161,7 @@ class Mixed(UnitType):
             The means.
         """
         out = np.empty_like(field) if out is None else out
-        for unit, units, _ in self._slices():
+        for unit, units, _ in self._slices:
             unit.mean(field[:, units], out=out[:, units])
         return out
 
@@ -183,7 +185,7 @@ class Mixed(UnitType):
             The states, in the dtype of `field`.
         """
         out = np.empty_like(field) if out is None else out
-        for unit, units, _ in self._slices():
+        for unit, units, _ in self._slices:
             room = None if scratch is None else scratch[:, units]
             unit.sample(field[:, units], rng, out=out[:, units], scratch=room)
         return out
@@ -283,7 +285,7 @@ class Mixed(UnitType):
             The product of the numbers of the parts.
         """
         counts = [
-            unit.n_states(units.stop - units.start) for unit, units, _ in self._slices()
+            unit.n_states(units.stop - units.start) for unit, units, _ in self._slices
         ]
         # An integer may be too large to be multiplied with infinity.
         return np.inf if np.inf in counts else math.prod(counts)
@@ -306,7 +308,7 @@ class Mixed(UnitType):
             One joint state a row.
         """
         index, result = np.asarray(index), []
-        for unit, units, _ in self._slices():
+        for unit, units, _ in self._slices:
             width = units.stop - units.start
             n_states = unit.n_states(width)
             result.append(unit.states(index % n_states, width, dtype))
@@ -326,7 +328,7 @@ class Mixed(UnitType):
         ValueError
             If the parts have another number of units together.
         """
-        slices = self._slices()
+        slices = self._slices
         for unit, units, _ in slices:
             unit.check_width(units.stop - units.start)
         if slices[-1][1].stop != n_units:
@@ -391,7 +393,7 @@ class Mixed(UnitType):
         int
             Number of units.
         """
-        return self._slices()[-1][1].stop
+        return self._slices[-1][1].stop
 
     def n_columns(self, n_units):
         """Count the columns of all parts.
@@ -425,7 +427,7 @@ class Mixed(UnitType):
         """
         if out is None:
             out = np.empty((len(X), self.width(X.shape[1])), X.dtype)
-        for unit, units, columns in self._slices():
+        for unit, units, columns in self._slices:
             unit.encode(X[:, columns], out=out[:, units])
         return out
 
@@ -443,12 +445,12 @@ class Mixed(UnitType):
             The values.
         """
         X = np.empty((len(states), self.n_columns(None)), states.dtype)
-        for unit, units, columns in self._slices():
+        for unit, units, columns in self._slices:
             X[:, columns] = unit.decode(states[:, units])
         return X
 
     def log_jacobian(self, X):
-        """Compute log |d encode(x) / dx| of every row.
+        """Compute the log-determinant of the derivative of `encode`.
 
         Parameters
         ----------
@@ -480,7 +482,7 @@ class Mixed(UnitType):
             The states.
         """
         out = np.empty_like(mean) if out is None else out
-        for unit, units, _ in self._slices():
+        for unit, units, _ in self._slices:
             out[:, units] = unit.sample_of_mean(mean[:, units], rng)
         return out
 
@@ -556,7 +558,7 @@ class Mixed(UnitType):
                     field[:, units],
                     None if where is None else where[:, units],
                 )
-                for unit, units, _ in self._slices()
+                for unit, units, _ in self._slices
             ]
         )
 

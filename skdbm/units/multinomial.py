@@ -12,6 +12,9 @@ from scipy.special import gammaln
 from .. import _arrays
 from .contract import UnitType
 
+#: Draws for each unit of a group beyond which the units are counted one by one.
+DRAWN_ONE_BY_ONE = 10
+
 
 @dataclass(frozen=True, eq=False)
 class Multinomial(UnitType):
@@ -86,7 +89,7 @@ class Multinomial(UnitType):
         float
             One over the number of draws.
         """
-        return 1 / max(1, np.max(self.n_trials))
+        return float(1 / max(1, np.max(self.n_trials)))
 
     @property
     def _starts(self):
@@ -171,6 +174,28 @@ class Multinomial(UnitType):
             The states, in the dtype of `field`.
         """
         _, terms, sums = self._exponentials(field)
+        if np.max(self.n_trials) > DRAWN_ONE_BY_ONE * min(self.sizes):
+            counts = self._counts(terms, sums, rng)
+        else:
+            counts = self._draws(terms, sums, rng)
+        if out is None:
+            return counts.astype(field.dtype)
+        np.copyto(out, counts, casting="unsafe")
+        return out
+
+    def _counts(self, terms, sums, rng):
+        """Draw the counts of every group, unit by unit: for many draws."""
+        trials = np.broadcast_to(self._trials(), sums.shape)
+        parts = np.split(terms.astype(np.float64), self._starts[1:], axis=1)
+        return np.hstack(
+            [
+                rng.multinomial(trials[:, i], part / part.sum(axis=1, keepdims=True))
+                for i, part in enumerate(parts)
+            ]
+        )
+
+    def _draws(self, terms, sums, rng):
+        """Draw the unit of every single draw, and count."""
         # Each group of each row is an interval of length 1 on one long line, cut in
         # proportion to the probabilities; a draw is a point of the interval.
         shares = np.divide(terms, self._spread(sums), dtype=np.float64)
@@ -180,14 +205,10 @@ class Multinomial(UnitType):
         group = np.repeat(np.arange(n_rows * n_groups), trials)
         points = np.searchsorted(ends, group + rng.random(len(group)), side="right")
         # Rounding of the line must not carry a point into the neighbour's interval.
-        first = (np.arange(n_rows)[:, None] * field.shape[1] + self._starts).ravel()
+        first = (np.arange(n_rows)[:, None] * terms.shape[1] + self._starts).ravel()
         last = first + np.tile(self.sizes, n_rows) - 1
         points = np.clip(points, first[group], last[group])
-        counts = np.bincount(points, minlength=field.size).reshape(field.shape)
-        if out is None:
-            return counts.astype(field.dtype)
-        np.copyto(out, counts, casting="unsafe")
-        return out
+        return np.bincount(points, minlength=terms.size).reshape(terms.shape)
 
     def field_of_mean(self, mean):
         """Invert the mean: x = log(m / n); any constant may be added to a group.
