@@ -10,7 +10,7 @@ draws itself.
 # %%
 # Train it
 # --------
-# The values are grey levels between 0 and 1, which is what the machine expects.
+# The values are grey levels between 0 and 1, the probabilities of black.
 from sklearn.datasets import load_digits
 
 from skdbm import DBMSampler

@@ -90,7 +90,7 @@ path = cli.parse_args().data
 try:
     source = "Free Spoken Digit Dataset"
     waves, digits, speakers = local_recordings(path) if path else public_recordings()
-except OSError as error:
+except (OSError, zipfile.BadZipFile) as error:
     if path:
         raise
     source = f"artificial vowels ({error})"

@@ -95,7 +95,9 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         ----------
         machine : DeepBoltzmannMachine
             The machine, for example the `machine_` of another estimator, or one that
-            was loaded from a file. It is not copied.
+            was loaded from a file. It is not copied. A machine knows categories as
+            codes 0, 1, ...; their values, and names of columns, stay with the
+            estimator that was fitted.
         **params : dict
             Hyper-parameters, as for the constructor; `hidden_layer_sizes` comes from
             the machine.
@@ -172,7 +174,7 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         Warns
         -----
         DataConversionWarning
-            If values above 1 were clipped.
+            If values above the range of the visible units were clipped.
         ConvergenceWarning
             If `early_stopping` is on and `max_iter` ended the training first.
         RuntimeWarning
@@ -225,12 +227,12 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         """Train on one chunk of rows, in their order, each once.
 
         The chunk is cut into batches of `batch_size` rows, the last of which may be
-        shorter; chunks whose lengths are multiples of `batch_size` therefore give
-        exactly the model that the same rows give in one chunk. The learning rate
-        stays at `learning_rate_init`, since the end of the data is not known; the
-        averaging of the weights needs no end. There is no pretraining and no early
-        stopping. The first chunk decides which categories there are, and where and how
-        wide the columns of real values are.
+        shorter; chunks of binary columns whose lengths are multiples of `batch_size`
+        therefore give exactly the model that the same rows give in one chunk. The
+        learning rate stays at `learning_rate_init`, since the end of the data is not
+        known; the averaging of the weights needs no end. There is no pretraining and no early
+        stopping. The first chunk decides which categories there are, where and how wide
+        the columns of real values are, and how long rows of counts are.
 
         Parameters
         ----------
@@ -301,7 +303,7 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         ConvergenceWarning
             If mean field did not converge in some rows.
         DataConversionWarning
-            If values outside of 0 to 1 were clipped.
+            If values outside of the range of the visible units were clipped.
 
         Notes
         -----

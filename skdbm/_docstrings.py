@@ -45,9 +45,11 @@ hidden_layer_sizes : int or array-like of int, default=(256, 256)
     learning_rate_init : "auto" or float, default="auto"
         The first learning rate. "auto" means 6.4 / n_features, at most 0.1: the more
         columns, the further one step moves the fields of the hidden units. With
-        momentum the effective step is learning_rate_init / (1 - momentum). Units whose
-        variance is larger than that of binary ones take a share of it, their
-        `rate_factor`: a tenth for "gaussian" columns.
+        momentum the effective step is learning_rate_init / (1 - momentum). For
+        "gaussian" columns "auto" is at most 25 over the number of hidden units, and
+        they move at a share of it, 0.3 over the largest variance of the data in any
+        direction; for "counts" eight times the mean total stands for n_features if it
+        is more.
 
     momentum : float, default=0.9
         Share of the velocity of the weights that stays from update to update.

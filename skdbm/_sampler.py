@@ -35,8 +35,9 @@ class DBMSampler(BaseDBM):
     <attributes>
 
     log_partition_ : float
-        Log Z of the machine in nats. `partial_fit` removes it, since each call changes
-        the machine; `score_samples` then estimates it when it is needed.
+        Log Z of the machine in nats; of counts, that of a row of typical total.
+        `partial_fit` removes it, since each call changes the machine; `score_samples`
+        then estimates it when it is needed.
 
     log_partition_std_ : float
         Its standard error in nats; 0 if Z was enumerated.

@@ -159,7 +159,7 @@ class DBMTransformer(TransformerMixin, BaseDBM):
         ConvergenceWarning
             If mean field did not converge in some rows.
         DataConversionWarning
-            If values outside of 0 to 1 were clipped.
+            If values outside of the range of the visible units were clipped.
         """
         X = self._check_fitted_input(X)
         machine = self.machine_.astype(X.dtype)

@@ -202,16 +202,25 @@ def _clip(values, unit, name, *, training):
         raise ValueError(
             f"Negative values in data passed to {name}: the smallest is "
             f"{smallest:.3g}, and {unit!r} visible units take values from "
-            f"{lowest} to {highest}. Scale the columns with MinMaxScaler(clip=True), "
-            "not StandardScaler, or choose visible='gaussian' for real values."
+            f"{lowest} to {highest}.{_advice(highest)}"
         )
     if smallest < lowest - tolerance or largest > highest + tolerance:
         warn(
             f"{name} got values from {smallest:.3g} to {largest:.3g} and clips them to "
-            f"the range of {unit!r} visible units, {lowest} to {highest}. Scale the "
-            "columns, for example with MinMaxScaler(clip=True).",
+            f"the range of {unit!r} visible units, {lowest} to {highest}."
+            f"{_advice(highest)}",
             DataConversionWarning,
         )
     if smallest < lowest or largest > highest:
         return np.clip(values, lowest, highest)
     return values
+
+
+def _advice(highest):
+    """Say what to do with values that are out of range, where scaling would help."""
+    if not np.isfinite(highest):
+        return ""
+    return (
+        " Scale the columns with MinMaxScaler(clip=True), not StandardScaler, or "
+        "choose visible='gaussian' for real values."
+    )
