@@ -230,9 +230,9 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         shorter; chunks of binary columns whose lengths are multiples of `batch_size`
         therefore give exactly the model that the same rows give in one chunk. The
         learning rate stays at `learning_rate_init`, since the end of the data is not
-        known; the averaging of the weights needs no end. There is no pretraining and no early
-        stopping. The first chunk decides which categories there are, where and how wide
-        the columns of real values are, and how long rows of counts are.
+        known; the averaging of the weights needs no end. There is no pretraining and
+        no early stopping. The first chunk decides which categories there are, where
+        and how wide the columns of real values are, and how long rows of counts are.
 
         Parameters
         ----------
