@@ -193,7 +193,15 @@ stretches = (features[0].inverse_transform(weights.T) - features[0].mean_).resha
 strongest = np.argsort(-np.abs(stretches).max(axis=(1, 2)))[:24]
 figure, axes = plt.subplots(3, 8, figsize=(8, 5), layout="constrained")
 for ax, unit in zip(axes.ravel(), strongest, strict=True):
-    ax.imshow(stretches[unit].T, origin="lower", aspect="auto", cmap="RdBu_r")
+    largest = np.abs(stretches[unit]).max()
+    ax.imshow(
+        stretches[unit].T,
+        origin="lower",
+        aspect="auto",
+        cmap="RdBu_r",
+        vmin=-largest,
+        vmax=largest,
+    )
     ax.set_xticks([])
     ax.set_yticks([])
 figure.suptitle("Time to the right, frequency upwards")

@@ -110,6 +110,7 @@ for name, result in filled.items():
 # ----------------
 
 ax = pd.DataFrame(errors).plot.barh(figsize=(7, 6), width=0.8)
+ax.legend(ncols=2, loc="lower center", bbox_to_anchor=(0.4, 1))
 ax.set_xlabel("error in standard deviations of the column")
 ax.figure.tight_layout()
 ax.figure.savefig("table_imputation.png", dpi=150)
