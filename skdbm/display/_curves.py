@@ -90,7 +90,7 @@ class LearningCurveDisplay:
             Where to draw, one for each quantity; None means a new figure.
         quantities : str or sequence of str, default=None
             Keys of the record. None means all that `history_` of the estimators is
-            said to hold but the learning rate and the seconds.
+            said to hold but the learning rate and the seconds, as far as it is there.
         **kwargs : dict
             For `matplotlib.axes.Axes.plot`.
 

@@ -474,8 +474,9 @@ class Trainer:
         unit centred by its mean over the chains, and the mean over the epoch. From one
         state to the other there is a tenth of the batches, rounded up, each with
         `n_gibbs_steps` sweeps. Chains that stand still have 1, those that forget all
-        in between 0 within about 1 / sqrt(n_chains). It is NaN for a single batch, and
-        for chains that are all alike.
+        in between 0 within about 1 / sqrt(n_chains); for counts more, since a chain
+        hardly changes its total. It is NaN for a single batch, and for chains that are
+        all alike.
         """
         start = time.perf_counter()
         every = -(-len(batches) // MONITORED_BATCHES)
