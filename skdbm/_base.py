@@ -188,7 +188,7 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         self._columns = columns
         seeds = self._begin(keep_seed=goes_on)
         self._finish(complete=False)
-        X, held_out = self._hold_out(X, seeds["held_out"])
+        X, watched = self._hold_out(X, seeds["held_out"])
         n_training = self._n_epochs(X.shape[0])
         n_pretraining = 0
         if self.pretraining == "greedy" and len(sizes) > 1 and not goes_on:
@@ -215,7 +215,7 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
                 if n_pretraining:
                     machine = self._pretrain(machine, n_pretraining, seeds, loop)
                 trainer = self._new_trainer(machine, X.shape[0], seeds["chains"])
-            self._train(trainer, X.dtype, held_out, n_training, loop)
+            self._train(trainer, X.dtype, watched, n_training, loop)
         self._finish(complete=True)
         context.call_on_fit_task_end(
             estimator=self, reconstruction_attributes={}, **data
@@ -478,7 +478,10 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         return dict(zip(_STREAMS, seeds, strict=True))
 
     def _hold_out(self, X, seed):
-        """Split off the rows that early stopping watches."""
+        """Split off the rows that early stopping watches.
+
+        With them come training rows to compare them with, as many if there are.
+        """
         if not self.early_stopping:
             return X, None
         n_held_out = int(np.ceil(self.validation_fraction * X.shape[0]))
@@ -489,7 +492,9 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
                 "turn early_stopping off."
             )
         order = generator(seed).permutation(X.shape[0])
-        return X[np.sort(order[n_held_out:])], X[np.sort(order[:n_held_out])]
+        held_out, training = order[:n_held_out], order[n_held_out:]
+        watched = X[np.sort(held_out)], X[np.sort(training[:n_held_out])]
+        return X[np.sort(training)], watched
 
     def _options(self, n_rows):
         """Gather what the update of one batch depends on."""
@@ -587,26 +592,23 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         carry = generator(seeds["carrying"])
         return greedy(machine, loop["source"], train_pair, carry)
 
-    def _train(self, trainer, dtype, held_out, n_epochs, loop):
+    def _train(self, trainer, dtype, watched, n_epochs, loop):
         """Train all layers together and adopt what comes out."""
-        progress, team = loop["progress"], loop["team"]
+        progress = loop["progress"]
         before = getattr(self, "history_", {}) if self.warm_start else {}
-        records, stopping = [], None
-        if held_out is not None:
-            stopping = EarlyStopping(
-                lambda machine: self._held_out_score(machine, held_out, team),
-                every=self.evaluate_every,
-                patience=self.n_iter_no_change,
-                tol=self.tol,
-            )
+        records, stopping = [], watched and self._early_stopping(watched, loop)
 
         def watch(record):
             records.append(record)
-            return stopping and stopping.update(
+            stop = stopping and stopping.update(
                 record,
                 lambda: trainer.snapshot(TRAINING_DTYPE),
                 last=len(records) == n_epochs,
             )
+            if self.monitor is None:
+                return stop
+            asked = self.monitor(record, lambda: trainer.snapshot(dtype))
+            return stop or asked
 
         def attributes():
             machine = trainer.snapshot(dtype)
@@ -630,8 +632,18 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
                 ConvergenceWarning,
             )
 
-    def _held_out_score(self, machine, X, team):
-        """Mean lower bound of held-out rows under a machine in training."""
+    def _early_stopping(self, watched, loop):
+        """Make what judges the epochs by their scores of the watched rows."""
+        team = loop["team"]
+        return EarlyStopping(
+            lambda machine: [self._mean_score(machine, X, team) for X in watched],
+            every=self.evaluate_every,
+            patience=self.n_iter_no_change,
+            tol=self.tol,
+        )
+
+    def _mean_score(self, machine, X, team):
+        """Mean lower bound of some rows under a machine in training."""
         unit = machine.units[0]
         log_partition, _ = likelihood.log_partition(
             machine,

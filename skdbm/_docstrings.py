@@ -105,6 +105,14 @@ hidden_layer_sizes : int or array-like of int, default=(256, 256)
     tol : float, default=0.01
         Smallest improvement of the held-out score that counts, in nats.
 
+    monitor : callable, default=None
+        Called as ``monitor(record, machine)`` after every epoch of the joint training
+        in `fit`: with the record of the epoch, a dict of what is appended to
+        `history_`, and a function without arguments that gives a copy of the averaged
+        `DeepBoltzmannMachine` so far. If it returns True the training ends there, as
+        early stopping would end it, and what was learned is kept. What it adds to the
+        record is in `history_`, too.
+
     n_annealing_chains : int, default=100
         Chains of the annealed importance sampling that estimates log Z.
 
@@ -135,9 +143,16 @@ machine_ : DeepBoltzmannMachine
         The record of the training, one entry an epoch (or call of `partial_fit`):
         "reconstruction_error" (mean squared difference of visible states and their
         means given the first hidden layer), "energy_gap" (mean energy of the data
-        minus that of the chains, nats), "mean_field_sweeps", "weight_norms" (one
-        number a layer), "learning_rate", "seconds", and with early stopping
-        "validation_score" (nats a row; NaN where not evaluated).
+        minus that of the chains, nats), "chain_autocorrelation" (correlation of the
+        visible states of the chains with those a tenth of the epoch before, 1 where
+        they stand still; NaN for an epoch of one batch), "mean_field_sweeps",
+        "unconverged" (share of the batches that did not reach `mean_field_tol`),
+        "dead_units" (share of the hidden units that are almost always off or almost
+        always on, one number a hidden layer), "weight_norms" (one number a matrix),
+        "learning_rate", "seconds", and with early stopping "validation_score" (mean
+        bound of the held-out rows, nats) and "overfitting" (mean bound of as many
+        training rows minus that of the held-out rows, nats, in which log Z cancels
+        unless the columns are counts), both NaN where not evaluated.
 
     n_iter_ : int
         Number of epochs of joint training, or calls of `partial_fit`.

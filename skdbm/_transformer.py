@@ -95,6 +95,7 @@ class DBMTransformer(TransformerMixin, BaseDBM):
         evaluate_every=5,
         n_iter_no_change=10,
         tol=0.01,
+        monitor=None,
         n_annealing_chains=100,
         n_temperatures=1000,
         warm_start=False,
@@ -127,6 +128,7 @@ class DBMTransformer(TransformerMixin, BaseDBM):
         self.evaluate_every = evaluate_every
         self.n_iter_no_change = n_iter_no_change
         self.tol = tol
+        self.monitor = monitor
         self.n_annealing_chains = n_annealing_chains
         self.n_temperatures = n_temperatures
         self.warm_start = warm_start

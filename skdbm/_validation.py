@@ -48,6 +48,7 @@ PARAMETER_CONSTRAINTS = {
     "evaluate_every": [_AT_LEAST_ONE],
     "n_iter_no_change": [_AT_LEAST_ONE],
     "tol": [_NOT_NEGATIVE],
+    "monitor": [callable, None],
     "n_annealing_chains": [Interval(Integral, 2, None, closed="left")],
     "n_temperatures": [_AT_LEAST_ONE],
     "warm_start": ["boolean"],

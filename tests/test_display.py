@@ -27,7 +27,15 @@ from skdbm.display import (
 from .test_estimators import small, two_kinds
 
 SHAPE = (2, 4)
-QUANTITIES = ["reconstruction_error", "energy_gap", "mean_field_sweeps", "weight_norms"]
+QUANTITIES = [
+    "reconstruction_error",
+    "energy_gap",
+    "chain_autocorrelation",
+    "mean_field_sweeps",
+    "unconverged",
+    "dead_units",
+    "weight_norms",
+]
 
 
 @pytest.fixture(scope="module")
@@ -335,14 +343,16 @@ def test_reconstructions_of_other_rows(X):
 def test_learning_curves_are_the_record(transformer):
     display = LearningCurveDisplay.from_estimator(transformer)
     assert list(display.lines_) == QUANTITIES
-    assert [len(lines) for lines in display.lines_.values()] == [1, 1, 1, 3]
+    assert [len(lines) for lines in display.lines_.values()] == [1] * 5 + [3, 3]
     history = transformer.history_
-    for name in QUANTITIES[:3]:
+    for name in QUANTITIES[:5]:
         (line,) = display.lines_[name]
         assert_array_equal(line.get_xdata(), [1, 2, 3])
         assert_array_equal(line.get_ydata(), history[name])
     norms = [line.get_ydata() for line in display.lines_["weight_norms"]]
     assert_array_equal(np.transpose(norms), history["weight_norms"])
+    dead = [line.get_ydata() for line in display.lines_["dead_units"]]
+    assert_array_equal(np.transpose(dead), history["dead_units"])
     assert plt.get_fignums() == [display.figure_.number]
 
 
@@ -353,10 +363,11 @@ def test_validation_scores_are_points_where_there_are_any(X):
     with pytest.warns(UserWarning, match="early_stopping"):
         watched.fit(X)
     display = LearningCurveDisplay.from_estimator(watched)
+    assert list(display.lines_) == [*QUANTITIES, "validation_score", "overfitting"]
     (line,) = display.lines_["validation_score"]
     scores = np.array(watched.history_["validation_score"])
     assert np.isnan(scores).any()
-    assert display.figure_.axes == display.axes_.tolist()  # five, and no empty one
+    assert display.figure_.axes == display.axes_.tolist()  # nine, and no empty one
     assert_array_equal(line.get_xdata(), 1 + np.flatnonzero(~np.isnan(scores)))
     assert_array_equal(line.get_ydata(), scores[~np.isnan(scores)])
     assert line.get_marker() == "o"
@@ -394,7 +405,7 @@ def test_one_quantity_in_one_axes(transformer):
 
 def test_axes_that_are_too_few(transformer):
     _, ax = plt.subplots()
-    with pytest.raises(ValueError, match="ax has 1 axes for 4 quantities"):
+    with pytest.raises(ValueError, match="ax has 1 axes for 7 quantities"):
         LearningCurveDisplay.from_estimator(transformer, ax=ax)
 
 

@@ -793,7 +793,10 @@ def test_history(cls, X):
     assert set(estimator.history_) == {
         "reconstruction_error",
         "energy_gap",
+        "chain_autocorrelation",
         "mean_field_sweeps",
+        "unconverged",
+        "dead_units",
         "weight_norms",
         "learning_rate",
         "seconds",
@@ -805,6 +808,8 @@ def test_history(cls, X):
     sweeps = estimator.history_["mean_field_sweeps"]
     assert min(sweeps) >= 1
     assert max(sweeps) <= SMALL["n_mean_field_steps"]
+    assert {len(shares) for shares in estimator.history_["dead_units"]} == {2}
+    assert np.max(np.abs(estimator.history_["chain_autocorrelation"])) < 1
 
 
 def test_learning_rate_schedules(cls, X):
@@ -844,7 +849,7 @@ def test_early_stopping_keeps_the_best_machine(cls, held_out, X):
         n_iter_no_change=12,
         tol=0,
     ).fit(X)
-    [(training, validation)] = held_out
+    [(training, (validation, _))] = held_out
     assert validation.shape == (16, 8)
     split = np.vstack([training, validation])
     assert_array_equal(np.sort(split, axis=0), np.sort(X, axis=0))
@@ -890,6 +895,147 @@ def test_early_stopping_needs_rows_to_train_on(cls, X):
     estimator = small(cls, early_stopping=True, validation_fraction=0.9)
     with pytest.raises(ValueError, match=r"validation_fraction=0\.9 of 3 rows"):
         estimator.fit(X[:3])
+
+
+@pytest.mark.parametrize("fraction", [0.25, 0.75])
+@pytest.mark.filterwarnings("ignore:early_stopping did not end:")
+def test_training_rows_to_compare_with_are_training_rows(cls, X, fraction, held_out):
+    numbers = np.arange(64)[:, None] / 64
+    small(cls, early_stopping=True, validation_fraction=fraction, tol=1e6).fit(numbers)
+    [(training, (validation, sample))] = held_out
+    assert len(np.union1d(training, validation)) == 64
+    assert len(np.unique(sample)) == len(sample) == 16
+    assert np.isin(sample, training).all()
+
+
+@pytest.mark.parametrize("visible", ["bernoulli", "counts"])
+@pytest.mark.filterwarnings("ignore:early_stopping did not end:")
+def test_overfitting_is_the_gap_of_the_scores(cls, X, visible, held_out):
+    machines = []
+    estimator = small(
+        cls,
+        max_iter=9,
+        visible=visible,
+        early_stopping=True,
+        evaluate_every=2,
+        monitor=lambda record, machine: machines.append(machine()),
+    ).fit(X)
+    [(_, (validation, sample))] = held_out
+    scored = [cls.from_machine(machine, **SMALL) for machine in machines]
+    expected = [one.score(sample) - one.score(validation) for one in scored]
+    evaluated = np.isin(np.arange(1, 10), [2, 4, 6, 8, 9])
+    found = np.array(estimator.history_["overfitting"])
+    assert_allclose(found[evaluated], np.array(expected)[evaluated], atol=1e-4)
+    assert np.isnan(found[~evaluated]).all()
+
+
+@pytest.mark.filterwarnings("ignore:early_stopping did not end:")
+def test_log_partition_cancels_in_overfitting(cls, X, monkeypatch):
+    watched = {"hidden_layer_sizes": 6, "early_stopping": True, "evaluate_every": 1}
+    exact = small(cls, **watched).fit(X).history_
+    monkeypatch.setattr(likelihood, "log_partition", lambda *_, **__: (1e3, 0.0))
+    wrong = small(cls, **watched).fit(X).history_
+    assert max(wrong["validation_score"]) < -900 < min(exact["validation_score"])
+    assert_allclose(wrong["overfitting"], exact["overfitting"], atol=1e-10)
+
+
+# The monitor
+
+
+def stop_at_once(record, machine):
+    return True
+
+
+def divide_by_zero(record, machine):
+    return 1 / 0
+
+
+def test_monitor_sees_every_epoch_of_the_joint_training(cls, X):
+    seen = []
+
+    def monitor(record, machine):
+        seen.append((copy.deepcopy(record), machine()))
+        for array in (*machine().weights, *machine().biases):
+            array.flags.writeable = True
+            array[:] = np.nan  # a copy; training does not notice
+
+    estimator = small(cls, monitor=monitor).fit(X)
+    assert len(seen) == 3  # and none in pretraining
+    for epoch, (record, _) in enumerate(seen):
+        assert record == {key: row[epoch] for key, row in estimator.history_.items()}
+    for a, b in zip(seen[-1][1].weights, estimator.machine_.weights, strict=True):
+        assert_array_equal(a, b)
+        assert a.dtype == X.dtype
+    assert_same_machine(estimator, small(cls).fit(X))
+
+
+def test_monitor_ends_the_training(cls, X):
+    machines = []
+
+    def monitor(record, machine):
+        machines.append(machine())
+        return len(machines) == 2
+
+    estimator = small(cls, max_iter=20, monitor=monitor).fit(X)
+    assert estimator.n_iter_ == len(estimator.history_["seconds"]) == 2
+    assert_same_machine(estimator, SimpleNamespace(machine_=machines[-1]))
+    assert np.isfinite(estimator.score(X))
+
+
+def test_monitor_adds_to_the_record(cls, X):
+    scores = iter([0.5, 0.25, 0.125])
+
+    def monitor(record, machine):
+        record["own"] = next(scores)
+
+    estimator = small(cls, monitor=monitor).fit(X)
+    assert estimator.history_["own"] == [0.5, 0.25, 0.125]
+
+
+def test_monitor_that_does_not_ask_costs_no_copy(cls, X, monkeypatch):
+    copies, original = [], trainer.Trainer.snapshot
+
+    def noted(self, dtype):
+        copies.append(dtype)
+        return original(self, dtype)
+
+    monkeypatch.setattr(trainer.Trainer, "snapshot", noted)
+    small(cls, pretraining=None, monitor=lambda record, machine: None).fit(X)
+    assert len(copies) == 1
+
+
+def test_monitor_with_early_stopping_keeps_the_best_machine(cls, X, held_out):
+    epochs = itertools.count(1)
+    estimator = small(
+        cls,
+        max_iter=20,
+        learning_rate_init=0.3,  # the score goes up and down
+        early_stopping=True,
+        evaluate_every=1,
+        n_iter_no_change=20,
+        tol=0,
+        monitor=lambda record, machine: next(epochs) == 8,
+    ).fit(X)
+    scores = estimator.history_["validation_score"]
+    assert len(scores) == 8
+    assert_allclose(estimator.score(held_out[0][1][0]), max(scores), rtol=1e-4)
+
+
+def test_monitor_is_a_parameter(cls, X):
+    estimator = small(cls, max_iter=20, monitor=stop_at_once)
+    for other in (clone(estimator), pickle.loads(pickle.dumps(estimator))):
+        assert other.get_params()["monitor"] is stop_at_once
+        assert "stop_at_once" in repr(other)
+        assert other.fit(X).n_iter_ == 1
+    assert estimator.partial_fit(X).partial_fit(X).n_iter_ == 2  # not watched
+    with pytest.raises(ValueError, match="'monitor' parameter"):
+        small(cls, monitor="energy_gap").fit(X)
+
+
+def test_error_in_a_monitor_leaves_the_estimator_as_it_was(cls, X):
+    estimator = small(cls).fit(X).set_params(monitor=divide_by_zero)
+    with unchanged(estimator), pytest.raises(ZeroDivisionError):
+        estimator.fit(X)
 
 
 # Interrupts
@@ -942,7 +1088,7 @@ def test_interrupted_early_stopping_keeps_the_best_machine(cls, X, interrupt, he
     with pytest.warns(RuntimeWarning, match="7 of 20 epochs"):
         estimator.fit(X)
     best = np.nanmax(estimator.history_["validation_score"])
-    assert_allclose(estimator.score(held_out[0][1]), best, rtol=1e-4)
+    assert_allclose(estimator.score(held_out[0][1][0]), best, rtol=1e-4)
 
 
 @pytest.mark.filterwarnings("ignore:.*interrupted:RuntimeWarning")

@@ -200,11 +200,13 @@ def test_offsets_tend_to_the_means_of_the_data_phase():
 @pytest.mark.parametrize("n_most", [1, 2, 50])
 def test_mean_field_sweeps_are_capped(sizes, n_most):
     trained = trainer_of(formula_model(sizes).machine(), n_mean_field_steps=n_most)
-    n_sweeps = step(trained, np.eye(4), 0.0)
+    n_sweeps, _ = step(trained, np.eye(4), 0.0)
     assert n_sweeps == 1 if len(sizes) == 2 else n_sweeps <= n_most
     precise = trainer_of(formula_model(sizes).machine())
     coarse = trainer_of(formula_model(sizes).machine(), mean_field_tol=1e-3)
-    assert step(coarse, np.eye(4), 0.0) <= step(precise, np.eye(4), 0.0) < 200
+    n_precise, converged = step(precise, np.eye(4), 0.0)
+    assert step(coarse, np.eye(4), 0.0)[0] <= n_precise < 200
+    assert converged
 
 
 # ---------------------------------------------------------------------------
@@ -469,7 +471,7 @@ class Script:
     def __init__(self, scores, **parameters):
         self.scores = iter(scores)
         self.evaluated = []
-        self.stopping = EarlyStopping(lambda _: next(self.scores), **parameters)
+        self.stopping = EarlyStopping(self._scores, **parameters)
 
     def run(self, n_epochs):
         """Play the epochs until training stops; the records."""
@@ -479,6 +481,10 @@ class Script:
             if self.stopping.update(records[-1], lambda e=epoch: self._machine(e)):
                 break
         return records
+
+    def _scores(self, machine):
+        score = next(self.scores)
+        return score, score + machine
 
     def _machine(self, epoch):
         self.evaluated.append(epoch)
@@ -516,6 +522,9 @@ def test_early_stopping_evaluates_now_and_then():
     expected = np.full(16, np.nan)
     expected[3::4] = -5, -4, -4.5, -4.2
     assert_array_equal(scores, expected)
+    expected[3::4] = 4, 8, 12, 16
+    overfitting = [record["overfitting"] for record in records]
+    assert_allclose(overfitting, expected, rtol=1e-12)
 
 
 def test_early_stopping_with_less_patience_than_evaluations():
@@ -528,9 +537,9 @@ def test_early_stopping_evaluates_the_last_epoch():
     script = Script([-5, -4, -3], every=4, patience=9, tol=0.0)
     script.run(10)
     record = {}
-    script.stopping.update(record, lambda: "the end", last=True)
-    assert record["validation_score"] == -3
-    assert script.stopping.best_machine == "the end"
+    script.stopping.update(record, lambda: 12, last=True)
+    assert record == {"validation_score": -3, "overfitting": 12}
+    assert script.stopping.best_machine == 12
     assert script.stopping.best_epoch == 11
 
 
@@ -539,6 +548,88 @@ def test_early_stopping_lets_a_rising_score_rise():
     assert len(script.run(30)) == 30
     assert not script.stopping.stopped
     assert script.stopping.best_machine == 30
+
+
+# ---------------------------------------------------------------------------
+# The record of an epoch
+# ---------------------------------------------------------------------------
+
+
+def epoch_of(trained, X, batches, learning_rate=0.0):
+    """The record of an epoch."""
+    rows = Rows(X, trained.machine.units[0])
+    return trained.epoch(rows, batches, lambda _: learning_rate, TEAM)
+
+
+@pytest.mark.parametrize("n_batches", [1, 2, 9, 23])
+def test_autocorrelation_of_the_chains(n_batches, monkeypatch):
+    X = np.random.default_rng(0).integers(0, 2, (n_batches, 4)).astype(float)
+    trained = trainer_of(formula_model((4, 3, 2)).machine(), n_chains=30)
+    states, original = [], Trainer.step
+
+    def noted(self, *args):
+        result = original(self, *args)
+        states.append(self.chains[0] - self.chains[0].mean(axis=0))
+        return result
+
+    monkeypatch.setattr(Trainer, "step", noted)
+    record = epoch_of(trained, X, np.arange(n_batches)[:, None], 0.01)
+    pairs = pairwise(states[:: int(np.ceil(n_batches / 10))])
+    expected = [np.corrcoef(a.ravel(), b.ravel())[0, 1] for a, b in pairs]
+    found = record["chain_autocorrelation"]
+    if n_batches == 1:
+        assert np.isnan(found)
+    else:
+        assert_allclose(found, np.mean(expected), rtol=1e-10)
+
+
+@pytest.mark.parametrize("n_gibbs_steps", [1, 3])
+@pytest.mark.parametrize("coupling", [0, 4, 8, 60])
+def test_autocorrelation_of_pairs_of_units(coupling, n_gibbs_steps):
+    half = np.full(4, -coupling / 2)
+    machine = DeepBoltzmannMachine([coupling * np.eye(4)], [half, half])
+    trained = trainer_of(machine, n_chains=1000, n_gibbs_steps=n_gibbs_steps)
+    for chain in trained.chains:  # from where they have their stationary distribution
+        chain[:] = np.arange(1000)[:, None] % 2
+    record = epoch_of(trained, np.eye(4), np.zeros((10, 1), int))
+    # The mean of one unit given the other is (1 + tanh(c/4) s) / 2 with s = 1 or -1.
+    expected = np.tanh(coupling / 4) ** (2 * n_gibbs_steps)
+    assert_allclose(record["chain_autocorrelation"], expected, atol=0.03)
+
+
+def test_autocorrelation_of_chains_that_are_all_alike_is_nan():
+    machine = DeepBoltzmannMachine([np.zeros((4, 2))], [np.full(4, 99.0), np.zeros(2)])
+    record = epoch_of(trainer_of(machine), np.eye(4), np.zeros((3, 1), int))
+    assert np.isnan(record["chain_autocorrelation"])
+
+
+@pytest.mark.parametrize("unit", [Bernoulli(), Binomial(3)])
+def test_dead_units_are_those_that_hardly_change(unit):
+    odds = logit([0.0008, 0.0012, 0.4, 0.6, 0.9988, 0.9992, 1e-6, 0.01])
+    biases = [np.zeros(4), odds, np.array([0.0, 30.0])]
+    machine = DeepBoltzmannMachine(
+        [np.zeros((4, 8)), np.zeros((8, 2))], biases, [Bernoulli(), unit, Bernoulli()]
+    )
+    record = epoch_of(trainer_of(machine), np.eye(4), [[0, 1, 2, 3]])
+    assert record["dead_units"] == (3 / 8, 1 / 2)
+
+
+def test_unconverged_batches_are_those_that_were_cut_short():
+    machine = formula_model((4, 3, 2)).machine()
+    X, batches = np.array(list(product([0.0, 1.0], repeat=4))), np.arange(16)[:, None]
+
+    def unconverged(**options):
+        return epoch_of(trainer_of(machine, **options), X, batches)["unconverged"]
+
+    free = trainer_of(machine, mean_field_tol=1e-4)
+    needed = np.array([step(free, X[batch], 0.0)[0] for batch in batches])
+    assert 2 < needed.min() < needed.max() < 100
+    for n_most in range(1, needed.max() + 1):
+        found = unconverged(n_mean_field_steps=n_most, mean_field_tol=1e-4)
+        assert_allclose(found, np.mean(needed > n_most), atol=1e-12)
+    assert unconverged(n_mean_field_steps=100, mean_field_tol=0) == 1
+    exact = trainer_of(formula_model((4, 3)).machine(), n_mean_field_steps=1)
+    assert epoch_of(exact, X, batches)["unconverged"] == 0
 
 
 # ---------------------------------------------------------------------------

@@ -10,9 +10,13 @@ from ._grid import machine_of, pyplot
 _LABELS = {
     "reconstruction_error": "reconstruction error",
     "energy_gap": "energy gap (nats)",
+    "chain_autocorrelation": "autocorrelation of the chains",
     "mean_field_sweeps": "mean-field sweeps",
+    "unconverged": "share of unconverged batches",
+    "dead_units": "share of dead units",
     "weight_norms": "norm of the weights",
     "validation_score": "validation score (nats)",
+    "overfitting": "overfitting (nats)",
 }
 
 
@@ -28,7 +32,8 @@ class LearningCurveDisplay:
     Attributes
     ----------
     lines_ : dict of str to list of matplotlib.lines.Line2D
-        What was drawn, by quantity; one line for each layer of "weight_norms".
+        What was drawn, by quantity; one line for each layer of "dead_units" and
+        "weight_norms".
     axes_ : ndarray of matplotlib.axes.Axes
         The panels, in the order of `lines_`.
     figure_ : matplotlib.figure.Figure
@@ -48,7 +53,8 @@ class LearningCurveDisplay:
     >>> model = DBMTransformer(hidden_layer_sizes=(3, 2), max_iter=5).fit(X)
     >>> display = LearningCurveDisplay.from_estimator(model)
     >>> list(display.lines_)
-    ['reconstruction_error', 'energy_gap', 'mean_field_sweeps', 'weight_norms']
+    ['reconstruction_error', 'energy_gap', 'chain_autocorrelation', 'mean_field_sweeps',
+    'unconverged', 'dead_units', 'weight_norms']
     """
 
     def __init__(self, history):
@@ -83,9 +89,8 @@ class LearningCurveDisplay:
         ax : matplotlib.axes.Axes or array-like of them, default=None
             Where to draw, one for each quantity; None means a new figure.
         quantities : str or sequence of str, default=None
-            Keys of the record. None means reconstruction error, energy gap,
-            mean-field sweeps, norms of the weights and validation score, as far as
-            the record has them.
+            Keys of the record. None means all that `history_` of the estimators is
+            said to hold but the learning rate and the seconds, as far as it is there.
         **kwargs : dict
             For `matplotlib.axes.Axes.plot`.
 

@@ -265,8 +265,10 @@ def data_phase(machine, statistics, rows, *, n_sweeps, tol, missing=None):
 
     Returns
     -------
-    int
+    n_sweeps : int
         Number of sweeps taken, 1 where the posterior is exact.
+    converged : bool
+        Whether `tol` was reached, or the posterior is exact.
 
     See Also
     --------
@@ -285,9 +287,9 @@ def data_phase(machine, statistics, rows, *, n_sweeps, tol, missing=None):
     >>> rows = statistics.data_rows(slice(0, 1))
     >>> statistics.left[0][rows] = [[0, 1]]
     >>> data_phase(machine, statistics, rows, n_sweeps=10, tol=0)
-    10
+    (10, False)
     >>> data_phase(machine, statistics, rows, n_sweeps=10, tol=0.01)
-    2
+    (2, True)
     >>> statistics.left[1][rows].round(2)
     array([[0.66, 0.85]])
     """
@@ -301,17 +303,17 @@ def data_phase(machine, statistics, rows, *, n_sweeps, tol, missing=None):
     if missing is not None and missing.any():
         free, held, constant = [0, *free], (~missing, states[0].copy()), None
     elif machine.n_layers == 2:
-        return 1
+        return 1, True
     before = statistics.right[1][rows]  # free until the rows are centred
-    for n_done in range(1, n_sweeps + 1):  # noqa: B007 (returned)
+    for n_done in range(1, n_sweeps + 1):
         if tol > 0:
             np.copyto(before, states[1])
         inference.sweep(machine, states, free, scratch, constant, held)
         if tol > 0:
             np.subtract(before, states[1], out=before)
             if max(before.max(), -before.min()) < tol:
-                break
-    return n_done
+                return n_done, True
+    return n_sweeps, False
 
 
 def chain_phase(machine, statistics, chains, rows, rng, *, n_sweeps):

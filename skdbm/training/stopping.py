@@ -8,9 +8,9 @@ class EarlyStopping:
 
     Parameters
     ----------
-    score : callable
-        Gets a machine; returns the mean log-likelihood of the held-out rows under it,
-        or a bound of it, in nats.
+    scores : callable
+        Gets a machine; returns the mean log-likelihood under it, or a bound of it, of
+        the held-out rows and of training rows to compare them with, in nats.
     every : int
         Epochs from one evaluation to the next.
     patience : int
@@ -28,7 +28,7 @@ class EarlyStopping:
     best_epoch : int
         The epoch of the best score, counted from 1; 0 before the first evaluation.
     best_machine : object
-        What `score` was given in that epoch; None before the first evaluation.
+        What `scores` was given in that epoch; None before the first evaluation.
     stopped : bool
         Whether training shall stop.
 
@@ -39,23 +39,28 @@ class EarlyStopping:
 
     Examples
     --------
-    Plain numbers stand for machines and their scores here. The third one is better
-    than the second, but by less than `tol`.
+    Plain numbers stand for machines and their scores here, and training rows are
+    likelier by 1. The third machine is better than the second, but by less than `tol`.
 
     >>> from skdbm.training.stopping import EarlyStopping
-    >>> stopping = EarlyStopping(lambda machine: machine, every=1, patience=2, tol=0.1)
+    >>> stopping = EarlyStopping(
+    ...     lambda machine: (machine, machine + 1), every=1, patience=2, tol=0.1
+    ... )
+    >>> record = {}
     >>> for machine in (-3.0, -2.0, -1.95, -2.5):
-    ...     print(stopping.update({}, lambda: machine))
+    ...     print(stopping.update(record, lambda: machine))
     False
     False
     False
     True
     >>> stopping.best_epoch, stopping.best_machine
     (2, -2.0)
+    >>> record
+    {'validation_score': -2.5, 'overfitting': 1.0}
     """
 
-    def __init__(self, score, *, every, patience, tol):
-        self.score, self.every, self.patience, self.tol = score, every, patience, tol
+    def __init__(self, scores, *, every, patience, tol):
+        self.scores, self.every, self.patience, self.tol = scores, every, patience, tol
         self.n_epochs = 0
         self.best_score, self.best_epoch, self.best_machine = -np.inf, 0, None
         self.stopped = False
@@ -66,8 +71,9 @@ class EarlyStopping:
         Parameters
         ----------
         record : dict
-            Record of the epoch. The score is added to it as "validation_score", in
-            nats; NaN where there was no evaluation.
+            Record of the epoch. The score of the held-out rows is added to it as
+            "validation_score", and what the training rows have more as "overfitting",
+            both in nats; NaN where there was no evaluation.
         machine_of : callable
             Gives the machine, without arguments. It is called only when there is
             something to evaluate. The best machine is kept, so it must be a copy.
@@ -80,10 +86,12 @@ class EarlyStopping:
             Whether training shall stop.
         """
         self.n_epochs += 1
-        record["validation_score"] = np.nan
+        record["validation_score"] = record["overfitting"] = np.nan
         if last or self.n_epochs % self.every == 0:
             machine = machine_of()
-            score = record["validation_score"] = self.score(machine)
+            score, training_score = self.scores(machine)
+            record["validation_score"] = score
+            record["overfitting"] = training_score - score
             if score > self.best_score + self.tol:
                 self.best_score, self.best_epoch = score, self.n_epochs
                 self.best_machine = machine

@@ -30,6 +30,10 @@ OFFSET_RATE = 0.01
 #: Batches of an epoch that are monitored; all of them would cost a tenth more time.
 MONITORED_BATCHES = 10
 
+#: A hidden unit whose mean over the data is nearer than this to its least or largest
+#: state is dead: it says next to nothing about a row.
+DEAD_MARGIN = 0.001
+
 #: Share of the learning rate for what the visible units learn about their encoding,
 #: whose gradient is of order one whatever the columns.
 ENCODING_RATE = 0.1
@@ -154,9 +158,9 @@ class Trainer:
     >>> trainer = Trainer(machine, 10, options, np.random.SeedSequence(0))
     >>> rows = Rows(np.eye(4), machine.units[0])
     >>> with workers(n_jobs=1) as team:
-    ...     n_sweeps = trainer.step(rows, [0, 3], 0.1, team)
-    >>> n_sweeps, trainer.n_steps
-    (1, 1)
+    ...     n_sweeps, converged = trainer.step(rows, [0, 3], 0.1, team)
+    >>> n_sweeps, converged, trainer.n_steps
+    (1, True, 1)
     >>> trainer.snapshot(np.float32)
     <DeepBoltzmannMachine 4-2, Bernoulli(), float32>
     """
@@ -249,8 +253,10 @@ class Trainer:
 
         Returns
         -------
-        int
+        n_sweeps : int
             Mean-field sweeps taken, the most of all blocks of rows.
+        converged : bool
+            Whether mean field reached `mean_field_tol` in all of them.
         """
         n_rows = len(indices)
         statistics = self._room()
@@ -260,7 +266,7 @@ class Trainer:
         missing = inference.missing_entries(visible)
         if missing is not None:
             visible[...] = inference.fill_missing(self.machine, visible, missing)
-        n_sweeps = self._measure(statistics, n_rows, team, missing)
+        mean_field = self._measure(statistics, n_rows, team, missing)
         self._learn_encoding(statistics, n_rows, learning_rate, missing)
         self._update(statistics, n_rows, learning_rate, team)
         rate = max(OFFSET_RATE, 1 / self.n_steps)  # at first, the mean of all batches
@@ -268,7 +274,7 @@ class Trainer:
             self.offsets, statistics.data_means(n_rows), strict=True
         ):
             offset += rate * (mean - offset)
-        return n_sweeps
+        return mean_field
 
     def _room(self):
         if self._statistics is None:
@@ -281,16 +287,16 @@ class Trainer:
         return self._statistics
 
     def _measure(self, statistics, n_rows, team, missing):
-        """Run both phases over threads."""
+        """Run both phases over threads; what `step` returns."""
         machine, options, n_chains = self.machine, self.options, statistics.n_chains
         totals = machine.units[0].totals(
             statistics.left[0][statistics.data_rows(slice(0, n_rows))]
         )
-        sweeps = []
+        mean_field = []
 
         def data_task(block):
             rows = statistics.data_rows(block)
-            sweeps.append(
+            mean_field.append(
                 data_phase(
                     machine,
                     statistics,
@@ -329,7 +335,8 @@ class Trainer:
         ]
         team.run(tasks)
         statistics.close(self.offsets, n_rows)
-        return max(sweeps)
+        n_sweeps, converged = zip(*mean_field, strict=True)
+        return max(n_sweeps), all(converged)
 
     def _learn_encoding(self, statistics, n_rows, learning_rate, missing):
         """Move what the visible units learn about their encoding."""
@@ -447,33 +454,53 @@ class Trainer:
             Record of the epoch: "reconstruction_error" (mean squared difference of
             visible states and their means given the first hidden layer) and
             "energy_gap" (mean energy of the data minus that of the chains, nats), both
-            from at most `MONITORED_BATCHES` of the batches; "mean_field_sweeps" (mean
-            over the batches), "weight_norms" (one Frobenius norm a matrix),
+            from at most `MONITORED_BATCHES` of the batches; "chain_autocorrelation"
+            (correlation of the visible states of the chains at two of these batches
+            that follow each other, see Notes); "mean_field_sweeps" and "unconverged"
+            (mean over the batches, and share of those that did not reach
+            `mean_field_tol`); "dead_units" (one share a hidden layer, of the units
+            whose mean over about the last hundred batches is within `DEAD_MARGIN` of
+            the least or largest state); "weight_norms" (one Frobenius norm a matrix),
             "learning_rate" (that of the last update) and "seconds".
 
         Raises
         ------
         FloatingPointError
             If training has diverged.
+
+        Notes
+        -----
+        The autocorrelation is that of all chains and visible units together, every
+        unit centred by its mean over the chains, and the mean over the epoch. From one
+        state to the other there is a tenth of the batches, rounded up, each with
+        `n_gibbs_steps` sweeps. Chains that stand still have 1, those that forget all
+        in between 0 within about 1 / sqrt(n_chains); for counts more, since a chain
+        hardly changes its total. It is NaN for a single batch, and for chains that are
+        all alike.
         """
         start = time.perf_counter()
         every = -(-len(batches) // MONITORED_BATCHES)
         if self.work() < THREADED_WORK:
             team = _blocks.Workers(1)
-        sweeps, monitored = [], []
+        mean_field, monitored, visible = [], [], None
         # A diverging run overflows before the check at the end of the epoch says so.
         with np.errstate(over="ignore", invalid="ignore"):
             for number, indices in enumerate(batches):
                 rate = learning_rate_of(self.n_steps)
-                sweeps.append(self.step(source, indices, rate, team))
+                mean_field.append(self.step(source, indices, rate, team))
                 if number % every == 0:
-                    monitored.append(self._monitor(len(indices)))
+                    visible, *values = self._monitor(len(indices), visible)
+                    monitored.append(values)
             self.check()
-        errors, gaps = zip(*monitored, strict=True)
+        sweeps, converged = zip(*mean_field, strict=True)
+        errors, gaps, correlations = zip(*monitored, strict=True)
         return {
             "reconstruction_error": float(np.mean(errors)),
             "energy_gap": float(np.mean(gaps)),
+            "chain_autocorrelation": float(np.mean(correlations[1:] or np.nan)),
             "mean_field_sweeps": float(np.mean(sweeps)),
+            "unconverged": 1 - float(np.mean(converged)),
+            "dead_units": self._dead_units(),
             "weight_norms": tuple(
                 float(np.linalg.norm(weight)) for weight in self.machine.weights
             ),
@@ -481,15 +508,28 @@ class Trainer:
             "seconds": time.perf_counter() - start,
         }
 
-    def _monitor(self, n_rows):
-        """Reconstruction error and energy gap of the batch just seen."""
+    def _monitor(self, n_rows, before):
+        """Measure the batch just seen: what follows the first result is recorded.
+
+        The first one are the centred visible states of the chains, the next `before`.
+        """
         statistics = self._room()
         data = statistics.phase(statistics.data_rows(slice(0, n_rows)))
         chains = statistics.phase(slice(0, statistics.n_chains))
         means = self.machine.units[0].mean(self.machine.field(0, data))
         error = np.mean((means - data[0]) ** 2, dtype=np.float64)
         gap = self.machine.energy(data).mean() - self.machine.energy(chains).mean()
-        return error, gap
+        visible = chains[0] - chains[0].mean(axis=0)
+        correlation = np.nan if before is None else _correlation(before, visible)
+        return visible, error, gap, correlation
+
+    def _dead_units(self):
+        """Share of the units of each hidden layer that are always off or always on."""
+        shares = []
+        for offset, unit in zip(self.offsets[1:], self.machine.units[1:], strict=True):
+            mean = offset / getattr(unit, "n_trials", 1)
+            shares.append(np.mean((mean < DEAD_MARGIN) | (mean > 1 - DEAD_MARGIN)))
+        return tuple(map(float, shares))
 
     def check(self):
         """Raise an error if training has diverged.
@@ -590,6 +630,15 @@ def _copy(machine, fill=None):
         [one(bias) for bias in machine.biases],
         machine.units,
     )
+
+
+def _correlation(one, other):
+    """Correlation of two arrays that have been centred; NaN if one has no variance."""
+    products = [
+        np.mean(a * b, dtype=np.float64)
+        for a, b in ((one, other), (one, one), (other, other))
+    ]
+    return products[0] / np.sqrt(products[1] * products[2])
 
 
 def batches_of(order, batch_size):
