@@ -99,6 +99,7 @@ html_sidebars = {
         "getting_started",
         "how_it_works",
         "likelihood",
+        "results",
         "unit_types",
     )
 }

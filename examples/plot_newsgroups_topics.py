@@ -133,6 +133,7 @@ figure, ax = plt.subplots(figsize=(7, 6), layout="constrained")
 image = ax.imshow(by_group[:, topics], cmap="magma", vmin=0, vmax=1)
 labels = [" ".join(vocabulary[np.argsort(-weights[:, u])[:3]]) for u in topics]
 ax.set_xticks(range(len(topics)), labels, rotation=60, ha="right")
+ax.set_yticks(range(len(by_group)))
 ax.set_ylabel("newsgroup")
 figure.colorbar(image, label="mean activity of the unit")
 figure.savefig("newsgroups_topics.png", dpi=150)
