@@ -294,8 +294,8 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         ndarray of shape (n_samples,)
             Lower bounds of the log-likelihood in nats, float64; higher is better. For
             one hidden layer, and nothing missing, they are log p(v) itself, up to the
-            error of log Z. For
-            columns of real values it is the density of the values as they are in `X`;
+            error of log Z. For columns of real values it is the density of the values
+            as they are in `X`;
             missing values are averaged over; counts are scored given their total.
 
         Warns
@@ -414,7 +414,7 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         allow_missing = self.allow_missing if allow_missing is None else allow_missing
         allow_missing = allow_missing and all(kind.may_be_missing for kind in kinds)
         categorical = any(kind.is_categorical for kind in kinds)
-        seen, is_frame = X, hasattr(X, "columns") and hasattr(X, "dtypes")
+        seen, is_frame = X, _validation.is_frame(X)
         if reset and is_frame:
             resolve(self.visible, X)  # says which columns are left over, before others
         X = _validation.check_container(
@@ -436,16 +436,14 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
                 allow_missing=allow_missing,
                 unknown="error" if training else self.handle_unknown,
             )
-        return _validation.check_bounds(
-            X, columns.unit, name, training=training
-        ), columns
+        X = _validation.check_bounds(X, columns.unit, name, training=training)
+        return X, columns
 
     def _check_fitted_input(self, X, allow_missing=None):
         """Validate rows for a fitted estimator."""
         check_is_fitted(self)
-        return self._read(X, reset=False, training=False, allow_missing=allow_missing)[
-            0
-        ]
+        X, _ = self._read(X, reset=False, training=False, allow_missing=allow_missing)
+        return X
 
     def _values(self, states):
         """Turn states or means of the visible units into what the user knows."""

@@ -44,11 +44,15 @@ class Columns:
     def of(cls, visible, X):
         """Resolve the parameter `visible` for the columns of `X`."""
         unit = resolve(visible, X)
-        frame = dict(zip(X.columns, X.dtypes, strict=True)) if _is_frame(X) else None
+        frame = (
+            dict(zip(X.columns, X.dtypes, strict=True))
+            if _validation.is_frame(X)
+            else None
+        )
         columns = cls(unit, frame=frame)
-        for kind, indices in unit.columns(_n_columns(X)):
+        for kind, indices in unit.columns(X.shape[1]):
             if kind.is_categorical:
-                for index in np.arange(_n_columns(X))[indices]:
+                for index in np.arange(X.shape[1])[indices]:
                     values = _column(X, index)
                     columns.categories[int(index)] = _categories(values, index)
         return columns
@@ -66,7 +70,7 @@ class Columns:
 
     def numbers(self, X, *, name, allow_missing, unknown="error"):
         """Turn columns, some of which hold categories, into a matrix of numbers."""
-        n_rows, n_columns = _n_rows(X), _n_columns(X)
+        n_rows, n_columns = X.shape
         dtype = np.float32 if getattr(X, "dtype", None) == np.float32 else np.float64
         result = np.empty((n_rows, n_columns), dtype)
         gaps = []
@@ -145,7 +149,7 @@ def resolve(visible, X):
         return visible
     if isinstance(visible, str):
         return _kind(visible)()
-    n_columns, parts, taken = _n_columns(X), [], {}
+    n_columns, parts, taken = X.shape[1], [], {}
     for entry in visible:
         kind, key = _entry(entry)
         indices = _validation.column_indices(X, key)
@@ -161,7 +165,7 @@ def resolve(visible, X):
             parts.append((unit, indices))
     left = sorted(set(range(n_columns)) - set(taken))
     if left:
-        names = [X.columns[i] for i in left] if _is_frame(X) else left
+        names = [X.columns[i] for i in left] if _validation.is_frame(X) else left
         raise ValueError(
             f"Columns {names} are in no group of visible={visible!r}; add them to one, "
             "or drop them before."
@@ -189,37 +193,21 @@ def _kind(name):
     )
 
 
-def _is_frame(X):
-    return hasattr(X, "columns") and hasattr(X, "dtypes")
-
-
-def _n_rows(X):
-    return X.shape[0]
-
-
-def _n_columns(X):
-    return X.shape[1]
-
-
 def _column(X, index):
     """One column as a vector of objects or numbers."""
-    if sparse.issparse(X):
-        raise ValueError("Categorical columns cannot come as a sparse matrix.")
     if hasattr(X, "iloc"):
         return X.iloc[:, index].to_numpy(dtype=object)
-    if _is_frame(X):
+    if _validation.is_frame(X):
         return X[:, int(index)].to_numpy(allow_copy=True).astype(object)
     return X[:, index]
 
 
 def _is_missing(values):
     """Which values are None, NaN or pandas.NA."""
+    if values.dtype.kind == "f":
+        return np.isnan(values)
     if values.dtype.kind != "O":
-        return (
-            np.isnan(values)
-            if values.dtype.kind == "f"
-            else np.zeros(len(values), bool)
-        )
+        return np.zeros(len(values), bool)
     return np.array([_validation.is_missing(value) for value in values], dtype=bool)
 
 

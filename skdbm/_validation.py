@@ -129,6 +129,11 @@ def column_indices(X, key):
     return np.asarray(_get_column_indices(X, key), dtype=np.intp)
 
 
+def is_frame(X):
+    """Whether data are a DataFrame, of pandas or polars."""
+    return hasattr(X, "columns") and hasattr(X, "dtypes")
+
+
 def is_missing(value):
     """Whether a value is None, NaN or pandas.NA."""
     return value is None or is_scalar_nan(value) or is_pandas_na(value)
@@ -144,7 +149,7 @@ def check_container(estimator, X, *, reset, allow_missing, categorical, sparse_t
 
     Data with categories keep their values, and a DataFrame with them stays one.
     """
-    if categorical and hasattr(X, "columns") and hasattr(X, "dtypes"):
+    if categorical and is_frame(X):
         validate_data(estimator, X, reset=reset, skip_check_array=True)
         if 0 in X.shape:
             raise ValueError(f"Found a DataFrame of shape {X.shape}: it has no data.")

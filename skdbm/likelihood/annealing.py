@@ -645,9 +645,9 @@ def log_partition(machine, *, n_chains, n_temperatures, seed, n_jobs=None, total
     Notes
     -----
     For counts log Z is annealed at totals that are half a power of two apart, as far
-    as they are needed. In between, what a word adds on average, log Z over the total
-    without the part of independent units, is interpolated by a cubic in the logarithm
-    of the total. So the value of a row does not depend on other rows.
+    as they are needed. In between, what a word adds on average to the log Z of free
+    hidden units is interpolated by a cubic in the logarithm of the total. So the value
+    of a row does not depend on other rows.
 
     Examples
     --------
@@ -704,15 +704,12 @@ def _interpolated(machine, total, at):
     x, places = np.log(total), np.log(nodes)
     weights = _lagrange(x, places)
     values, errors = np.array([at(int(node)) for node in nodes]).T
-
-    def of_independent_units(number):
-        units = machine.with_totals(int(number)).units
-        return _log_partition_of_independent(units, machine.biases)
-
-    base = np.array([of_independent_units(node) for node in nodes])
-    per_word = weights @ ((values - base) / nodes)
+    no_word = machine.with_totals(0).units
+    start = _log_partition_of_independent(no_word, machine.biases)
+    # What independent units add is the same for every word; so it may stay inside.
+    per_word = weights @ ((values - start) / nodes)
     error = total * np.sqrt(np.sum((weights * errors / nodes) ** 2))
-    return of_independent_units(total) + total * per_word, error
+    return start + total * per_word, error
 
 
 def _lagrange(x, nodes):
