@@ -7,19 +7,27 @@ added here and nowhere else.
 
 import numpy as np
 
+#: Draws of this many numbers are made at once, so that what comes between stays in
+#: the cache.
+DRAWS_AT_ONCE = 2**15
+
+#: Float32 draws are multiples of one over this, as those of `numpy.random.Generator`.
+RESOLUTION = 2**24
+
 
 def sigmoid(x, out=None):
     """Compute 1 / (1 + exp(-x)) elementwise.
 
-    Written as exp, add, reciprocal because each is a vectorised loop of numpy,
-    several times faster than `scipy.special.expit`. Where exp(-x) overflows, the
-    reciprocal of infinity is the zero that is wanted.
+    Written as exp, add, divide because each is a vectorised loop of numpy, several
+    times faster than `scipy.special.expit` (and division twice as fast as
+    `numpy.reciprocal`). Where exp(-x) overflows, one over infinity is the zero that is
+    wanted.
     """
     with np.errstate(over="ignore"):
         out = np.negative(x, out=out)
         np.exp(out, out=out)
         np.add(out, 1.0, out=out)
-        return np.reciprocal(out, out=out)
+        return np.divide(1.0, out, out=out)
 
 
 def softplus(x):
@@ -40,9 +48,36 @@ def xlogx(x):
 
 def uniform(rng, out):
     """Fill `out` with draws from the uniform distribution on [0, 1)."""
+    if _draws_integers(rng, out):
+        out = _integers(rng, out)
+        return np.multiply(out, 1 / RESOLUTION, out=out)
     if out.flags.c_contiguous:
         return rng.random(out=out, dtype=out.dtype)
     out[...] = rng.random(out.shape, dtype=out.dtype)
+    return out
+
+
+def _draws_integers(rng, out):
+    """Say whether draws may come from raw bits of the generator.
+
+    Only for a generator known to give 64 of them at once, and for float32.
+    """
+    suits = out.dtype == np.float32 and out.flags.c_contiguous
+    return suits and isinstance(rng.bit_generator, np.random.SFC64)
+
+
+def _integers(rng, out):
+    """Fill a float32 array with whole numbers drawn from 0 to `RESOLUTION` - 1.
+
+    Two draws from each raw number of 64 bits take half the time of `Generator.random`,
+    which draws one by one.
+    """
+    flat = out.reshape(-1)
+    for start in range(0, flat.size, DRAWS_AT_ONCE):
+        part = flat[start : start + DRAWS_AT_ONCE]
+        bits = rng.bit_generator.random_raw(-(-part.size // 2)).view(np.uint32)
+        bits >>= 8
+        np.copyto(part, bits[: part.size], casting="unsafe")
     return out
 
 
@@ -57,19 +92,25 @@ def normal(rng, out):
 def bernoulli(field, rng, out=None, scratch=None):
     """Draw 0 or 1 with P(1) = sigmoid(field).
 
-    The comparison u (1 + exp(-x)) < 1 equals u < sigmoid(x) and saves a division.
-    `field` may be `out`; `scratch` holds the uniform draws.
+    The comparison u (1 + exp(-x)) < 1 equals u < sigmoid(x) and saves a division; with
+    whole numbers for u and their range for 1 it saves a multiplication, too. `field`
+    may be `out`; `scratch` holds the uniform draws.
     """
     if scratch is None:
         scratch = np.empty_like(field)
-    uniform(rng, scratch)
+    if _draws_integers(rng, scratch):
+        _integers(rng, scratch)
+        one = float(RESOLUTION)
+    else:
+        uniform(rng, scratch)
+        one = 1.0
     with np.errstate(over="ignore", invalid="ignore"):
         out = np.negative(field, out=out)
         np.exp(out, out=out)
         np.add(out, 1.0, out=out)
         # 0 * inf is nan and compares as False: the state 0 that is wanted.
         np.multiply(out, scratch, out=out)
-        return np.less(out, 1.0, out=out)
+        return np.less(out, one, out=out)
 
 
 def row_sum(x, where=None):

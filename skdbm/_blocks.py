@@ -19,6 +19,10 @@ from threadpoolctl import ThreadpoolController
 #: several blocks can share the work of a large batch.
 TRAINING_ROWS = 128
 
+#: Blocks hold multiples of so many rows, but for the last one: products of other
+#: numbers are up to an eighth slower, since their kernels work on tiles of rows.
+TILE_ROWS = 16
+
 #: Most rows of one block in annealing: the customary 100 chains make two blocks.
 ANNEALING_ROWS = 64
 
@@ -27,10 +31,11 @@ INFERENCE_ROWS = 512
 
 
 def row_blocks(n_rows, most):
-    """Split rows evenly into as few blocks of at most `most` rows as possible."""
+    """Split rows about evenly into as few blocks of about `most` rows as possible."""
     n_blocks = max(1, -(-n_rows // most))
-    edges = [n_rows * i // n_blocks for i in range(n_blocks + 1)]
-    return [slice(a, b) for a, b in pairwise(edges)]
+    tile = min(TILE_ROWS, most)
+    edges = [tile * round(n_rows * i / n_blocks / tile) for i in range(n_blocks)]
+    return [slice(a, b) for a, b in pairwise([*edges, n_rows])]
 
 
 class _SingleThreadedBlas:
