@@ -5,7 +5,13 @@ given, so that hot loops run on preallocated buffers. A second array library is
 added here and nowhere else.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
+
+from ._typing import BoolArray, FloatArray, Rng, Rows
 
 #: Draws of this many numbers are made at once, so that what comes between stays in
 #: the cache.
@@ -15,7 +21,7 @@ DRAWS_AT_ONCE = 2**15
 RESOLUTION = 2**24
 
 
-def sigmoid(x, out=None):
+def sigmoid(x: FloatArray, out: FloatArray | None = None) -> FloatArray:
     """Compute 1 / (1 + exp(-x)) elementwise.
 
     Written as exp, add, divide because each is a vectorised loop of numpy, several
@@ -30,7 +36,7 @@ def sigmoid(x, out=None):
         return np.divide(1.0, out, out=out)
 
 
-def softplus(x):
+def softplus(x: FloatArray) -> FloatArray:
     """Compute log(1 + exp(x)) elementwise, without overflow or cancellation."""
     result = np.abs(x)
     np.negative(result, out=result)
@@ -40,13 +46,14 @@ def softplus(x):
     return result
 
 
-def xlogx(x):
+def xlogx(x: FloatArray) -> FloatArray:
     """Compute x log(x) elementwise in float64, with the limit 0 at x = 0."""
     x = np.asarray(x, dtype=np.float64)
-    return x * np.log(np.where(x > 0, x, 1.0))
+    result: FloatArray = x * np.log(np.where(x > 0, x, 1.0))
+    return result
 
 
-def uniform(rng, out):
+def uniform(rng: Rng, out: npt.NDArray[Any]) -> FloatArray:
     """Fill `out` with draws from the uniform distribution on [0, 1)."""
     if _draws_integers(rng, out):
         out = _integers(rng, out)
@@ -57,7 +64,7 @@ def uniform(rng, out):
     return out
 
 
-def _draws_integers(rng, out):
+def _draws_integers(rng: Rng, out: FloatArray) -> bool:
     """Say whether draws may come from raw bits of the generator.
 
     Only for a generator known to give 64 of them at once, and for float32.
@@ -66,7 +73,7 @@ def _draws_integers(rng, out):
     return suits and isinstance(rng.bit_generator, np.random.SFC64)
 
 
-def _integers(rng, out):
+def _integers(rng: Rng, out: FloatArray) -> FloatArray:
     """Fill a float32 array with whole numbers drawn from 0 to `RESOLUTION` - 1.
 
     Two draws from each raw number of 64 bits take half the time of `Generator.random`,
@@ -81,7 +88,7 @@ def _integers(rng, out):
     return out
 
 
-def normal(rng, out):
+def normal(rng: Rng, out: npt.NDArray[Any]) -> FloatArray:
     """Fill `out` with draws from the standard normal distribution."""
     if out.flags.c_contiguous:
         return rng.standard_normal(out=out, dtype=out.dtype)
@@ -89,7 +96,12 @@ def normal(rng, out):
     return out
 
 
-def bernoulli(field, rng, out=None, scratch=None):
+def bernoulli(
+    field: FloatArray,
+    rng: Rng,
+    out: FloatArray | None = None,
+    scratch: FloatArray | None = None,
+) -> FloatArray:
     """Draw 0 or 1 with P(1) = sigmoid(field).
 
     The comparison u (1 + exp(-x)) < 1 equals u < sigmoid(x) and saves a division; with
@@ -113,17 +125,23 @@ def bernoulli(field, rng, out=None, scratch=None):
         return np.less(out, one, out=out)
 
 
-def row_sum(x, where=None):
+def row_sum(x: FloatArray, where: BoolArray | None = None) -> FloatArray:
     """Sum every row in float64, or what is wanted of it."""
-    return np.sum(x, axis=1, dtype=np.float64, where=True if where is None else where)
+    sums: FloatArray = np.sum(
+        x, axis=1, dtype=np.float64, where=True if where is None else where
+    )
+    return sums
 
 
-def row_dot(x, y):
+def row_dot(x: FloatArray, y: FloatArray) -> FloatArray:
     """Compute the inner product of corresponding rows in float64."""
-    return np.einsum("ij,ij->i", x, y, dtype=np.float64)
+    dots: FloatArray = np.einsum("ij,ij->i", x, y, dtype=np.float64)
+    return dots
 
 
-def column_means(X, function=None):
+def column_means(
+    X: Rows, function: Callable[[FloatArray], FloatArray] | None = None
+) -> FloatArray:
     """Average a function of every column over the rows in which it is known.
 
     In float64, and by blocks of rows, so that nothing of the size of `X` is made. A
@@ -136,10 +154,11 @@ def column_means(X, function=None):
         values = part if function is None else function(part)
         total += np.where(missing, 0.0, values).sum(axis=0)
         known += (~missing).sum(axis=0)
-    return total / np.maximum(known, 1)
+    means: FloatArray = total / np.maximum(known, 1)
+    return means
 
 
-def log_mean_exp(x):
+def log_mean_exp(x: FloatArray) -> float:
     """Compute log(mean(exp(x))) of a vector in the log domain."""
     x = np.asarray(x, dtype=np.float64)
     top = x.max()

@@ -337,6 +337,10 @@ def test_bounds_are_the_smallest_and_largest_state(unit):
     assert unit.bounds == (0, unit.n_trials)
 
 
+def test_bounds_are_numbers_where_rows_differ():
+    assert Multinomial((2, 3), np.array([4, 7, 5])).bounds == (0, 7)
+
+
 @each_unit
 def test_spec_survives_json(unit):
     again = from_spec(json.loads(json.dumps(unit.spec())))

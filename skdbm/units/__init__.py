@@ -11,6 +11,9 @@ a draw, the entropy, the inverse of the mean. To add a unit type is to add one
 class here.
 """
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
 from .binomial import Bernoulli, Binomial
 from .categorical import Categorical
 from .contract import UnitType
@@ -31,13 +34,13 @@ __all__ = [
     "from_spec",
 ]
 
-_TYPES = {
+_TYPES: dict[str, Callable[..., UnitType]] = {
     cls.__name__: cls
     for cls in (Bernoulli, Binomial, Gaussian, Multinomial, Categorical, Counts, Mixed)
 }
 
 
-def from_spec(spec):
+def from_spec(spec: Mapping[str, Any]) -> UnitType:
     """Build a unit type from its description.
 
     Parameters

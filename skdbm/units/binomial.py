@@ -2,11 +2,14 @@
 
 from dataclasses import dataclass
 from numbers import Integral
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from scipy.special import gammaln
 
 from .. import _arrays
+from .._typing import BoolArray, FloatArray, IntArray, Rng
 from .contract import UnitType
 
 
@@ -51,15 +54,14 @@ class Binomial(UnitType):
 
     accepts_sparse = True
 
-    def __post_init__(self):
-        if not isinstance(self.n_trials, Integral) or self.n_trials < 1:
-            raise ValueError(
-                f"n_trials={self.n_trials!r}; a positive integer is expected."
-            )
-        object.__setattr__(self, "n_trials", int(self.n_trials))
+    def __post_init__(self) -> None:
+        given: object = self.n_trials
+        if not isinstance(given, Integral) or given < 1:
+            raise ValueError(f"n_trials={given!r}; a positive integer is expected.")
+        object.__setattr__(self, "n_trials", int(given))
 
     @property
-    def bounds(self):
+    def bounds(self) -> tuple[float, float]:
         """Smallest and largest state.
 
         Returns
@@ -70,7 +72,7 @@ class Binomial(UnitType):
         return (0, self.n_trials)
 
     @property
-    def rate_factor(self):
+    def rate_factor(self) -> float:
         """Share of the learning rate that suits these units.
 
         Returns
@@ -80,7 +82,9 @@ class Binomial(UnitType):
         """
         return 1 / self.n_trials
 
-    def log_partition(self, field, where=None):
+    def log_partition(
+        self, field: FloatArray, where: BoolArray | None = None
+    ) -> FloatArray:
         """Compute A(x) = n log(1 + exp(x)), summed over the units of each row.
 
         Parameters
@@ -97,7 +101,7 @@ class Binomial(UnitType):
         """
         return self.n_trials * _arrays.row_sum(_arrays.softplus(field), where)
 
-    def mean(self, field, out=None):
+    def mean(self, field: FloatArray, out: FloatArray | None = None) -> FloatArray:
         """Compute the mean n / (1 + exp(-x)) of every unit.
 
         Parameters
@@ -117,7 +121,13 @@ class Binomial(UnitType):
             out *= self.n_trials
         return out
 
-    def sample(self, field, rng, out=None, scratch=None):
+    def sample(
+        self,
+        field: FloatArray,
+        rng: Rng,
+        out: FloatArray | None = None,
+        scratch: FloatArray | None = None,
+    ) -> FloatArray:
         """Draw the number of successes of every unit.
 
         Parameters
@@ -142,7 +152,7 @@ class Binomial(UnitType):
             out += trial
         return out
 
-    def field_of_mean(self, mean):
+    def field_of_mean(self, mean: FloatArray) -> FloatArray:
         """Invert the mean: x = log(m / (n - m)).
 
         Parameters
@@ -155,9 +165,10 @@ class Binomial(UnitType):
         ndarray
             The fields.
         """
-        return np.log(mean) - np.log(self.n_trials - mean)
+        field: FloatArray = np.log(mean) - np.log(self.n_trials - mean)
+        return field
 
-    def bias_of_data(self, mean, n_rows):
+    def bias_of_data(self, mean: FloatArray, n_rows: int) -> FloatArray:
         """Give the logits of the data means, as if one more row had mean n / 2.
 
         Parameters
@@ -174,7 +185,7 @@ class Binomial(UnitType):
         """
         return self.field_of_mean((mean * n_rows + self.n_trials / 2) / (n_rows + 1))
 
-    def entropy(self, mean, where=None):
+    def entropy(self, mean: FloatArray, where: BoolArray | None = None) -> FloatArray:
         """Compute -m log(m/n) - (n - m) log((n - m)/n), summed over each row.
 
         Parameters
@@ -193,7 +204,7 @@ class Binomial(UnitType):
         terms = _arrays.xlogx(p) + _arrays.xlogx(1 - p)
         return -self.n_trials * _arrays.row_sum(terms, where)
 
-    def base(self, states, where=None):
+    def base(self, states: FloatArray, where: BoolArray | None = None) -> FloatArray:
         """Compute -log(n choose s), summed over the units of each row.
 
         Parameters
@@ -216,7 +227,9 @@ class Binomial(UnitType):
         terms = gammaln(s + 1) + gammaln(n - s + 1) - gammaln(n + 1)
         return _arrays.row_sum(terms, where)
 
-    def sample_of_mean(self, mean, rng, out=None):
+    def sample_of_mean(
+        self, mean: FloatArray, rng: Rng, out: FloatArray | None = None
+    ) -> FloatArray:
         """Draw a state of every unit given its mean.
 
         Parameters
@@ -237,7 +250,7 @@ class Binomial(UnitType):
             field = self.field_of_mean(mean)
         return self.sample(field, rng, out=out)
 
-    def tied_copies(self, n_copies):
+    def tied_copies(self, n_copies: int) -> "Binomial":
         """Give the unit type of the sum of `n_copies` units of one field.
 
         Parameters
@@ -252,7 +265,7 @@ class Binomial(UnitType):
         """
         return self if n_copies == 1 else Binomial(self.n_trials * n_copies)
 
-    def n_states(self, n_units):
+    def n_states(self, n_units: int) -> int:
         """Count the joint states, (n + 1) to the power of `n_units`.
 
         Parameters
@@ -265,9 +278,9 @@ class Binomial(UnitType):
         int
             The exact number.
         """
-        return (self.n_trials + 1) ** n_units
+        return int((self.n_trials + 1) ** n_units)
 
-    def states(self, index, n_units, dtype):
+    def states(self, index: IntArray, n_units: int, dtype: npt.DTypeLike) -> FloatArray:
         """List joint states by their number, written in base n + 1.
 
         Parameters
@@ -311,13 +324,15 @@ class Bernoulli(Binomial):
     array([0.6931])
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         object.__setattr__(self, "n_trials", 1)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return "Bernoulli()"
 
-    def sample_of_mean(self, mean, rng, out=None):
+    def sample_of_mean(
+        self, mean: FloatArray, rng: Rng, out: FloatArray | None = None
+    ) -> FloatArray:
         """Draw one with the given probability.
 
         Parameters
@@ -337,7 +352,7 @@ class Bernoulli(Binomial):
         draws = _arrays.uniform(rng, np.empty(mean.shape, mean.dtype))
         return np.less(draws, mean, out=np.empty_like(mean) if out is None else out)
 
-    def spec(self):
+    def spec(self) -> dict[str, Any]:
         """Describe the unit type by plain values, for saving.
 
         Returns

@@ -1,9 +1,11 @@
 """Columns of categories, and hidden variables with several values."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from .._typing import FloatArray, Rows
 from .multinomial import Multinomial
 
 
@@ -39,17 +41,17 @@ class Categorical(Multinomial):
     is_categorical = True
     holds_codes = True
 
-    def __init__(self, sizes=None):
+    def __init__(self, sizes: tuple[int, ...] | None = None) -> None:
         object.__setattr__(self, "n_trials", 1)
         object.__setattr__(self, "sizes", sizes)
         if sizes is not None:
             self.__post_init__()
 
-    def __repr__(self):
-        return "Categorical()" if self.sizes is None else f"Categorical({self.sizes})"
+    def __repr__(self) -> str:
+        return "Categorical()" if not self.sizes else f"Categorical({self.sizes})"
 
     @property
-    def bounds(self):
+    def bounds(self) -> tuple[float, float]:
         """Ends of what a code can be.
 
         Returns
@@ -59,7 +61,7 @@ class Categorical(Multinomial):
         """
         return (0, np.inf)
 
-    def check(self, values):
+    def check(self, values: FloatArray) -> None:
         """Accept any codes; `encode` knows how many there are.
 
         Parameters
@@ -68,7 +70,7 @@ class Categorical(Multinomial):
             Codes.
         """
 
-    def fit(self, X):
+    def fit(self, X: Rows) -> "Categorical":
         """Count the categories of every column, from the largest code.
 
         Parameters
@@ -84,7 +86,7 @@ class Categorical(Multinomial):
         largest = np.ma.masked_invalid(np.asarray(X)).max(axis=0).filled(0)
         return Categorical(tuple(int(code) + 1 for code in largest))
 
-    def n_columns(self, n_units):
+    def n_columns(self, n_units: int) -> int:
         """Count the columns for which some units stand.
 
         Parameters
@@ -99,7 +101,7 @@ class Categorical(Multinomial):
         """
         return len(self.sizes)
 
-    def encode(self, X, out=None):
+    def encode(self, X: Rows, out: FloatArray | None = None) -> FloatArray:
         """Turn codes into groups of which one unit is on.
 
         Parameters
@@ -135,7 +137,7 @@ class Categorical(Multinomial):
             out[self._spread(missing)] = np.nan
         return out
 
-    def decode(self, states):
+    def decode(self, states: FloatArray) -> FloatArray:
         """Give the code of the unit with the largest state or mean in each group.
 
         Parameters
@@ -149,10 +151,11 @@ class Categorical(Multinomial):
             The codes, in the dtype of `states`.
         """
         parts = np.split(states, self._starts[1:], axis=1)
-        codes = [part.argmax(axis=1) for part in parts]
-        return np.stack(codes, axis=1).astype(states.dtype)
+        columns = [part.argmax(axis=1) for part in parts]
+        codes: FloatArray = np.stack(columns, axis=1).astype(states.dtype)
+        return codes
 
-    def spec(self):
+    def spec(self) -> dict[str, Any]:
         """Describe the unit type by plain values, for saving.
 
         Returns
@@ -160,5 +163,5 @@ class Categorical(Multinomial):
         dict
             The class name under "type" and the sizes.
         """
-        sizes = None if self.sizes is None else list(self.sizes)
+        sizes = list(self.sizes) if self.sizes else None
         return {"type": "Categorical", "sizes": sizes}

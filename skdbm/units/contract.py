@@ -2,8 +2,12 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import asdict
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+
+from .._typing import BoolArray, FloatArray, IntArray, Rng, Rows
 
 _NOTHING = np.empty(0)
 
@@ -35,18 +39,8 @@ class UnitType(ABC):
     True
     """
 
-    #: Lower and upper end of what a value of a column can be.
-    bounds: tuple = (-np.inf, np.inf)
-
-    #: Share of the learning rate that suits these units: the larger their variance,
-    #: the smaller the step that is stable. A binary unit has 1.
-    rate_factor: float = 1.0
-
     #: Whether the units may form a hidden layer.
     may_be_hidden: bool = True
-
-    #: Whether greedy pretraining may double the layer where a neighbour is missing.
-    may_be_doubled: bool = True
 
     #: Whether values of columns may be missing.
     may_be_missing: bool = True
@@ -54,20 +48,69 @@ class UnitType(ABC):
     #: Whether the columns may come as a sparse matrix.
     accepts_sparse: bool = False
 
-    #: Whether values of columns are categories rather than numbers.
-    is_categorical: bool = False
-
     #: Whether values of columns are whole numbers or stand for some.
     holds_codes: bool = False
 
-    def __eq__(self, other):
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, UnitType):
+            return False
         return type(self) is type(other) and self.spec() == other.spec()
 
-    def __hash__(self):
+    def __hash__(self) -> int:
         return hash(repr(self.spec()))
 
+    # What depends on the parameters of some types is a property, which a type may
+    # override by a plain attribute.
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Lower and upper end of what a value of a column can be.
+
+        Returns
+        -------
+        tuple of float
+            Minus and plus infinity, unless the unit type says otherwise.
+        """
+        return (-np.inf, np.inf)
+
+    @property
+    def rate_factor(self) -> float:
+        """Share of the learning rate that suits these units.
+
+        Returns
+        -------
+        float
+            The larger their variance, the smaller the step that is stable. A binary
+            unit has 1.
+        """
+        return 1.0
+
+    @property
+    def may_be_doubled(self) -> bool:
+        """Whether greedy pretraining may double the layer where a neighbour is missing.
+
+        Returns
+        -------
+        bool
+            True, unless the unit type says otherwise.
+        """
+        return True
+
+    @property
+    def is_categorical(self) -> bool:
+        """Whether values of columns are categories rather than numbers.
+
+        Returns
+        -------
+        bool
+            False, unless the unit type says otherwise.
+        """
+        return False
+
     @abstractmethod
-    def log_partition(self, field, where=None):
+    def log_partition(
+        self, field: FloatArray, where: BoolArray | None = None
+    ) -> FloatArray:
         """Compute A(x), summed over the units of each row.
 
         Parameters
@@ -85,7 +128,7 @@ class UnitType(ABC):
         """
 
     @abstractmethod
-    def mean(self, field, out=None):
+    def mean(self, field: FloatArray, out: FloatArray | None = None) -> FloatArray:
         """Compute the mean A'(x) of every unit.
 
         Parameters
@@ -102,7 +145,13 @@ class UnitType(ABC):
         """
 
     @abstractmethod
-    def sample(self, field, rng, out=None, scratch=None):
+    def sample(
+        self,
+        field: FloatArray,
+        rng: Rng,
+        out: FloatArray | None = None,
+        scratch: FloatArray | None = None,
+    ) -> FloatArray:
         """Draw a state of every unit from p(s) = exp(x s - base(s) - A(x)).
 
         Parameters
@@ -123,7 +172,7 @@ class UnitType(ABC):
         """
 
     @abstractmethod
-    def field_of_mean(self, mean):
+    def field_of_mean(self, mean: FloatArray) -> FloatArray:
         """Invert the mean: a field x with A'(x) = mean.
 
         Parameters
@@ -138,7 +187,7 @@ class UnitType(ABC):
         """
 
     @abstractmethod
-    def bias_of_data(self, mean, n_rows):
+    def bias_of_data(self, mean: FloatArray, n_rows: int) -> FloatArray:
         """Give the bias at which free units have the means of the data.
 
         Parameters
@@ -155,7 +204,7 @@ class UnitType(ABC):
             The biases.
         """
 
-    def resting_bias(self, n_units, activity):
+    def resting_bias(self, n_units: int, activity: float) -> FloatArray:
         """Give the biases with which units of a hidden layer begin their training.
 
         Parameters
@@ -173,7 +222,7 @@ class UnitType(ABC):
         return self.field_of_mean(np.full(n_units, activity))
 
     @abstractmethod
-    def entropy(self, mean, where=None):
+    def entropy(self, mean: FloatArray, where: BoolArray | None = None) -> FloatArray:
         """Compute the entropy of units with these means, summed over each row.
 
         It is taken relative to exp(-base(s)), hence A(x) - x A'(x) at the field x
@@ -193,7 +242,7 @@ class UnitType(ABC):
             The entropies, in nats, float64.
         """
 
-    def base(self, states, where=None):
+    def base(self, states: FloatArray, where: BoolArray | None = None) -> FloatArray:
         """Compute base(s), summed over the units of each row.
 
         Parameters
@@ -211,7 +260,7 @@ class UnitType(ABC):
         return np.zeros(states.shape[0])
 
     @abstractmethod
-    def tied_copies(self, n_copies):
+    def tied_copies(self, n_copies: int) -> "UnitType":
         """Give the unit type of the sum of `n_copies` independent units of one field.
 
         Greedy pretraining uses it: a layer that will later be fed from both sides is
@@ -229,7 +278,7 @@ class UnitType(ABC):
         """
 
     @abstractmethod
-    def n_states(self, n_units):
+    def n_states(self, n_units: int) -> float:
         """Count the joint states of `n_units` units.
 
         Parameters
@@ -243,7 +292,7 @@ class UnitType(ABC):
             The exact number, or infinity where the states cannot be enumerated.
         """
 
-    def states(self, index, n_units, dtype):
+    def states(self, index: IntArray, n_units: int, dtype: npt.DTypeLike) -> FloatArray:
         """List joint states by their number.
 
         Parameters
@@ -267,7 +316,9 @@ class UnitType(ABC):
         """
         raise TypeError(f"The states of {self!r} cannot be enumerated.")
 
-    def check_width(self, n_units):  # noqa: B027 (any width is right by default)
+    def check_width(  # noqa: B027 (any width is right by default)
+        self, n_units: int
+    ) -> None:
         """Check that a layer may have so many units.
 
         Parameters
@@ -281,7 +332,7 @@ class UnitType(ABC):
             If the unit type is made for another number.
         """
 
-    def automatic_rate(self, n_columns, n_above):
+    def automatic_rate(self, n_columns: int, n_above: int) -> float:
         """Give the learning rate that suits visible units of this type untuned.
 
         The field of a hidden unit sums over the columns, so a step moves it in
@@ -301,7 +352,9 @@ class UnitType(ABC):
         """
         return min(0.1, 6.4 / n_columns)
 
-    def check(self, values):  # noqa: B027 (any value is right by default)
+    def check(  # noqa: B027 (any value is right by default)
+        self, values: FloatArray
+    ) -> None:
         """Check values of columns that lie in `bounds`.
 
         Parameters
@@ -316,7 +369,7 @@ class UnitType(ABC):
             If a value does not suit the unit type.
         """
 
-    def fit(self, X):
+    def fit(self, X: Rows) -> "UnitType":
         """Learn from the data what encoding needs.
 
         Parameters
@@ -336,7 +389,7 @@ class UnitType(ABC):
         """
         return self
 
-    def width(self, n_columns):
+    def width(self, n_columns: int) -> int:
         """Count the units that stand for some columns.
 
         Parameters
@@ -351,7 +404,7 @@ class UnitType(ABC):
         """
         return n_columns
 
-    def n_columns(self, n_units):
+    def n_columns(self, n_units: int) -> int:
         """Count the columns for which some units stand.
 
         Parameters
@@ -366,7 +419,7 @@ class UnitType(ABC):
         """
         return n_units
 
-    def encode(self, X, out=None):
+    def encode(self, X: Rows, out: FloatArray | None = None) -> Rows:
         """Turn values of columns into states, or means, of the units.
 
         Parameters
@@ -386,7 +439,7 @@ class UnitType(ABC):
         np.copyto(out, X)
         return out
 
-    def decode(self, states):
+    def decode(self, states: FloatArray) -> FloatArray:
         """Turn states, or means, of the units into values of columns.
 
         Parameters
@@ -401,7 +454,7 @@ class UnitType(ABC):
         """
         return states
 
-    def log_jacobian(self, X):
+    def log_jacobian(self, X: Rows) -> FloatArray:
         """Compute the log-determinant of the derivative of `encode`, for densities.
 
         Parameters
@@ -416,7 +469,9 @@ class UnitType(ABC):
         """
         return np.zeros(X.shape[0])
 
-    def sample_of_mean(self, mean, rng, out=None):
+    def sample_of_mean(
+        self, mean: FloatArray, rng: Rng, out: FloatArray | None = None
+    ) -> FloatArray:
         """Draw states of visible units where the data give means.
 
         Parameters
@@ -438,7 +493,7 @@ class UnitType(ABC):
         np.copyto(out, mean)
         return out
 
-    def columns(self, n_columns):
+    def columns(self, n_columns: int) -> list[tuple["UnitType", slice | IntArray]]:
         """List the unit types of the columns.
 
         Parameters
@@ -454,7 +509,7 @@ class UnitType(ABC):
         return [(self, slice(0, n_columns))]
 
     @property
-    def learned(self):
+    def learned(self) -> FloatArray:
         """Parameters of the encoding that training goes on to learn.
 
         Returns
@@ -464,7 +519,7 @@ class UnitType(ABC):
         """
         return _NOTHING
 
-    def with_learned(self, values):
+    def with_learned(self, values: FloatArray) -> "UnitType":
         """Give this unit type with other learned parameters.
 
         Parameters
@@ -479,7 +534,9 @@ class UnitType(ABC):
         """
         return self
 
-    def learned_gradient(self, states, field, where=None):
+    def learned_gradient(
+        self, states: FloatArray, field: FloatArray, where: BoolArray | None = None
+    ) -> FloatArray:
         """Compute the gradient of log p of the data by the learned parameters.
 
         Parameters
@@ -498,7 +555,7 @@ class UnitType(ABC):
         """
         return _NOTHING
 
-    def totals(self, states):
+    def totals(self, states: Rows) -> IntArray | None:
         """Give what the units of each row share and condition on, if anything.
 
         Parameters
@@ -511,9 +568,9 @@ class UnitType(ABC):
         ndarray of int of shape (n_rows,), or None
             The total of every row for units that share one; else None.
         """
-        return
+        return None
 
-    def with_totals(self, totals):
+    def with_totals(self, totals: int | IntArray | None) -> "UnitType":
         """Give the unit type of rows with known totals.
 
         Parameters
@@ -529,7 +586,7 @@ class UnitType(ABC):
         """
         return self
 
-    def spec(self):
+    def spec(self) -> dict[str, Any]:
         """Describe the unit type by plain values, for saving.
 
         Returns
@@ -537,4 +594,5 @@ class UnitType(ABC):
         dict
             The class name under "type" and the parameters.
         """
-        return {"type": type(self).__name__, **asdict(self)}
+        this: Any = self  # unit types are dataclasses, their contract is none
+        return {"type": type(self).__name__, **asdict(this)}

@@ -1,9 +1,12 @@
 """Counts of words: one group of units whose number of draws is that of the row."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from .._typing import FloatArray, IntArray, Rows
+from .contract import UnitType
 from .multinomial import Multinomial
 
 
@@ -54,7 +57,7 @@ class Counts(Multinomial):
     accepts_sparse = True
     holds_codes = True
 
-    def __init__(self, n_words=None, typical_total=1):
+    def __init__(self, n_words: int | None = None, typical_total: int = 1) -> None:
         object.__setattr__(self, "typical_total", int(typical_total))
         object.__setattr__(self, "n_trials", self.typical_total)
         object.__setattr__(self, "sizes", None if n_words is None else (n_words,))
@@ -62,7 +65,7 @@ class Counts(Multinomial):
             self.__post_init__()
 
     @property
-    def rate_factor(self):
+    def rate_factor(self) -> float:
         """Share of the learning rate that suits these units.
 
         Returns
@@ -72,7 +75,7 @@ class Counts(Multinomial):
         """
         return 1.0
 
-    def automatic_rate(self, n_columns, n_above):
+    def automatic_rate(self, n_columns: int, n_above: int) -> float:
         """Give the learning rate that suits visible units of this type untuned.
 
         The variance of a row grows with its total, that of binary units with their
@@ -92,13 +95,13 @@ class Counts(Multinomial):
         """
         return super().automatic_rate(max(n_columns, 8 * self.typical_total), n_above)
 
-    def __repr__(self):
-        if self.sizes is None:
+    def __repr__(self) -> str:
+        if not self.sizes:
             return "Counts()"
         return f"Counts(n_words={self.sizes[0]}, typical_total={self.typical_total})"
 
     @property
-    def bounds(self):
+    def bounds(self) -> tuple[float, float]:
         """Ends of what a count can be.
 
         Returns
@@ -108,7 +111,7 @@ class Counts(Multinomial):
         """
         return (0, np.inf)
 
-    def tied_copies(self, n_copies):
+    def tied_copies(self, n_copies: int) -> "Counts":
         """Give the unit type of the sum of `n_copies` layers of one field.
 
         Parameters
@@ -123,7 +126,7 @@ class Counts(Multinomial):
         """
         return Counts(self.sizes[0], self.typical_total * n_copies)
 
-    def n_states(self, n_units):
+    def n_states(self, n_units: int) -> float:
         """Count the joint states.
 
         Parameters
@@ -138,7 +141,7 @@ class Counts(Multinomial):
         """
         return np.inf
 
-    def check(self, values):
+    def check(self, values: FloatArray) -> None:
         """Check that counts are whole numbers.
 
         Parameters
@@ -158,7 +161,7 @@ class Counts(Multinomial):
                 "as CountVectorizer makes them, not their tf-idf weights."
             )
 
-    def fit(self, X):
+    def fit(self, X: Rows) -> "Counts":
         """Take the number of words and the mean total.
 
         Parameters
@@ -174,7 +177,7 @@ class Counts(Multinomial):
         typical = int(np.round(self.totals(X).mean())) if X.shape[0] else 1
         return Counts(X.shape[1], max(1, typical))
 
-    def totals(self, states):
+    def totals(self, states: Rows) -> IntArray:
         """Sum the counts of every row.
 
         Parameters
@@ -188,9 +191,10 @@ class Counts(Multinomial):
             The totals.
         """
         sums = np.asarray(states.sum(axis=1, dtype=np.float64)).ravel()
-        return np.rint(sums).astype(np.int64)
+        totals: IntArray = np.rint(sums).astype(np.int64)
+        return totals
 
-    def with_totals(self, totals):
+    def with_totals(self, totals: int | IntArray | None) -> UnitType:
         """Give the unit type of rows with known totals.
 
         Parameters
@@ -205,7 +209,7 @@ class Counts(Multinomial):
         """
         return self if totals is None else Multinomial(self.sizes, totals)
 
-    def spec(self):
+    def spec(self) -> dict[str, Any]:
         """Describe the unit type by plain values, for saving.
 
         Returns
@@ -213,6 +217,6 @@ class Counts(Multinomial):
         dict
             The class name under "type" and the parameters.
         """
-        n_words = None if self.sizes is None else self.sizes[0]
+        n_words = self.sizes[0] if self.sizes else None
         total = self.typical_total
         return {"type": "Counts", "n_words": n_words, "typical_total": total}

@@ -1,10 +1,13 @@
 """Real-valued visible units."""
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from .. import _arrays
+from .._typing import BoolArray, FloatArray, Rng, Rows
 from .contract import UnitType
 
 #: A learned scale stays within these shares of the standard deviation of the data:
@@ -73,9 +76,9 @@ class Gaussian(UnitType):
     array([[0.]])
     """
 
-    loc: tuple | None = None
-    scale: tuple | None = None
-    spread: tuple | None = None
+    loc: FloatArray | None = None
+    scale: FloatArray | None = None
+    spread: FloatArray | None = None
     largest_variance: float = 1.0
     n_copies: int = 1
 
@@ -85,7 +88,7 @@ class Gaussian(UnitType):
     may_be_doubled = False
 
     @property
-    def rate_factor(self):
+    def rate_factor(self) -> float:
         """Share of the learning rate that suits these units.
 
         Returns
@@ -95,17 +98,27 @@ class Gaussian(UnitType):
         """
         return 0.3 / (self.largest_variance * self.n_copies)
 
-    def __post_init__(self):
-        if self.spread is None:
-            object.__setattr__(self, "spread", self.scale)
-        for name in ("loc", "scale", "spread"):
-            if (value := getattr(self, name)) is not None:
+    def __init__(
+        self,
+        loc: npt.ArrayLike | None = None,
+        scale: npt.ArrayLike | None = None,
+        spread: npt.ArrayLike | None = None,
+        largest_variance: float = 1.0,
+        n_copies: int = 1,
+    ) -> None:
+        vectors = {"loc": loc, "scale": scale}
+        vectors["spread"] = scale if spread is None else spread
+        for name, value in vectors.items():
+            array = None
+            if value is not None:
                 array = np.array(value, dtype=np.float64)  # a copy of its own
                 array.flags.writeable = False
-                object.__setattr__(self, name, array)
+            object.__setattr__(self, name, array)
+        object.__setattr__(self, "largest_variance", largest_variance)
+        object.__setattr__(self, "n_copies", n_copies)
         if (self.loc is None) != (self.scale is None):
             raise ValueError("Give both loc and scale of Gaussian units, or neither.")
-        if self.loc is None:
+        if self.loc is None or self.scale is None or self.spread is None:
             return
         arrays = (self.loc, self.scale, self.spread)
         valid = all(array.ndim == 1 and np.isfinite(array).all() for array in arrays)
@@ -117,10 +130,12 @@ class Gaussian(UnitType):
         if not (np.all(self.scale > 0) and np.all(self.spread > 0)):
             raise ValueError("Every scale of Gaussian units must be positive.")
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return "Gaussian()" if self.n_copies == 1 else f"Gaussian(x{self.n_copies})"
 
-    def log_partition(self, field, where=None):
+    def log_partition(
+        self, field: FloatArray, where: BoolArray | None = None
+    ) -> FloatArray:
         """Compute A(x) = (x^2 + log(2 pi)) / 2, summed over the units of each row.
 
         Parameters
@@ -138,7 +153,7 @@ class Gaussian(UnitType):
         square = np.square(field, dtype=np.float64)
         return self.n_copies / 2 * _arrays.row_sum(square + np.log(2 * np.pi), where)
 
-    def mean(self, field, out=None):
+    def mean(self, field: FloatArray, out: FloatArray | None = None) -> FloatArray:
         """Compute the mean x of every unit.
 
         Parameters
@@ -155,7 +170,13 @@ class Gaussian(UnitType):
         """
         return np.multiply(field, field.dtype.type(self.n_copies), out=out)
 
-    def sample(self, field, rng, out=None, scratch=None):
+    def sample(
+        self,
+        field: FloatArray,
+        rng: Rng,
+        out: FloatArray | None = None,
+        scratch: FloatArray | None = None,
+    ) -> FloatArray:
         """Draw normal values with mean x and variance 1.
 
         Parameters
@@ -182,7 +203,7 @@ class Gaussian(UnitType):
         out += noise
         return out
 
-    def field_of_mean(self, mean):
+    def field_of_mean(self, mean: FloatArray) -> FloatArray:
         """Invert the mean: x = m.
 
         Parameters
@@ -197,7 +218,7 @@ class Gaussian(UnitType):
         """
         return np.asarray(mean) / self.n_copies
 
-    def bias_of_data(self, mean, n_rows):
+    def bias_of_data(self, mean: FloatArray, n_rows: int) -> FloatArray:
         """Give the means of the data.
 
         Parameters
@@ -214,7 +235,7 @@ class Gaussian(UnitType):
         """
         return self.field_of_mean(mean)
 
-    def entropy(self, mean, where=None):
+    def entropy(self, mean: FloatArray, where: BoolArray | None = None) -> FloatArray:
         """Compute (log(2 pi) - m^2) / 2, summed over each row.
 
         Parameters
@@ -232,7 +253,7 @@ class Gaussian(UnitType):
         square = np.square(np.asarray(mean, dtype=np.float64) / self.n_copies)
         return self.n_copies / 2 * _arrays.row_sum(np.log(2 * np.pi) - square, where)
 
-    def base(self, states, where=None):
+    def base(self, states: FloatArray, where: BoolArray | None = None) -> FloatArray:
         """Compute s^2 / 2, summed over each row.
 
         Parameters
@@ -253,7 +274,7 @@ class Gaussian(UnitType):
         constant = (np.log(n) - (n - 1) * np.log(2 * np.pi)) / 2
         return _arrays.row_sum(square + constant, where)
 
-    def tied_copies(self, n_copies):
+    def tied_copies(self, n_copies: int) -> "Gaussian":
         """Give the unit type of the sum of `n_copies` units of one field.
 
         Parameters
@@ -268,7 +289,7 @@ class Gaussian(UnitType):
         """
         return replace(self, n_copies=self.n_copies * n_copies)
 
-    def n_states(self, n_units):
+    def n_states(self, n_units: int) -> float:
         """Count the joint states.
 
         Parameters
@@ -283,7 +304,7 @@ class Gaussian(UnitType):
         """
         return np.inf
 
-    def check_width(self, n_units):
+    def check_width(self, n_units: int) -> None:
         """Check that a layer may have so many units.
 
         Parameters
@@ -302,7 +323,7 @@ class Gaussian(UnitType):
                 f"scale of length {len(self.loc)}."
             )
 
-    def automatic_rate(self, n_columns, n_above):
+    def automatic_rate(self, n_columns: int, n_above: int) -> float:
         """Give the learning rate that suits visible units of this type untuned.
 
         The mean of a binary unit saturates; that of a real one sums over all hidden
@@ -322,7 +343,7 @@ class Gaussian(UnitType):
         """
         return min(super().automatic_rate(n_columns, n_above), 25 / n_above)
 
-    def fit(self, X):
+    def fit(self, X: Rows) -> "Gaussian":
         """Take means and standard deviations of the columns.
 
         A column that does not vary gets the scale 1.
@@ -355,7 +376,7 @@ class Gaussian(UnitType):
             largest_variance=max(1.0, float(f"{variance:.3g}")),
         )
 
-    def encode(self, X, out=None):
+    def encode(self, X: Rows, out: FloatArray | None = None) -> Rows:
         """Compute s = (v - loc) / scale.
 
         Parameters
@@ -370,13 +391,13 @@ class Gaussian(UnitType):
         ndarray of shape (n_rows, n_units)
             The states, in the dtype of `X`.
         """
-        if self.loc is None:
+        if self.loc is None or self.scale is None:
             return super().encode(X, out)
         out = np.subtract(X, self.loc.astype(X.dtype), out=out)
         out /= self.scale.astype(X.dtype)
         return out
 
-    def decode(self, states):
+    def decode(self, states: FloatArray) -> FloatArray:
         """Compute v = loc + scale s.
 
         Parameters
@@ -389,12 +410,12 @@ class Gaussian(UnitType):
         ndarray of shape (n_rows, n_columns)
             The values, in the dtype of `states`.
         """
-        if self.loc is None:
+        if self.loc is None or self.scale is None:
             return states
         dtype = states.dtype
         return states * self.scale.astype(dtype) + self.loc.astype(dtype)
 
-    def log_jacobian(self, X):
+    def log_jacobian(self, X: Rows) -> FloatArray:
         """Compute -sum log(scale) over the observed columns of every row.
 
         Parameters
@@ -416,7 +437,7 @@ class Gaussian(UnitType):
         return result
 
     @property
-    def learned(self):
+    def learned(self) -> FloatArray:
         """Logarithms of the scales.
 
         Returns
@@ -426,7 +447,7 @@ class Gaussian(UnitType):
         """
         return super().learned if self.scale is None else np.log(self.scale)
 
-    def with_learned(self, values):
+    def with_learned(self, values: FloatArray) -> "Gaussian":
         """Give this unit type with other scales.
 
         Parameters
@@ -439,13 +460,15 @@ class Gaussian(UnitType):
         Gaussian
             The unit type.
         """
-        if self.scale is None:
+        if self.scale is None or self.spread is None:
             return self
         lowest, highest = (self.spread * share for share in SCALE_BOUNDS)
         scale = np.clip(np.exp(values), lowest, highest)
         return replace(self, scale=scale)
 
-    def learned_gradient(self, states, field, where=None):
+    def learned_gradient(
+        self, states: FloatArray, field: FloatArray, where: BoolArray | None = None
+    ) -> FloatArray:
         """Compute the gradient by log(scale): the mean of s (s - x) - 1.
 
         Parameters
@@ -466,9 +489,10 @@ class Gaussian(UnitType):
         terms = s * (s - field) - 1.0
         if where is not None:
             terms *= where
-        return self.n_copies * terms.mean(axis=0, dtype=np.float64)
+        means: FloatArray = terms.mean(axis=0, dtype=np.float64)
+        return self.n_copies * means
 
-    def spec(self):
+    def spec(self) -> dict[str, Any]:
         """Describe the unit type by plain values, for saving.
 
         Returns

@@ -1,11 +1,15 @@
 """A visible layer made of columns of several types."""
 
 import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
+from .._typing import BoolArray, FloatArray, IntArray, Rng, Rows
 from .contract import UnitType
 
 
@@ -45,36 +49,34 @@ class Mixed(UnitType):
     array([[1., 2., 0.]])
     """
 
-    parts: tuple
+    parts: tuple[tuple[UnitType, IntArray], ...]
 
     may_be_hidden = False
 
-    def __post_init__(self):
-        parts = tuple(
-            (unit, np.asarray(columns, dtype=np.intp)) for unit, columns in self.parts
-        )
-        object.__setattr__(self, "parts", parts)
-        if not parts:
+    def __init__(self, parts: Iterable[tuple[UnitType, npt.ArrayLike]]) -> None:
+        pairs = [(unit, np.asarray(columns, dtype=np.intp)) for unit, columns in parts]
+        object.__setattr__(self, "parts", tuple(pairs))
+        if not pairs:
             raise ValueError("Mixed units need at least one part.")
-        found = np.sort(np.concatenate([columns for _, columns in parts]))
+        found = np.sort(np.concatenate([columns for _, columns in pairs]))
         if not np.array_equal(found, np.arange(len(found))):
             raise ValueError(
                 "Every column must be in one part of Mixed units; got columns "
-                f"{[columns.tolist() for _, columns in parts]}."
+                f"{[columns.tolist() for _, columns in pairs]}."
             )
-        for unit, columns in parts:
+        for unit, columns in pairs:
             probe = np.zeros((1, len(columns)))
             if unit.totals(probe) is not None:
                 raise ValueError(
                     f"{unit!r} cannot be a part of Mixed units: its rows share a total."
                 )
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         inside = ", ".join(f"{unit!r} x {len(c)}" for unit, c in self.parts)
         return f"Mixed({inside})"
 
     @property
-    def is_categorical(self):
+    def is_categorical(self) -> bool:
         """Whether some columns hold categories.
 
         Returns
@@ -85,7 +87,7 @@ class Mixed(UnitType):
         return any(unit.is_categorical for unit, _ in self.parts)
 
     @property
-    def may_be_doubled(self):
+    def may_be_doubled(self) -> bool:
         """Whether greedy pretraining may double the layer.
 
         Returns
@@ -96,7 +98,7 @@ class Mixed(UnitType):
         return all(unit.may_be_doubled for unit, _ in self.parts)
 
     @cached_property
-    def _slices(self):
+    def _slices(self) -> list[tuple[UnitType, slice, IntArray]]:
         """Each unit type with the slice of its units and its columns."""
         start, result = 0, []
         for unit, columns in self.parts:
@@ -105,16 +107,17 @@ class Mixed(UnitType):
             start = stop
         return result
 
-    def _sum(self, method, array, where):
+    def _sum(
+        self, method: str, array: FloatArray, where: BoolArray | None
+    ) -> FloatArray:
         """Sum what a method gives for every part over the parts."""
-        return sum(
-            getattr(unit, method)(
-                array[:, units], None if where is None else where[:, units]
-            )
-            for unit, units, _ in self._slices
-        )
+        total = np.zeros(len(array))
+        for unit, units, _ in self._slices:
+            part = None if where is None else where[:, units]
+            total += getattr(unit, method)(array[:, units], part)
+        return total
 
-    def _join(self, method, array, *args):
+    def _join(self, method: str, array: FloatArray, *args: int) -> FloatArray:
         """Put side by side what a method gives for every part."""
         return np.concatenate(
             [
@@ -124,11 +127,13 @@ class Mixed(UnitType):
             axis=-1,
         )
 
-    def _with_parts(self, units):
+    def _with_parts(self, units: Sequence[UnitType]) -> "Mixed":
         columns = [columns for _, columns in self.parts]
         return replace(self, parts=tuple(zip(units, columns, strict=True)))
 
-    def log_partition(self, field, where=None):
+    def log_partition(
+        self, field: FloatArray, where: BoolArray | None = None
+    ) -> FloatArray:
         """Compute A(x), summed over the units of each row.
 
         Parameters
@@ -145,7 +150,7 @@ class Mixed(UnitType):
         """
         return self._sum("log_partition", field, where)
 
-    def mean(self, field, out=None):
+    def mean(self, field: FloatArray, out: FloatArray | None = None) -> FloatArray:
         """Compute the mean of every unit.
 
         Parameters
@@ -165,7 +170,13 @@ class Mixed(UnitType):
             unit.mean(field[:, units], out=out[:, units])
         return out
 
-    def sample(self, field, rng, out=None, scratch=None):
+    def sample(
+        self,
+        field: FloatArray,
+        rng: Rng,
+        out: FloatArray | None = None,
+        scratch: FloatArray | None = None,
+    ) -> FloatArray:
         """Draw a state of every unit.
 
         Parameters
@@ -190,7 +201,7 @@ class Mixed(UnitType):
             unit.sample(field[:, units], rng, out=out[:, units], scratch=room)
         return out
 
-    def field_of_mean(self, mean):
+    def field_of_mean(self, mean: FloatArray) -> FloatArray:
         """Invert the mean.
 
         Parameters
@@ -205,7 +216,7 @@ class Mixed(UnitType):
         """
         return self._join("field_of_mean", mean)
 
-    def bias_of_data(self, mean, n_rows):
+    def bias_of_data(self, mean: FloatArray, n_rows: int) -> FloatArray:
         """Give the bias at which free units have the means of the data.
 
         Parameters
@@ -222,7 +233,7 @@ class Mixed(UnitType):
         """
         return self._join("bias_of_data", mean, n_rows)
 
-    def entropy(self, mean, where=None):
+    def entropy(self, mean: FloatArray, where: BoolArray | None = None) -> FloatArray:
         """Compute the entropy of units with these means, summed over each row.
 
         Parameters
@@ -239,7 +250,7 @@ class Mixed(UnitType):
         """
         return self._sum("entropy", mean, where)
 
-    def base(self, states, where=None):
+    def base(self, states: FloatArray, where: BoolArray | None = None) -> FloatArray:
         """Compute base(s), summed over the units of each row.
 
         Parameters
@@ -256,7 +267,7 @@ class Mixed(UnitType):
         """
         return self._sum("base", states, where)
 
-    def tied_copies(self, n_copies):
+    def tied_copies(self, n_copies: int) -> "Mixed":
         """Give the unit type of the sum of `n_copies` layers of one field.
 
         Parameters
@@ -271,7 +282,7 @@ class Mixed(UnitType):
         """
         return self._with_parts([unit.tied_copies(n_copies) for unit, _ in self.parts])
 
-    def n_states(self, n_units):
+    def n_states(self, n_units: int) -> float:
         """Count the joint states.
 
         Parameters
@@ -290,7 +301,7 @@ class Mixed(UnitType):
         # An integer may be too large to be multiplied with infinity.
         return np.inf if np.inf in counts else math.prod(counts)
 
-    def states(self, index, n_units, dtype):
+    def states(self, index: IntArray, n_units: int, dtype: npt.DTypeLike) -> FloatArray:
         """List joint states by their number, the first part running fastest.
 
         Parameters
@@ -310,12 +321,12 @@ class Mixed(UnitType):
         index, result = np.asarray(index), []
         for unit, units, _ in self._slices:
             width = units.stop - units.start
-            n_states = unit.n_states(width)
+            n_states = int(unit.n_states(width))
             result.append(unit.states(index % n_states, width, dtype))
             index = index // n_states
         return np.hstack(result)
 
-    def check_width(self, n_units):
+    def check_width(self, n_units: int) -> None:
         """Check that a layer may have so many units.
 
         Parameters
@@ -337,7 +348,7 @@ class Mixed(UnitType):
                 f"{slices[-1][1].stop} together."
             )
 
-    def automatic_rate(self, n_columns, n_above):
+    def automatic_rate(self, n_columns: int, n_above: int) -> float:
         """Give the learning rate that suits visible units of this type untuned.
 
         Parameters
@@ -355,7 +366,7 @@ class Mixed(UnitType):
         return min(unit.automatic_rate(n_columns, n_above) for unit, _ in self.parts)
 
     @property
-    def rate_factor(self):
+    def rate_factor(self) -> float:
         """Share of the learning rate that suits these units.
 
         Returns
@@ -365,7 +376,7 @@ class Mixed(UnitType):
         """
         return min(unit.rate_factor for unit, _ in self.parts)
 
-    def fit(self, X):
+    def fit(self, X: Rows) -> "Mixed":
         """Learn from the data what encoding needs.
 
         Parameters
@@ -380,7 +391,7 @@ class Mixed(UnitType):
         """
         return self._with_parts([unit.fit(X[:, cols]) for unit, cols in self.parts])
 
-    def width(self, n_columns):
+    def width(self, n_columns: int) -> int:
         """Count the units that stand for all columns.
 
         Parameters
@@ -393,9 +404,9 @@ class Mixed(UnitType):
         int
             Number of units.
         """
-        return self._slices[-1][1].stop
+        return int(self._slices[-1][1].stop)
 
-    def n_columns(self, n_units):
+    def n_columns(self, n_units: int) -> int:
         """Count the columns of all parts.
 
         Parameters
@@ -410,7 +421,7 @@ class Mixed(UnitType):
         """
         return sum(len(columns) for _, columns in self.parts)
 
-    def encode(self, X, out=None):
+    def encode(self, X: Rows, out: FloatArray | None = None) -> FloatArray:
         """Turn values of columns into states, or means, of the units.
 
         Parameters
@@ -431,7 +442,7 @@ class Mixed(UnitType):
             unit.encode(X[:, columns], out=out[:, units])
         return out
 
-    def decode(self, states):
+    def decode(self, states: FloatArray) -> FloatArray:
         """Turn states, or means, of the units into values of columns.
 
         Parameters
@@ -444,12 +455,12 @@ class Mixed(UnitType):
         ndarray of shape (n_rows, n_columns)
             The values.
         """
-        X = np.empty((len(states), self.n_columns(None)), states.dtype)
+        X = np.empty((len(states), self.n_columns(states.shape[1])), states.dtype)
         for unit, units, columns in self._slices:
             X[:, columns] = unit.decode(states[:, units])
         return X
 
-    def log_jacobian(self, X):
+    def log_jacobian(self, X: Rows) -> FloatArray:
         """Compute the log-determinant of the derivative of `encode`.
 
         Parameters
@@ -462,9 +473,14 @@ class Mixed(UnitType):
         ndarray of shape (n_rows,)
             The logarithms, in nats, float64.
         """
-        return sum(unit.log_jacobian(X[:, columns]) for unit, columns in self.parts)
+        total = np.zeros(len(X))
+        for unit, columns in self.parts:
+            total += unit.log_jacobian(X[:, columns])
+        return total
 
-    def sample_of_mean(self, mean, rng, out=None):
+    def sample_of_mean(
+        self, mean: FloatArray, rng: Rng, out: FloatArray | None = None
+    ) -> FloatArray:
         """Draw states of visible units where the data give means.
 
         Parameters
@@ -486,7 +502,7 @@ class Mixed(UnitType):
             out[:, units] = unit.sample_of_mean(mean[:, units], rng)
         return out
 
-    def columns(self, n_columns):
+    def columns(self, n_columns: int) -> list[tuple[UnitType, slice | IntArray]]:
         """List the unit types of the columns.
 
         Parameters
@@ -502,7 +518,7 @@ class Mixed(UnitType):
         return list(self.parts)
 
     @property
-    def learned(self):
+    def learned(self) -> FloatArray:
         """Parameters of the encoding that training goes on to learn.
 
         Returns
@@ -512,7 +528,7 @@ class Mixed(UnitType):
         """
         return np.concatenate([unit.learned for unit, _ in self.parts])
 
-    def with_learned(self, values):
+    def with_learned(self, values: FloatArray) -> "Mixed":
         """Give this unit type with other learned parameters.
 
         Parameters
@@ -534,7 +550,9 @@ class Mixed(UnitType):
             ]
         )
 
-    def learned_gradient(self, states, field, where=None):
+    def learned_gradient(
+        self, states: FloatArray, field: FloatArray, where: BoolArray | None = None
+    ) -> FloatArray:
         """Compute the gradient of log p of the data by the learned parameters.
 
         Parameters
@@ -562,7 +580,7 @@ class Mixed(UnitType):
             ]
         )
 
-    def spec(self):
+    def spec(self) -> dict[str, Any]:
         """Describe the unit type by plain values, for saving.
 
         Returns

@@ -4,12 +4,14 @@ import math
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import combinations
-from numbers import Integral
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from scipy.special import gammaln
 
 from .. import _arrays
+from .._typing import BoolArray, FloatArray, IntArray, Rng
 from .contract import UnitType
 
 #: Draws for each unit of a group beyond which the units are counted one by one.
@@ -50,10 +52,10 @@ class Multinomial(UnitType):
     array([[2., 2., 2., 3., 3.]])
     """
 
-    sizes: tuple
-    n_trials: int = 1
+    sizes: tuple[int, ...]
+    n_trials: int | IntArray = 1
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         object.__setattr__(self, "sizes", tuple(int(size) for size in self.sizes))
         if not self.sizes or min(self.sizes) < 1:
             raise ValueError(
@@ -70,18 +72,18 @@ class Multinomial(UnitType):
             object.__setattr__(self, "n_trials", int(self.n_trials))
 
     @property
-    def bounds(self):
+    def bounds(self) -> tuple[float, float]:
         """Smallest and largest state.
 
         Returns
         -------
         tuple of int
-            Zero and the number of trials.
+            Zero and the number of trials, the largest one if rows differ.
         """
-        return (0, self.n_trials)
+        return (0, int(np.max(self.n_trials)))
 
     @property
-    def rate_factor(self):
+    def rate_factor(self) -> float:
         """Share of the learning rate that suits these units.
 
         Returns
@@ -92,32 +94,36 @@ class Multinomial(UnitType):
         return float(1 / max(1, np.max(self.n_trials)))
 
     @property
-    def _starts(self):
+    def _starts(self) -> IntArray:
         """Index of the first unit of each group."""
         return np.concatenate([[0], np.cumsum(self.sizes)[:-1]])
 
-    def _trials(self):
+    def _trials(self) -> int | IntArray:
         """Draws of each group: a number, or a column of one number a row."""
         trials = self.n_trials
-        return trials if np.ndim(trials) == 0 else np.asarray(trials)[:, None]
+        return trials if isinstance(trials, int) else np.asarray(trials)[:, None]
 
-    def _spread(self, values):
+    def _spread(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Repeat values of groups for each of their units."""
         return np.repeat(values, self.sizes, axis=1)
 
-    def _exponentials(self, field):
+    def _exponentials(
+        self, field: FloatArray
+    ) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Largest field of each group, exp(x - largest), and its sums."""
         largest = np.maximum.reduceat(field, self._starts, axis=1)
         terms = np.subtract(field, self._spread(largest))
         np.exp(terms, out=terms)
         return largest, terms, np.add.reduceat(terms, self._starts, axis=1)
 
-    def _sum_of_groups(self, values, where):
+    def _sum_of_groups(self, values: FloatArray, where: BoolArray | None) -> FloatArray:
         """Sum values of groups over each row, or over groups that are wanted."""
         wanted = None if where is None else where[:, self._starts]
         return _arrays.row_sum(values, wanted)
 
-    def log_partition(self, field, where=None):
+    def log_partition(
+        self, field: FloatArray, where: BoolArray | None = None
+    ) -> FloatArray:
         """Compute n log sum exp(x) of every group, summed over each row.
 
         Parameters
@@ -135,7 +141,7 @@ class Multinomial(UnitType):
         largest, _, sums = self._exponentials(np.asarray(field, dtype=np.float64))
         return self._sum_of_groups(self._trials() * (largest + np.log(sums)), where)
 
-    def mean(self, field, out=None):
+    def mean(self, field: FloatArray, out: FloatArray | None = None) -> FloatArray:
         """Compute n softmax(x) in every group.
 
         Parameters
@@ -152,9 +158,16 @@ class Multinomial(UnitType):
         """
         _, terms, sums = self._exponentials(field)
         factor = (self._trials() / sums).astype(field.dtype)
-        return np.multiply(terms, self._spread(factor), out=out)
+        means: FloatArray = np.multiply(terms, self._spread(factor), out=out)
+        return means
 
-    def sample(self, field, rng, out=None, scratch=None):
+    def sample(
+        self,
+        field: FloatArray,
+        rng: Rng,
+        out: FloatArray | None = None,
+        scratch: FloatArray | None = None,
+    ) -> FloatArray:
         """Draw the counts of every group.
 
         Parameters
@@ -183,7 +196,7 @@ class Multinomial(UnitType):
         np.copyto(out, counts, casting="unsafe")
         return out
 
-    def _counts(self, terms, sums, rng):
+    def _counts(self, terms: FloatArray, sums: FloatArray, rng: Rng) -> IntArray:
         """Draw the counts of every group, unit by unit: for many draws."""
         trials = np.broadcast_to(self._trials(), sums.shape)
         parts = np.split(terms.astype(np.float64), self._starts[1:], axis=1)
@@ -194,7 +207,7 @@ class Multinomial(UnitType):
             ]
         )
 
-    def _draws(self, terms, sums, rng):
+    def _draws(self, terms: FloatArray, sums: FloatArray, rng: Rng) -> IntArray:
         """Draw the unit of every single draw, and count."""
         # Each group of each row is an interval of length 1 on one long line, cut in
         # proportion to the probabilities; a draw is a point of the interval.
@@ -210,7 +223,7 @@ class Multinomial(UnitType):
         points = np.clip(points, first[group], last[group])
         return np.bincount(points, minlength=terms.size).reshape(terms.shape)
 
-    def field_of_mean(self, mean):
+    def field_of_mean(self, mean: FloatArray) -> FloatArray:
         """Invert the mean: x = log(m / n); any constant may be added to a group.
 
         Parameters
@@ -223,9 +236,10 @@ class Multinomial(UnitType):
         ndarray of the same shape
             The fields.
         """
-        return np.log(mean) - np.log(self._trials())
+        field: FloatArray = np.log(mean) - np.log(self._trials())
+        return field
 
-    def bias_of_data(self, mean, n_rows):
+    def bias_of_data(self, mean: FloatArray, n_rows: int) -> FloatArray:
         """Give the logarithms of the shares, as if one more row had equal ones.
 
         Parameters
@@ -243,9 +257,10 @@ class Multinomial(UnitType):
         total = np.repeat(np.add.reduceat(mean, self._starts), self.sizes)
         total = np.where(total > 0, total, 1.0)
         even = 1 / np.repeat(self.sizes, self.sizes)
-        return np.log((mean / total * n_rows + even) / (n_rows + 1))
+        bias: FloatArray = np.log((mean / total * n_rows + even) / (n_rows + 1))
+        return bias
 
-    def resting_bias(self, n_units, activity):
+    def resting_bias(self, n_units: int, activity: float) -> FloatArray:
         """Give equal biases: no unit of a group is off when all are.
 
         Parameters
@@ -262,7 +277,7 @@ class Multinomial(UnitType):
         """
         return np.zeros(n_units)
 
-    def entropy(self, mean, where=None):
+    def entropy(self, mean: FloatArray, where: BoolArray | None = None) -> FloatArray:
         """Compute -sum m log(m / n), summed over each row.
 
         Parameters
@@ -281,7 +296,7 @@ class Multinomial(UnitType):
         share = np.asarray(mean, dtype=np.float64) / np.maximum(n, 1)
         return -_arrays.row_sum(n * _arrays.xlogx(share), where)
 
-    def base(self, states, where=None):
+    def base(self, states: FloatArray, where: BoolArray | None = None) -> FloatArray:
         """Compute -log(n! / prod s!) of every group, summed over each row.
 
         Parameters
@@ -301,7 +316,7 @@ class Multinomial(UnitType):
         ways = self._sum_of_groups(gammaln(totals + 1), where)
         return _arrays.row_sum(gammaln(states + 1), where) - ways
 
-    def tied_copies(self, n_copies):
+    def tied_copies(self, n_copies: int) -> UnitType:
         """Give the unit type of the sum of `n_copies` groups of one field.
 
         Parameters
@@ -318,7 +333,7 @@ class Multinomial(UnitType):
             return self
         return Multinomial(self.sizes, self.n_trials * n_copies)
 
-    def n_states(self, n_units):
+    def n_states(self, n_units: int) -> float:
         """Count the joint states: (n + k - 1 choose n) for a group of k units.
 
         Parameters
@@ -332,11 +347,11 @@ class Multinomial(UnitType):
             The exact number; infinity if the number of trials is not one for all rows.
         """
         n = self.n_trials
-        if not isinstance(n, Integral):
+        if not isinstance(n, int):
             return np.inf
         return math.prod(math.comb(n + size - 1, n) for size in self.sizes)
 
-    def states(self, index, n_units, dtype):
+    def states(self, index: IntArray, n_units: int, dtype: npt.DTypeLike) -> FloatArray:
         """List joint states by their number, the first group running fastest.
 
         Parameters
@@ -360,7 +375,7 @@ class Multinomial(UnitType):
             index = index // len(table)
         return np.hstack(groups).astype(dtype)
 
-    def check_width(self, n_units):
+    def check_width(self, n_units: int) -> None:
         """Check that a layer may have so many units.
 
         Parameters
@@ -379,7 +394,7 @@ class Multinomial(UnitType):
                 f"{sum(self.sizes)} together."
             )
 
-    def check(self, values):
+    def check(self, values: FloatArray) -> None:
         """Check that the counts of each group have the sum n.
 
         Parameters
@@ -401,7 +416,7 @@ class Multinomial(UnitType):
                 f"{self.n_trials}, or missing as a whole; got other groups."
             )
 
-    def width(self, n_columns):
+    def width(self, n_columns: int) -> int:
         """Count the units that stand for some columns.
 
         Parameters
@@ -418,7 +433,7 @@ class Multinomial(UnitType):
 
 
 @lru_cache(maxsize=32)
-def _compositions(total, size):
+def _compositions(total: int, size: int) -> IntArray:
     """All ways to write a total as a sum of `size` counts, one a row."""
     # Bars between stars: each choice of positions of the bars is one way.
     bars = np.array(list(combinations(range(total + size - 1), size - 1)), dtype=int)
