@@ -8,9 +8,11 @@ never on the number of threads: one seed gives one result, bit for bit.
 import contextvars
 import threading
 from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import pairwise
+from typing import Any
 
 from joblib import effective_n_jobs
 from threadpoolctl import ThreadpoolController
@@ -30,7 +32,7 @@ ANNEALING_ROWS = 64
 INFERENCE_ROWS = 512
 
 
-def row_blocks(n_rows, most):
+def row_blocks(n_rows: int, most: int) -> list[slice]:
     """Split rows about evenly into as few blocks of about `most` rows as possible."""
     n_blocks = max(1, -(-n_rows // most))
     tile = min(TILE_ROWS, most)
@@ -45,31 +47,31 @@ class _SingleThreadedBlas:
     restoring each other's limit in the wrong order.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._lock = threading.Lock()
         self._n_users = 0
-        self._limiter = None
-        self._controller = None
+        self._limiter: Any = None
+        self._controller: Any = None
 
-    def n_threads(self):
+    def n_threads(self) -> int:
         """Count the threads that the BLAS library would use for a product here."""
         with self._lock:
             counts = [lib.num_threads for lib in self._blas().lib_controllers]
         return max(counts, default=1)
 
-    def _free(self):
+    def _free(self) -> None:
         """Let any thread set the limit; threadpoolctl 3.8 grants that to one alone."""
         for library in self._blas().lib_controllers:
             if hasattr(library, "clear_controlling_thread"):
                 library.clear_controlling_thread(force=True)
 
-    def _blas(self):
+    def _blas(self) -> Any:
         if self._controller is None:  # looking for the libraries takes milliseconds
             self._controller = ThreadpoolController().select(user_api="blas")
         return self._controller
 
     @contextmanager
-    def __call__(self):
+    def __call__(self) -> Iterator[None]:
         with self._lock:
             if self._n_users == 0:
                 self._free()
@@ -90,7 +92,7 @@ class _SingleThreadedBlas:
 _single_threaded_blas = _SingleThreadedBlas()
 
 
-def resolve_n_threads(n_jobs):
+def resolve_n_threads(n_jobs: int | None) -> int:
     """Turn `n_jobs` into a number of threads.
 
     None means as many as the BLAS library would use here, which nested parallel work
@@ -98,17 +100,17 @@ def resolve_n_threads(n_jobs):
     """
     if n_jobs is None:
         return _single_threaded_blas.n_threads()
-    return effective_n_jobs(n_jobs)
+    return int(effective_n_jobs(n_jobs))
 
 
 class Workers:
     """Run independent tasks on threads, the calling thread among them."""
 
-    def __init__(self, n_threads):
+    def __init__(self, n_threads: int) -> None:
         self.n_threads = n_threads
         self._pool = ThreadPoolExecutor(n_threads - 1) if n_threads > 1 else None
 
-    def run(self, tasks):
+    def run(self, tasks: Sequence[Callable[[], object]]) -> None:
         """Call every task, and return when all have ended.
 
         The first error is raised again, after the other tasks have ended.
@@ -132,13 +134,13 @@ class Workers:
             if error is not None:
                 raise error
 
-    def close(self):
+    def close(self) -> None:
         """End the threads."""
         if self._pool is not None:
             self._pool.shutdown()
 
 
-def _drain(queue):
+def _drain(queue: deque[Callable[[], object]]) -> None:
     while True:
         try:
             task = queue.popleft()
@@ -148,7 +150,7 @@ def _drain(queue):
 
 
 @contextmanager
-def workers(n_jobs=None):
+def workers(n_jobs: int | None = None) -> Iterator[Workers]:
     """Provide `Workers` for a stretch of work, BLAS held to one thread meanwhile."""
     n_threads = resolve_n_threads(n_jobs)
     with _single_threaded_blas():

@@ -8,13 +8,21 @@ found by updating the even layers given the odd ones and the other way round. La
 of one parity do not interact, so every half sweep raises the variational bound.
 """
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 from sklearn.exceptions import ConvergenceWarning
 
 from . import _blocks
+from ._typing import BoolArray, FloatArray, IntArray, Rows, States
 from ._warnings import warn
+from .machine import DeepBoltzmannMachine
+
+_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True)
@@ -49,14 +57,21 @@ class MeanField:
     array([ True])
     """
 
-    means: list
-    n_sweeps: np.ndarray
-    converged: np.ndarray
-    visible: np.ndarray
-    missing: np.ndarray | None
+    means: list[FloatArray]
+    n_sweeps: IntArray
+    converged: BoolArray
+    visible: Rows
+    missing: BoolArray | None
 
 
-def mean_field(machine, X, *, tol=1e-4, max_iter=500, n_jobs=None):
+def mean_field(
+    machine: DeepBoltzmannMachine,
+    X: Rows,
+    *,
+    tol: float = 1e-4,
+    max_iter: int = 500,
+    n_jobs: int | None = None,
+) -> MeanField:
     """Compute the mean-field means of every hidden layer given visible states.
 
     Each row stops by itself, at the first sweep that changes none of its means by
@@ -135,7 +150,7 @@ def mean_field(machine, X, *, tol=1e-4, max_iter=500, n_jobs=None):
     )
 
 
-def missing_entries(X):
+def missing_entries(X: Rows) -> BoolArray | None:
     """Find the visible states that are missing.
 
     Parameters
@@ -164,7 +179,15 @@ def missing_entries(X):
     return np.isnan(X)
 
 
-def map_posterior(machine, X, function, *, tol, max_iter, n_jobs=None):
+def map_posterior(
+    machine: DeepBoltzmannMachine,
+    X: Rows,
+    function: Callable[[Rows, MeanField, int], _Result],
+    *,
+    tol: float,
+    max_iter: int,
+    n_jobs: int | None = None,
+) -> list[_Result]:
     """Call ``function(rows, mean_field, start)`` on blocks of rows, over threads.
 
     Nothing but what `function` returns is kept, so that memory stays flat in the
@@ -214,21 +237,24 @@ def map_posterior(machine, X, function, *, tol, max_iter, n_jobs=None):
            [0.5   , 0.7311]])
     """
     blocks = _blocks.row_blocks(X.shape[0], _blocks.INFERENCE_ROWS)
-    results, n_failed = [None] * len(blocks), [0] * len(blocks)
+    results: list[Any] = [None] * len(blocks)
+    n_failed = [0] * len(blocks)
 
-    def solve(i):
+    def solve(i: int) -> None:
         rows = X[blocks[i]]
         part = posterior(machine, rows, tol=tol, max_iter=max_iter)
-        n_failed[i] = np.count_nonzero(~part.converged)
+        n_failed[i] = int(np.count_nonzero(~part.converged))
         results[i] = function(rows, part, blocks[i].start)
 
     with _blocks.workers(n_jobs) as team:
-        team.run([lambda i=i: solve(i) for i in range(len(blocks))])
+        team.run([partial(solve, i) for i in range(len(blocks))])
     _warn_if_unconverged(sum(n_failed), X.shape[0], tol, max_iter)
     return results
 
 
-def bottom_up(machine, states, constant):
+def bottom_up(
+    machine: DeepBoltzmannMachine, states: States, constant: FloatArray
+) -> None:
     """Fill the hidden layers of `states` by one pass from below.
 
     A layer that lacks its input from above counts the input from below twice; the top
@@ -273,7 +299,14 @@ def bottom_up(machine, states, constant):
         machine.units[layer].mean(field, out=field)
 
 
-def sweep(machine, states, free, scratch, constant=None, held=None):
+def sweep(
+    machine: DeepBoltzmannMachine,
+    states: States,
+    free: Sequence[int],
+    scratch: States,
+    constant: FloatArray | None = None,
+    held: tuple[BoolArray, FloatArray] | None = None,
+) -> None:
     """Update the means of some layers in place, one after the other.
 
     Parameters
@@ -323,7 +356,7 @@ def sweep(machine, states, free, scratch, constant=None, held=None):
             np.copyto(field, given, where=known)
 
 
-def hidden_layers(machine):
+def hidden_layers(machine: DeepBoltzmannMachine) -> list[int]:
     """List the hidden layers in the order of a sweep, the even ones first.
 
     Parameters
@@ -352,7 +385,14 @@ def hidden_layers(machine):
     return [*range(2, machine.n_layers, 2), *range(1, machine.n_layers, 2)]
 
 
-def visible_means(machine, given, *, tol, max_iter, n_jobs=None):
+def visible_means(
+    machine: DeepBoltzmannMachine,
+    given: Mapping[int, FloatArray],
+    *,
+    tol: float,
+    max_iter: int,
+    n_jobs: int | None = None,
+) -> FloatArray:
     """Compute means of the visible units given means of some hidden layers.
 
     The lowest of the given layers is held and separates those above it from those
@@ -397,22 +437,29 @@ def visible_means(machine, given, *, tol, max_iter, n_jobs=None):
     """
     lowest = min(given)
     blocks = _blocks.row_blocks(len(given[lowest]), _blocks.INFERENCE_ROWS)
-    parts = [None] * len(blocks)
+    parts: list[Any] = [None] * len(blocks)
 
-    def solve(i):
+    def solve(i: int) -> None:
         rows = np.ascontiguousarray(given[lowest][blocks[i]])
         parts[i] = _solve_below(machine, lowest, rows, tol, max_iter)
 
     with _blocks.workers(n_jobs) as team:
-        team.run([lambda i=i: solve(i) for i in range(len(blocks))])
+        team.run([partial(solve, i) for i in range(len(blocks))])
     converged = np.concatenate([part[1] for part in parts])
-    _warn_if_unconverged(np.count_nonzero(~converged), len(converged), tol, max_iter)
+    n_failed = int(np.count_nonzero(~converged))
+    _warn_if_unconverged(n_failed, len(converged), tol, max_iter)
     return np.concatenate([part[0] for part in parts])
 
 
-def _solve_below(machine, held, rows, tol, max_iter):
+def _solve_below(
+    machine: DeepBoltzmannMachine,
+    held: int,
+    rows: FloatArray,
+    tol: float,
+    max_iter: int,
+) -> tuple[FloatArray, BoolArray]:
     """Run mean field over the layers below a held one; visible means, convergence."""
-    states = [None] * machine.n_layers
+    states: list[Any] = [None] * machine.n_layers
     states[held] = rows
     # The start is one pass down, in which a layer that lacks the input from below
     # counts the input from above twice.
@@ -426,7 +473,9 @@ def _solve_below(machine, held, rows, tol, max_iter):
     return means[0], converged
 
 
-def posterior(machine, visible, *, tol, max_iter):
+def posterior(
+    machine: DeepBoltzmannMachine, visible: Rows, *, tol: float, max_iter: int
+) -> MeanField:
     """Run mean field over whatever is not known in one block of rows.
 
     Parameters
@@ -471,8 +520,9 @@ def posterior(machine, visible, *, tol, max_iter):
     ]
     order = np.argsort(np.argsort(incomplete, kind="stable"))
 
-    def merge(*halves):
-        return np.concatenate(halves)[order]
+    def merge(*halves: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        merged: npt.NDArray[Any] = np.concatenate(halves)[order]
+        return merged
 
     return MeanField(
         means=[merge(*pair) for pair in zip(*(p.means for p in parts), strict=True)],
@@ -483,23 +533,32 @@ def posterior(machine, visible, *, tol, max_iter):
     )
 
 
-def _solve_complete(machine, visible, tol, max_iter):
+def _solve_complete(
+    machine: DeepBoltzmannMachine, visible: Rows, tol: float, max_iter: int
+) -> MeanField:
     """Run mean field over the hidden layers of rows whose visible states are known."""
     constant = visible @ machine.weights[0]
     constant += machine.biases[1]
     n_rows = constant.shape[0]
     states = _start_above(machine, constant)
     if machine.n_layers == 2:  # one hidden layer: the posterior is exact
-        done = np.ones(n_rows, int), np.ones(n_rows, bool)
-        return MeanField(states[1:], *done, visible, None)
+        once, always = np.ones(n_rows, int), np.ones(n_rows, bool)
+        return MeanField(states[1:], once, always, visible, None)
     free = hidden_layers(machine)
-    means, *done = _settle(
+    means, n_sweeps, converged = _settle(
         machine, states, free, tol=tol, max_iter=max_iter, constant=constant
     )
-    return MeanField([means[layer] for layer in sorted(free)], *done, visible, None)
+    hidden = [means[layer] for layer in sorted(free)]
+    return MeanField(hidden, n_sweeps, converged, visible, None)
 
 
-def _solve_incomplete(machine, visible, missing, tol, max_iter):
+def _solve_incomplete(
+    machine: DeepBoltzmannMachine,
+    visible: FloatArray,
+    missing: BoolArray,
+    tol: float,
+    max_iter: int,
+) -> MeanField:
     """Run mean field over the hidden layers and the visible states that are missing."""
     visible, known = fill_missing(machine, visible, missing), ~missing
     constant = visible @ machine.weights[0]
@@ -507,14 +566,16 @@ def _solve_incomplete(machine, visible, missing, tol, max_iter):
     states = _start_above(machine, constant)
     states[0] = visible.astype(constant.dtype)
     free = [0, *hidden_layers(machine)]
-    means, *done = _settle(
+    means, n_sweeps, converged = _settle(
         machine, states, free, tol=tol, max_iter=max_iter, held=(known, visible)
     )
     hidden = [means[layer] for layer in sorted(free)[1:]]
-    return MeanField(hidden, *done, means[0], missing)
+    return MeanField(hidden, n_sweeps, converged, means[0], missing)
 
 
-def fill_missing(machine, visible, missing):
+def fill_missing(
+    machine: DeepBoltzmannMachine, visible: FloatArray, missing: BoolArray
+) -> FloatArray:
     """Put the means of free units where visible states are missing: a start.
 
     Parameters
@@ -548,16 +609,25 @@ def fill_missing(machine, visible, missing):
     return np.where(missing, machine.units[0].mean(bias[None]), visible)
 
 
-def _start_above(machine, constant):
+def _start_above(machine: DeepBoltzmannMachine, constant: FloatArray) -> list[Any]:
     """Make states of which the hidden layers come from one pass from below."""
     sizes = machine.layer_sizes[1:]
-    states = [np.zeros((len(constant), size), constant.dtype) for size in sizes]
-    states.insert(0, None)
+    states: list[Any] = [None]
+    states += [np.zeros((len(constant), size), constant.dtype) for size in sizes]
     bottom_up(machine, states, constant)
     return states
 
 
-def _settle(machine, states, free, *, tol, max_iter, constant=None, held=None):
+def _settle(
+    machine: DeepBoltzmannMachine,
+    states: States,
+    free: Sequence[int],
+    *,
+    tol: float,
+    max_iter: int,
+    constant: FloatArray | None = None,
+    held: tuple[BoolArray, FloatArray] | None = None,
+) -> tuple[dict[int, FloatArray], IntArray, BoolArray]:
     """Sweep over the free layers until every row has stopped.
 
     Gives the means of the free layers, the sweeps that each row took, and whether it
@@ -572,7 +642,7 @@ def _settle(machine, states, free, *, tol, max_iter, constant=None, held=None):
     n_sweeps = np.full(len(rows), max_iter)
     converged = np.ones(len(rows), bool)
 
-    def read_off(which):
+    def read_off(which: BoolArray) -> None:
         for layer in free:
             results[layer][rows[which]] = states[layer][which]
 
@@ -590,7 +660,7 @@ def _settle(machine, states, free, *, tol, max_iter, constant=None, held=None):
             keep = ~stopped
             rows, stopped = rows[keep], stopped[keep]
             constant = None if constant is None else constant[keep]
-            held = None if held is None else tuple(part[keep] for part in held)
+            held = None if held is None else (held[0][keep], held[1][keep])
             states = [None if state is None else state[keep] for state in states]
             before = {layer: old[: len(rows)] for layer, old in before.items()}
             scratch = [None if room is None else room[: len(rows)] for room in scratch]
@@ -599,17 +669,18 @@ def _settle(machine, states, free, *, tol, max_iter, constant=None, held=None):
     return results, n_sweeps, converged
 
 
-def _largest_change(states, before):
+def _largest_change(states: States, before: Mapping[int, FloatArray]) -> FloatArray:
     """Largest change of a mean in each row; overwrites `before`."""
     changes = []
     for layer, old in before.items():
         np.subtract(states[layer], old, out=old)
         np.abs(old, out=old)
         changes.append(old.max(axis=1))
-    return np.max(changes, axis=0)
+    largest: FloatArray = np.max(changes, axis=0)
+    return largest
 
 
-def _warn_if_unconverged(n_failed, n_rows, tol, max_iter):
+def _warn_if_unconverged(n_failed: int, n_rows: int, tol: float, max_iter: int) -> None:
     """Say how many rows did not converge, if there are any."""
     if n_failed:
         warn(

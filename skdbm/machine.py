@@ -7,10 +7,14 @@ trained model is a function of this one object.
 import copy
 import json
 import os
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from . import _arrays
+from ._typing import FloatArray, IntArray, Rows, States
 from .units import Bernoulli, UnitType, from_spec
 
 #: Version of the file format that `DeepBoltzmannMachine.save` writes.
@@ -76,7 +80,16 @@ class DeepBoltzmannMachine:
     array([-8.])
     """
 
-    def __init__(self, weights, biases, units=None):
+    weights: list[FloatArray]
+    biases: list[FloatArray]
+    units: tuple[UnitType, ...]
+
+    def __init__(
+        self,
+        weights: Sequence[npt.ArrayLike],
+        biases: Sequence[npt.ArrayLike],
+        units: Sequence[UnitType] | None = None,
+    ) -> None:
         self.weights, self.biases = _check_parameters(weights, biases)
         if units is None:
             units = [Bernoulli()] * len(self.biases)
@@ -99,13 +112,13 @@ class DeepBoltzmannMachine:
                     "use Bernoulli or Categorical there."
                 )
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         sizes = "-".join(map(str, self.layer_sizes))
         kinds = ", ".join(map(repr, dict.fromkeys(self.units)))
         return f"<DeepBoltzmannMachine {sizes}, {kinds}, {self.dtype}>"
 
     @property
-    def layer_sizes(self):
+    def layer_sizes(self) -> tuple[int, ...]:
         """Number of units in every layer, the visible one first.
 
         Returns
@@ -116,7 +129,7 @@ class DeepBoltzmannMachine:
         return tuple(len(bias) for bias in self.biases)
 
     @property
-    def n_layers(self):
+    def n_layers(self) -> int:
         """Number of layers, the visible one included.
 
         Returns
@@ -127,7 +140,7 @@ class DeepBoltzmannMachine:
         return len(self.biases)
 
     @property
-    def dtype(self):
+    def dtype(self) -> np.dtype[np.floating[Any]]:
         """Data type of all weights and biases.
 
         Returns
@@ -137,7 +150,7 @@ class DeepBoltzmannMachine:
         """
         return self.biases[0].dtype
 
-    def astype(self, dtype):
+    def astype(self, dtype: npt.DTypeLike) -> "DeepBoltzmannMachine":
         """Give this machine in another floating dtype.
 
         Parameters
@@ -164,7 +177,7 @@ class DeepBoltzmannMachine:
             self.units,
         )
 
-    def with_totals(self, totals):
+    def with_totals(self, totals: int | IntArray | None) -> "DeepBoltzmannMachine":
         """Give the machine of rows whose visible units share known totals.
 
         Parameters
@@ -181,7 +194,7 @@ class DeepBoltzmannMachine:
             return self
         return self.with_units([self.units[0].with_totals(totals), *self.units[1:]])
 
-    def with_units(self, units):
+    def with_units(self, units: Sequence[UnitType]) -> "DeepBoltzmannMachine":
         """Give the machine with the same weights and biases and other unit types.
 
         Parameters
@@ -198,7 +211,15 @@ class DeepBoltzmannMachine:
         result.units = tuple(units)
         return result
 
-    def field(self, layer, states, *, constant=None, out=None, scratch=None):
+    def field(
+        self,
+        layer: int,
+        states: States,
+        *,
+        constant: FloatArray | None = None,
+        out: FloatArray | None = None,
+        scratch: FloatArray | None = None,
+    ) -> FloatArray:
         """Compute the field of one layer: b_l + s_{l-1} W_{l-1} + s_{l+1} W_l^T.
 
         Parameters
@@ -220,25 +241,25 @@ class DeepBoltzmannMachine:
         ndarray of shape (n_rows, n_layer)
             The fields.
         """
-        has_below = layer > 0 and constant is None
-        if has_below:
-            out = _product(states[layer - 1], self.weights[layer - 1], out)
+        fixed = self.biases[layer] if constant is None else constant
+        result = None
+        if layer > 0 and constant is None:
+            result = _product(states[layer - 1], self.weights[layer - 1], out)
         if layer + 1 < self.n_layers:
             weight = self.weights[layer].T
-            if has_below:
-                out += _product(states[layer + 1], weight, scratch)
+            if result is None:
+                result = _product(states[layer + 1], weight, out)
             else:
-                out = _product(states[layer + 1], weight, out)
-            out += self.biases[layer] if constant is None else constant
-        elif has_below:
-            out += self.biases[layer]
-        elif out is None:
-            out = constant.copy()
-        else:
-            np.copyto(out, constant)
+                result += _product(states[layer + 1], weight, scratch)
+        if result is not None:
+            result += fixed
+            return result
+        if out is None:
+            return fixed.copy()
+        np.copyto(out, fixed)
         return out
 
-    def fields(self, states):
+    def fields(self, states: States) -> list[FloatArray]:
         """Compute the field of every layer.
 
         Parameters
@@ -253,7 +274,7 @@ class DeepBoltzmannMachine:
         """
         return [self.field(layer, states) for layer in range(self.n_layers)]
 
-    def energy(self, states):
+    def energy(self, states: Sequence[npt.ArrayLike]) -> FloatArray:
         """Compute E(s) of every row.
 
         Parameters
@@ -271,21 +292,21 @@ class DeepBoltzmannMachine:
         ValueError
             If the states are not one array for each layer, of the layer's width.
         """
-        states = [np.asarray(state, dtype=np.float64) for state in states]
-        widths = tuple(state.shape[-1] for state in states if state.ndim == 2)
-        if widths != self.layer_sizes or len({len(s) for s in states}) != 1:
+        arrays = [np.asarray(state, dtype=np.float64) for state in states]
+        widths = tuple(state.shape[-1] for state in arrays if state.ndim == 2)
+        if widths != self.layer_sizes or len({len(s) for s in arrays}) != 1:
             raise ValueError(
-                f"Got states of shapes {[s.shape for s in states]}; expected one 2-D "
+                f"Got states of shapes {[s.shape for s in arrays]}; expected one 2-D "
                 f"array for each layer, of equal length and widths {self.layer_sizes}."
             )
-        energy = np.zeros(len(states[0]))
-        for unit, state, bias in zip(self.units, states, self.biases, strict=True):
+        energy = np.zeros(len(arrays[0]))
+        for unit, state, bias in zip(self.units, arrays, self.biases, strict=True):
             energy += unit.base(state) - state @ bias.astype(np.float64)
-        for below, weight, above in zip(states, self.weights, states[1:], strict=False):
+        for below, weight, above in zip(arrays, self.weights, arrays[1:], strict=False):
             energy -= _arrays.row_dot(below @ weight.astype(np.float64), above)
         return energy
 
-    def save(self, path):
+    def save(self, path: str | os.PathLike[str]) -> None:
         """Write the machine to a file that holds arrays and JSON, no pickle.
 
         The file appears whole or not at all: it is written beside its final place and
@@ -317,7 +338,9 @@ class DeepBoltzmannMachine:
             "version": FORMAT_VERSION,
             "units": [unit.spec() for unit in self.units],
         }
-        arrays = {f"weights_{i}": array for i, array in enumerate(self.weights)}
+        arrays: dict[str, Any] = {
+            f"weights_{i}": array for i, array in enumerate(self.weights)
+        }
         arrays |= {f"biases_{i}": array for i, array in enumerate(self.biases)}
         path = os.fspath(path)
         partial = f"{path}.{os.getpid()}.part"
@@ -330,7 +353,7 @@ class DeepBoltzmannMachine:
                 os.remove(partial)
 
     @classmethod
-    def load(cls, path):
+    def load(cls, path: str | os.PathLike[str]) -> "DeepBoltzmannMachine":
         """Read a machine that `save` wrote.
 
         Nothing in the file is executed, so files of unknown origin are safe to try.
@@ -388,45 +411,47 @@ class DeepBoltzmannMachine:
             raise ValueError(f"{path!r} is damaged ({error}).") from error
 
 
-def _product(left, right, out):
+def _product(left: Rows, right: FloatArray, out: FloatArray | None) -> FloatArray:
     """Multiply dense or sparse rows by a dense matrix."""
     if out is None or not isinstance(left, np.ndarray):
         return left @ right
     return np.matmul(left, right, out=out)
 
 
-def _check_parameters(weights, biases):
+def _check_parameters(
+    weights: Sequence[npt.ArrayLike], biases: Sequence[npt.ArrayLike]
+) -> tuple[list[FloatArray], list[FloatArray]]:
     """Check weights and biases and bring them to one floating dtype."""
-    weights = [_check_real(f"weights[{i}]", w, ndim=2) for i, w in enumerate(weights)]
-    biases = [_check_real(f"biases[{i}]", b, ndim=1) for i, b in enumerate(biases)]
-    if not weights or len(biases) != len(weights) + 1:
+    matrices = [_check_real(f"weights[{i}]", w, ndim=2) for i, w in enumerate(weights)]
+    vectors = [_check_real(f"biases[{i}]", b, ndim=1) for i, b in enumerate(biases)]
+    if not matrices or len(vectors) != len(matrices) + 1:
         raise ValueError(
-            f"Got {len(weights)} weight matrices and {len(biases)} bias vectors; a "
+            f"Got {len(matrices)} weight matrices and {len(vectors)} bias vectors; a "
             "machine with L hidden layers has L >= 1 matrices and L + 1 vectors."
         )
-    for i, weight in enumerate(weights):
-        expected = (len(biases[i]), len(biases[i + 1]))
+    for i, weight in enumerate(matrices):
+        expected = (len(vectors[i]), len(vectors[i + 1]))
         if weight.shape != expected:
             raise ValueError(
                 f"weights[{i}] has shape {weight.shape}; its biases have lengths "
                 f"{expected[0]} and {expected[1]}, so {expected} is expected."
             )
-    dtype = np.result_type(*weights, *biases)
+    dtype = np.result_type(*matrices, *vectors)
     return (
-        [np.asarray(weight, dtype=dtype) for weight in weights],
-        [np.asarray(bias, dtype=dtype) for bias in biases],
+        [np.asarray(weight, dtype=dtype) for weight in matrices],
+        [np.asarray(bias, dtype=dtype) for bias in vectors],
     )
 
 
-def _check_dtype(name, dtype):
+def _check_dtype(name: str, dtype: np.dtype[Any]) -> None:
     """Check that a dtype is one that machines compute in."""
     if dtype not in (np.float32, np.float64):
         raise ValueError(f"{name} has dtype {dtype}; float32 or float64 is expected.")
 
 
-def _check_real(name, array, ndim):
+def _check_real(name: str, values: npt.ArrayLike, ndim: int) -> FloatArray:
     """Check that an array holds finite real numbers; integers become float64."""
-    array = np.asarray(array)
+    array = np.asarray(values)
     if array.dtype.kind in "iub":
         array = array.astype(np.float64)
     _check_dtype(name, array.dtype)

@@ -5,12 +5,22 @@ parity and are drawn together exactly. (Drawing all layers at once from the prev
 states leaves every layer's own means right and every pair of neighbours wrong.)
 """
 
+from collections.abc import Collection, Sequence
+from functools import partial
+from typing import TypeVar
+
 import numpy as np
 
 from . import _blocks
+from ._typing import BoolArray, Columns, FloatArray, Rng, Seed
+from .machine import DeepBoltzmannMachine
+
+_States = TypeVar("_States", bound=Sequence[FloatArray])
 
 
-def initial_states(machine, n_rows, rng):
+def initial_states(
+    machine: DeepBoltzmannMachine, n_rows: int, rng: Rng
+) -> list[FloatArray]:
     """Draw every layer by itself from its biases, as if all weights were zero.
 
     Parameters
@@ -47,8 +57,14 @@ def initial_states(machine, n_rows, rng):
 
 
 def gibbs_sweeps(
-    machine, states, n_sweeps, rng, *, clamped_layers=(), clamped_columns=None
-):
+    machine: DeepBoltzmannMachine,
+    states: _States,
+    n_sweeps: int,
+    rng: Rng,
+    *,
+    clamped_layers: Collection[int] = (),
+    clamped_columns: Columns | None = None,
+) -> _States:
     """Advance Gibbs chains in place by whole sweeps.
 
     One sweep draws the even layers given the odd ones, then the odd layers given the
@@ -111,16 +127,25 @@ def gibbs_sweeps(
     return states
 
 
-def _mask(columns, shape):
+def _mask(columns: Columns | None, shape: tuple[int, ...]) -> BoolArray | None:
     """Turn an index of visible columns into a mask; a mask for each row stays."""
-    if columns is None or np.ndim(columns) == 2:
-        return columns
+    if columns is None:
+        return None
+    if not isinstance(columns, slice) and np.ndim(columns) == 2:
+        return np.asarray(columns)
     mask = np.zeros((1, shape[1]), bool)
     mask[:, columns] = True
     return mask
 
 
-def draw_parity(machine, states, parity, rng, scratch, clamped_layers=()):
+def draw_parity(
+    machine: DeepBoltzmannMachine,
+    states: Sequence[FloatArray],
+    parity: int,
+    rng: Rng,
+    scratch: Sequence[FloatArray],
+    clamped_layers: Collection[int] = (),
+) -> None:
     """Draw all layers of one parity in place, given the other parity.
 
     Parameters
@@ -161,7 +186,15 @@ def draw_parity(machine, states, parity, rng, scratch, clamped_layers=()):
         machine.units[layer].sample(field, rng, out=field, scratch=scratch[layer])
 
 
-def chains(machine, states, n_sweeps, seed, *, clamped_columns=None, n_jobs=None):
+def chains(
+    machine: DeepBoltzmannMachine,
+    states: _States,
+    n_sweeps: int,
+    seed: np.random.SeedSequence,
+    *,
+    clamped_columns: Columns | None = None,
+    n_jobs: int | None = None,
+) -> _States:
     """Advance many chains in place, in blocks of rows over threads.
 
     Parameters
@@ -202,25 +235,34 @@ def chains(machine, states, n_sweeps, seed, *, clamped_columns=None, n_jobs=None
     """
     blocks = _blocks.row_blocks(len(states[0]), _blocks.TRAINING_ROWS)
     streams = [generator(child) for child in seed.spawn(len(blocks))]
+    mask = _mask(clamped_columns, states[0].shape)
+    by_row = None if mask is None else np.broadcast_to(mask, states[0].shape)
 
-    by_row = np.ndim(clamped_columns) == 2
-
-    def advance(block, rng):
-        clamped = clamped_columns[block] if by_row else clamped_columns
+    def advance(block: slice, rng: Rng) -> None:
+        clamped = None if by_row is None else by_row[block]
         part = [state[block] for state in states]
         gibbs_sweeps(machine, part, n_sweeps, rng, clamped_columns=clamped)
 
     with _blocks.workers(n_jobs) as team:
         team.run(
             [
-                lambda b=block, r=rng: advance(b, r)
+                partial(advance, block, rng)
                 for block, rng in zip(blocks, streams, strict=True)
             ]
         )
     return states
 
 
-def conditional_means(machine, states, known, *, burn_in, n_sweeps, seed, n_jobs=None):
+def conditional_means(
+    machine: DeepBoltzmannMachine,
+    states: Sequence[FloatArray],
+    known: BoolArray,
+    *,
+    burn_in: int,
+    n_sweeps: int,
+    seed: np.random.SeedSequence,
+    n_jobs: int | None = None,
+) -> FloatArray:
     """Average the means of the visible units over Gibbs sweeps given known ones.
 
     The mean given the hidden units replaces the draw in the average, which has the
@@ -272,7 +314,7 @@ def conditional_means(machine, states, known, *, burn_in, n_sweeps, seed, n_jobs
     streams = [generator(child) for child in seed.spawn(len(blocks))]
     total = np.zeros(states[0].shape)
 
-    def advance(block, rng):
+    def advance(block: slice, rng: Rng) -> None:
         part = [state[block] for state in states]
         clamped = known[block]
         gibbs_sweeps(machine, part, burn_in, rng, clamped_columns=clamped)
@@ -283,14 +325,14 @@ def conditional_means(machine, states, known, *, burn_in, n_sweeps, seed, n_jobs
     with _blocks.workers(n_jobs) as team:
         team.run(
             [
-                lambda b=block, r=rng: advance(b, r)
+                partial(advance, block, rng)
                 for block, rng in zip(blocks, streams, strict=True)
             ]
         )
     return np.where(known, states[0], total / n_sweeps)
 
 
-def generator(seed):
+def generator(seed: Seed) -> Rng:
     """Make the random generator that all of skdbm draws from.
 
     SFC64 is the fastest bit generator of numpy for floats.

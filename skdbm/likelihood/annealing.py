@@ -2,15 +2,21 @@
 
 import threading
 import weakref
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from scipy.ndimage import uniform_filter1d
 from sklearn.exceptions import ConvergenceWarning
 
 from .. import _arrays, _blocks, sampling
+from .._typing import FloatArray, IntArray, Rng, Seed
 from .._warnings import warn
+from ..machine import DeepBoltzmannMachine
+from ..units import UnitType
 from .exact import (
     exact_log_partition,
     exact_log_partitions,
@@ -64,11 +70,13 @@ class AnnealedLogPartition:
     log_partition: float
     standard_error: float
     effective_sample_size: float
-    log_weights: np.ndarray
-    temperatures: np.ndarray
+    log_weights: FloatArray
+    temperatures: FloatArray
 
     @classmethod
-    def from_log_weights(cls, log_weights, temperatures, *, reverse=False):
+    def from_log_weights(
+        cls, log_weights: FloatArray, temperatures: FloatArray, *, reverse: bool = False
+    ) -> "AnnealedLogPartition":
         """Summarise log-weights whose mean weight is Z, or 1 / Z of a reverse run.
 
         Parameters
@@ -135,7 +143,7 @@ class Bracket:
     exact: bool
 
     @property
-    def gap(self):
+    def gap(self) -> float:
         """Reverse minus forward estimate.
 
         Returns
@@ -146,7 +154,7 @@ class Bracket:
         return self.reverse.log_partition - self.forward.log_partition
 
     @property
-    def gap_standard_error(self):
+    def gap_standard_error(self) -> float:
         """Standard error of the gap.
 
         Returns
@@ -158,14 +166,14 @@ class Bracket:
 
 
 def annealed_log_partition(
-    machine,
+    machine: DeepBoltzmannMachine,
     *,
-    n_chains=100,
-    n_temperatures=1000,
-    base=None,
-    random_state=None,
-    n_jobs=None,
-):
+    n_chains: int = 100,
+    n_temperatures: int = 1000,
+    base: FloatArray | None = None,
+    random_state: Seed = None,
+    n_jobs: int | None = None,
+) -> AnnealedLogPartition:
     """Estimate log Z by annealed importance sampling (AIS).
 
     Chains move from independent units (inverse temperature 0) to the machine (1)
@@ -239,14 +247,14 @@ def annealed_log_partition(
 
 
 def reverse_annealed_log_partition(
-    machine,
-    states,
+    machine: DeepBoltzmannMachine,
+    states: Sequence[FloatArray],
     *,
-    n_temperatures=1000,
-    base=None,
-    random_state=None,
-    n_jobs=None,
-):
+    n_temperatures: int = 1000,
+    base: FloatArray | None = None,
+    random_state: Seed = None,
+    n_jobs: int | None = None,
+) -> AnnealedLogPartition:
     """Estimate log Z by annealing from the machine back to independent units.
 
     The mean importance weight is an unbiased estimate of 1 / Z if the chains begin in
@@ -321,15 +329,15 @@ def reverse_annealed_log_partition(
 
 
 def annealing_bracket(
-    machine,
+    machine: DeepBoltzmannMachine,
     *,
-    n_chains=100,
-    n_temperatures=1000,
-    n_sweeps=1000,
-    base=None,
-    random_state=None,
-    n_jobs=None,
-):
+    n_chains: int = 100,
+    n_temperatures: int = 1000,
+    n_sweeps: int = 1000,
+    base: FloatArray | None = None,
+    random_state: Seed = None,
+    n_jobs: int | None = None,
+) -> Bracket:
     """Estimate log Z from both sides, and report the gap.
 
     Parameters
@@ -398,7 +406,7 @@ def annealing_bracket(
     return Bracket(forward, reverse, exact)
 
 
-def _seed_sequence(random_state):
+def _seed_sequence(random_state: Seed) -> np.random.SeedSequence:
     """Make a fresh seed sequence, so that spawning does not change the caller's."""
     if isinstance(random_state, np.random.SeedSequence):
         return np.random.SeedSequence(
@@ -407,7 +415,14 @@ def _seed_sequence(random_state):
     return np.random.SeedSequence(random_state)
 
 
-def _prepare(machine, n_chains, n_temperatures, base, random_state, n_jobs):
+def _prepare(
+    machine: DeepBoltzmannMachine,
+    n_chains: int,
+    n_temperatures: int,
+    base: FloatArray | None,
+    random_state: Seed,
+    n_jobs: int | None,
+) -> tuple["_AnnealingRun", FloatArray, np.random.SeedSequence]:
     """Check the arguments; the run, its temperatures, and a seed for the chains."""
     if n_chains < 2 or n_temperatures < 1:
         raise ValueError(
@@ -431,10 +446,15 @@ def _prepare(machine, n_chains, n_temperatures, base, random_state, n_jobs):
     return run, ladder, seed
 
 
-def _fitted_ladder(run, n_steps, seed, team):
+def _fitted_ladder(
+    run: "_AnnealingRun",
+    n_steps: int,
+    seed: np.random.SeedSequence,
+    team: _blocks.Workers,
+) -> FloatArray:
     """Space the inverse temperatures by what short pilot runs measure."""
     n_pilot = max(2, min(PILOT_TEMPERATURES, n_steps))
-    ladder = np.linspace(0, 1, n_pilot + 1)
+    ladder: FloatArray = np.linspace(0, 1, n_pilot + 1)
     for n_next in [n_pilot] * (PILOT_RUNS - 1) + [n_steps]:
         slopes = np.zeros((n_pilot, PILOT_CHAINS))
         run(ladder, run.initial_states(PILOT_CHAINS, seed), seed, team, slopes)
@@ -442,7 +462,7 @@ def _fitted_ladder(run, n_steps, seed, team):
     return ladder
 
 
-def _friction(slopes):
+def _friction(slopes: FloatArray) -> FloatArray:
     """Estimate how much work a unit of inverse temperature dissipates, step by step.
 
     It is the variance of the log-weight's slope over the chains, times its relaxation
@@ -461,11 +481,15 @@ def _friction(slopes):
         there = slice(max(0, lag), n_steps - max(0, -lag))
         total[here] += np.mean(spread[here] * spread[there], axis=1)
         n_lags[here] += 1
-    friction = uniform_filter1d(total * (2 * window + 1) / n_lags, window // 2 + 1)
+    friction: FloatArray = uniform_filter1d(
+        total * (2 * window + 1) / n_lags, window // 2 + 1
+    )
     return np.maximum(friction, 0)
 
 
-def _even_ladder(ladder, difficulty, n_steps):
+def _even_ladder(
+    ladder: FloatArray, difficulty: FloatArray, n_steps: int
+) -> FloatArray:
     """Space inverse temperatures evenly in the integral of the difficulty."""
     difficulty = np.maximum(difficulty, 0.1 * difficulty.mean())
     if not np.any(difficulty > 0):
@@ -477,7 +501,7 @@ def _even_ladder(ladder, difficulty, n_steps):
 class _AnnealingRun:
     """Anneal chains between independent units and a machine, in either direction."""
 
-    def __init__(self, machine, start):
+    def __init__(self, machine: DeepBoltzmannMachine, start: list[FloatArray]) -> None:
         self.machine = machine
         self.start = start  # biases of the independent units at inverse temperature 0
         sizes = [sum(machine.layer_sizes[parity::2]) for parity in (0, 1)]
@@ -485,11 +509,13 @@ class _AnnealingRun:
         self.kept = range(fewer, machine.n_layers, 2)
         self.summed = range(1 - fewer, machine.n_layers, 2)
 
-    def log_partition_of_base(self):
+    def log_partition_of_base(self) -> float:
         """Log Z of the independent units, in closed form."""
         return _log_partition_of_independent(self.machine.units, self.start)
 
-    def initial_states(self, n_chains, seed):
+    def initial_states(
+        self, n_chains: int, seed: np.random.SeedSequence
+    ) -> list[FloatArray]:
         """Draw states of the independent units."""
         independent = type(self.machine)(
             self.machine.weights, self.start, self.machine.units
@@ -497,7 +523,14 @@ class _AnnealingRun:
         rng = sampling.generator(seed.spawn(1)[0])
         return sampling.initial_states(independent, n_chains, rng)
 
-    def __call__(self, ladder, states, seed, team, slopes=None):
+    def __call__(
+        self,
+        ladder: FloatArray,
+        states: list[FloatArray],
+        seed: np.random.SeedSequence,
+        team: _blocks.Workers,
+        slopes: FloatArray | None = None,
+    ) -> FloatArray:
         """Carry the chains along the ladder; their log-weights.
 
         `states` are overwritten by where the chains end. `slopes`, if given, get the
@@ -507,7 +540,7 @@ class _AnnealingRun:
         blocks = _blocks.row_blocks(n_chains, _blocks.ANNEALING_ROWS)
         log_weights = np.zeros(n_chains)
 
-        def anneal(block, rng):
+        def anneal(block: slice, rng: Rng) -> None:
             traced = None if slopes is None else slopes[:, block]
             self._anneal(
                 ladder, [s[block] for s in states], log_weights[block], rng, traced
@@ -516,13 +549,20 @@ class _AnnealingRun:
         streams = [sampling.generator(child) for child in seed.spawn(len(blocks))]
         team.run(
             [
-                lambda b=block, r=rng: anneal(b, r)
+                partial(anneal, block, rng)
                 for block, rng in zip(blocks, streams, strict=True)
             ]
         )
         return log_weights
 
-    def _anneal(self, ladder, states, log_weights, rng, slopes):
+    def _anneal(
+        self,
+        ladder: FloatArray,
+        states: list[FloatArray],
+        log_weights: FloatArray,
+        rng: Rng,
+        slopes: FloatArray | None,
+    ) -> None:
         """Carry one block of chains from the first to the last temperature."""
         machine = self.machine
         change = [np.empty_like(state) for state in states]
@@ -550,7 +590,14 @@ class _AnnealingRun:
                 slopes[i] = slope
             self._sweep(there, states, change, scratch, rng)
 
-    def _slope(self, layer, temperatures, states, change, scratch):
+    def _slope(
+        self,
+        layer: int,
+        temperatures: Sequence[float],
+        states: list[FloatArray],
+        change: list[FloatArray],
+        scratch: list[FloatArray],
+    ) -> FloatArray:
         """Derivative of the log-weight that a summed-out layer gives, averaged.
 
         Leaves in `change` how the layer's field changes with the temperature.
@@ -559,21 +606,30 @@ class _AnnealingRun:
             layer, states, out=change[layer], scratch=scratch[layer]
         )
         field -= self.start[layer]
-        total = 0.0
+        total: FloatArray = np.zeros(len(field))
         for temperature in temperatures:
             mean = self._tempered(layer, temperature, change, scratch[layer])
             self.machine.units[layer].mean(mean, out=mean)
             np.multiply(change[layer], mean, out=mean)
-            total = total + _arrays.row_sum(mean)
+            total += _arrays.row_sum(mean)
         return total / len(temperatures)
 
-    def _tempered(self, layer, temperature, change, out):
+    def _tempered(
+        self, layer: int, temperature: float, change: list[FloatArray], out: FloatArray
+    ) -> FloatArray:
         """Field at an inverse temperature: start + temperature * change."""
         field = np.multiply(change[layer], change[layer].dtype.type(temperature), out)
         field += self.start[layer]
         return field
 
-    def _sweep(self, temperature, states, change, scratch, rng):
+    def _sweep(
+        self,
+        temperature: float,
+        states: list[FloatArray],
+        change: list[FloatArray],
+        scratch: list[FloatArray],
+        rng: Rng,
+    ) -> None:
         """One Gibbs sweep at an inverse temperature; `_slope` has filled `change`."""
         machine = self.machine
         for layers in (self.summed, self.kept):
@@ -589,7 +645,9 @@ class _AnnealingRun:
                 )
 
 
-def _log_partition_of_independent(units, biases):
+def _log_partition_of_independent(
+    units: Sequence[UnitType], biases: Sequence[FloatArray]
+) -> float:
     """Log Z of units with these biases and no weights."""
     return sum(
         float(unit.log_partition(np.asarray(bias, dtype=np.float64)[None])[0])
@@ -597,18 +655,28 @@ def _log_partition_of_independent(units, biases):
     )
 
 
-def _gauss_nodes(n_steps):
+def _gauss_nodes(n_steps: int) -> tuple[float, ...]:
     """Nodes on [0, 1] of the rule that integrates the slope over a step."""
     if n_steps >= MIDPOINT_TEMPERATURES:
         return (0.5,)
     return (0.5 - np.sqrt(1 / 12), 0.5 + np.sqrt(1 / 12))
 
 
-_memo: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
+_memo: weakref.WeakKeyDictionary[
+    DeepBoltzmannMachine, dict[Any, tuple[float, float]]
+] = weakref.WeakKeyDictionary()
 _memo_lock = threading.Lock()
 
 
-def log_partition(machine, *, n_chains, n_temperatures, seed, n_jobs=None, totals=None):
+def log_partition(
+    machine: DeepBoltzmannMachine,
+    *,
+    n_chains: int,
+    n_temperatures: int,
+    seed: int,
+    n_jobs: int | None = None,
+    totals: IntArray | None = None,
+) -> tuple[float | FloatArray, float | FloatArray]:
     """Give log Z and its standard error, by enumeration where that is cheap.
 
     The answer is remembered as long as the machine lives, so that a score asked for
@@ -664,7 +732,7 @@ def log_partition(machine, *, n_chains, n_temperatures, seed, n_jobs=None, total
     if exact and totals is not None:
         return exact_log_partitions(machine, totals), np.zeros(len(totals))
 
-    def at(total):
+    def at(total: int | None) -> tuple[float, float]:
         key = (n_chains, n_temperatures, seed, total)
         if key not in known:
             of_total = machine.with_totals(total)
@@ -695,7 +763,9 @@ def log_partition(machine, *, n_chains, n_temperatures, seed, n_jobs=None, total
 _ANNEALED_TOTALS = np.unique(np.rint(2 ** (np.arange(80) / 2)).astype(np.int64))
 
 
-def _interpolated(machine, total, at):
+def _interpolated(
+    machine: DeepBoltzmannMachine, total: int, at: Callable[[int], tuple[float, float]]
+) -> tuple[float, float]:
     """Log Z for a total, and its standard error, from those of totals around it."""
     i = int(np.searchsorted(_ANNEALED_TOTALS, total))
     if total == 0 or _ANNEALED_TOTALS[i] == total:
@@ -712,7 +782,7 @@ def _interpolated(machine, total, at):
     return start + total * per_word, error
 
 
-def _lagrange(x, nodes):
+def _lagrange(x: float, nodes: FloatArray) -> FloatArray:
     """Weights of the values at the nodes in the polynomial through them, at x."""
     others = [np.delete(nodes, i) for i in range(len(nodes))]
     return np.array(
@@ -720,7 +790,7 @@ def _lagrange(x, nodes):
     )
 
 
-def _warn_if_low(result):
+def _warn_if_low(result: AnnealedLogPartition) -> None:
     """Say so if few chains carry the estimate."""
     n_chains = len(result.log_weights)
     if result.effective_sample_size < LOW_SAMPLE_SIZE * n_chains:

@@ -1,13 +1,25 @@
 """The likelihood of rows given log Z: a bound and an importance-weighted estimate."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from .. import _arrays
-from ..inference import map_posterior
+from .._typing import BoolArray, FloatArray, Rng, Rows, Seed
+from ..inference import MeanField, map_posterior
+from ..machine import DeepBoltzmannMachine
 from ..sampling import generator
 
 
-def bound(machine, X, log_partition, *, tol=1e-4, max_iter=500, n_jobs=None):
+def bound(
+    machine: DeepBoltzmannMachine,
+    X: Rows,
+    log_partition: float | FloatArray,
+    *,
+    tol: float = 1e-4,
+    max_iter: int = 500,
+    n_jobs: int | None = None,
+) -> FloatArray:
     """Compute the variational lower bound of log p(v) of every row.
 
     log p(v) >= E_q[-E(v, h)] + H(q) - log Z, with q the mean-field posterior. With one
@@ -73,7 +85,13 @@ def bound(machine, X, log_partition, *, tol=1e-4, max_iter=500, n_jobs=None):
     return np.concatenate(parts) - log_partition
 
 
-def unnormalised_bound(machine, X, means, *, missing=None):
+def unnormalised_bound(
+    machine: DeepBoltzmannMachine,
+    X: Rows,
+    means: Sequence[FloatArray],
+    *,
+    missing: BoolArray | None = None,
+) -> FloatArray:
     """Compute E_q[-E(v, h)] + H(q) of every row, the bound without log Z.
 
     The odd hidden layers are summed out given the means of the even ones, which is
@@ -121,16 +139,16 @@ def unnormalised_bound(machine, X, means, *, missing=None):
 
 
 def importance_weighted_log_likelihood(
-    machine,
-    X,
-    log_partition,
+    machine: DeepBoltzmannMachine,
+    X: Rows,
+    log_partition: float | FloatArray,
     *,
-    n_importance_samples=100,
-    random_state=None,
-    tol=1e-4,
-    max_iter=500,
-    n_jobs=None,
-):
+    n_importance_samples: int = 100,
+    random_state: Seed = None,
+    tol: float = 1e-4,
+    max_iter: int = 500,
+    n_jobs: int | None = None,
+) -> FloatArray:
     """Estimate log p(v) of every row from samples of the mean-field posterior.
 
     log p(v) is about log mean_k p*(v, h_k) / q(h_k) - log Z. In expectation the
@@ -201,7 +219,7 @@ def importance_weighted_log_likelihood(
         random_state = np.random.SeedSequence(random_state)
     seeds = random_state.generate_state(2, np.uint64)
 
-    def estimate(rows, part, start):
+    def estimate(rows: Rows, part: MeanField, start: int) -> FloatArray:
         # A stream for each block of rows, told apart by where the block starts.
         rng = generator(np.random.SeedSequence([*map(int, seeds), start]))
         return _importance_weighted(machine, part, n_importance_samples, rng)
@@ -212,7 +230,9 @@ def importance_weighted_log_likelihood(
     return np.concatenate(parts) - log_partition
 
 
-def _importance_weighted(machine, part, n_samples, rng):
+def _importance_weighted(
+    machine: DeepBoltzmannMachine, part: MeanField, n_samples: int, rng: Rng
+) -> FloatArray:
     """Log mean importance weight of every row of a block."""
     machine = machine.astype(np.float64)
     visible, missing = part.visible.astype(np.float64), part.missing
@@ -238,17 +258,24 @@ def _importance_weighted(machine, part, n_samples, rng):
             # log p* - log q of the layer; its base measure is in both and cancels
             tilt = draw * (machine.biases[layer] - field)
             log_weight += _arrays.row_sum(tilt, drawn[layer]) + proposal[layer]
-            states[layer] = draw if layer else np.where(missing, draw, visible)
+            if missing is not None and layer == 0:
+                draw = np.where(missing, draw, visible)
+            states[layer] = draw
         for layer in range(1, machine.n_layers, 2):
             field = machine.field(
                 layer, states, constant=constant if layer == 1 else None
             )
             log_weight += machine.units[layer].log_partition(field)
         np.logaddexp(total, log_weight, out=total)
-    return total - np.log(n_samples)
+    return total - float(np.log(n_samples))
 
 
-def _visible_term(machine, rows, missing, missing_bias=True):
+def _visible_term(
+    machine: DeepBoltzmannMachine,
+    rows: Rows,
+    missing: BoolArray | None,
+    missing_bias: bool = True,
+) -> FloatArray:
     """Compute v b_0 - base(v) of every row, in float64.
 
     Of visible states that are missing there is no base(v), and on demand no bias.

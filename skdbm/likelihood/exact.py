@@ -5,11 +5,17 @@ them and are summed, or drawn, in closed form.
 """
 
 import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 from scipy.special import logsumexp
 
+from .._typing import FloatArray, IntArray, Seed
+from ..machine import DeepBoltzmannMachine
 from ..sampling import generator
+from ..units import UnitType
 
 #: Most joint states that are summed one by one.
 MAX_STATES = 2**25
@@ -21,8 +27,11 @@ PREFER_EXACT_WORK = 2**26
 
 _STATES_PER_CHUNK = 2**14
 
+#: States of some layers, by their index.
+_LayerStates: TypeAlias = Mapping[int, FloatArray]
 
-def n_exact_terms(machine):
+
+def n_exact_terms(machine: DeepBoltzmannMachine) -> float:
     """Count the terms of the exact sum: the joint states of the smaller parity.
 
     Parameters
@@ -51,7 +60,7 @@ def n_exact_terms(machine):
     return _smaller_parity(machine.units, machine.biases)[1]
 
 
-def prefers_exact(machine):
+def prefers_exact(machine: DeepBoltzmannMachine) -> bool:
     """Decide whether enumeration is cheap enough to be preferred to annealing.
 
     Parameters
@@ -83,7 +92,7 @@ def prefers_exact(machine):
     return n_terms <= PREFER_EXACT_STATES and n_terms * n_summed <= PREFER_EXACT_WORK
 
 
-def exact_log_partition(machine):
+def exact_log_partition(machine: DeepBoltzmannMachine) -> float:
     """Compute log Z by enumerating the smaller parity of layers.
 
     The layers of one parity (even or odd) are enumerated; the others are independent
@@ -123,7 +132,7 @@ def exact_log_partition(machine):
     return _enumerate(machine.units, machine.weights, machine.biases)
 
 
-def exact_log_likelihood(machine, X):
+def exact_log_likelihood(machine: DeepBoltzmannMachine, X: npt.ArrayLike) -> FloatArray:
     """Compute log p(v) of every row by enumeration.
 
     Parameters
@@ -170,7 +179,7 @@ def exact_log_likelihood(machine, X):
     return result - exact_log_partitions(machine, totals)
 
 
-def exact_log_partitions(machine, totals):
+def exact_log_partitions(machine: DeepBoltzmannMachine, totals: IntArray) -> FloatArray:
     """Compute log Z of rows whose visible units share a total, in one enumeration.
 
     The log-partition of such units is their total times that of a total of one, so the
@@ -212,8 +221,8 @@ def exact_log_partitions(machine, totals):
     machine = machine.astype(np.float64)
     units, weights, biases = machine.units, machine.weights, machine.biases
     distinct, where = np.unique(totals, return_inverse=True)
-    kept, n_terms = _smaller_parity(units, biases, kept=1)
-    _check_n_terms(n_terms, biases)
+    kept, n_all = _smaller_parity(units, biases, kept=1)
+    n_terms = _check_n_terms(n_all, biases)
     one = [units[0].with_totals(1), *units[1:]]
     none = [units[0].with_totals(0), *units[1:]]
     sums = np.full(len(distinct), -np.inf)
@@ -229,7 +238,7 @@ def exact_log_partitions(machine, totals):
     return sums[where]
 
 
-def _enumerate_given(machine, row):
+def _enumerate_given(machine: DeepBoltzmannMachine, row: FloatArray) -> float:
     """Sum exp(-E) over the hidden layers, and visible states that are missing."""
     missing = np.isnan(row)
     visible, known = np.where(missing, 0.0, row), ~missing
@@ -240,7 +249,7 @@ def _enumerate_given(machine, row):
     if not missing.any():
         return of_visible + _enumerate(machine.units[1:], machine.weights[1:], biases)
 
-    def sum_over_missing(states):
+    def sum_over_missing(states: _LayerStates) -> FloatArray:
         field = bias + states[0] @ weight.T
         return unit.log_partition(field, np.broadcast_to(missing, field.shape))
 
@@ -250,7 +259,9 @@ def _enumerate_given(machine, row):
     )
 
 
-def exact_samples(machine, n_samples, *, random_state=None):
+def exact_samples(
+    machine: DeepBoltzmannMachine, n_samples: int, *, random_state: Seed = None
+) -> list[FloatArray]:
     """Draw independent joint states of all layers, by enumeration.
 
     Parameters
@@ -296,7 +307,8 @@ def exact_samples(machine, n_samples, *, random_state=None):
             f"{PREFER_EXACT_STATES} are held. Use skdbm.sampling.chains."
         )
     rng = generator(random_state)
-    log_terms = np.concatenate(list(_chunks(units, weights, biases, kept, n_terms)))
+    chunks = _chunks(units, weights, biases, kept, int(n_terms))
+    log_terms = np.concatenate(list(chunks))
     probabilities = np.exp(log_terms - logsumexp(log_terms))
     index = rng.choice(n_terms, n_samples, p=probabilities / probabilities.sum())
     states = _kept_states(units, biases, kept, index)
@@ -306,7 +318,9 @@ def exact_samples(machine, n_samples, *, random_state=None):
     return [states[layer].astype(machine.dtype) for layer in range(machine.n_layers)]
 
 
-def _smaller_parity(units, biases, kept=None):
+def _smaller_parity(
+    units: Sequence[UnitType], biases: Sequence[FloatArray], kept: int | None = None
+) -> tuple[int, float]:
     """Find the parity with fewer joint states, or take the given one; their number."""
     counts = [
         unit.n_states(len(bias)) for unit, bias in zip(units, biases, strict=True)
@@ -320,11 +334,13 @@ def _smaller_parity(units, biases, kept=None):
     return kept, totals[kept]
 
 
-def _kept_states(units, biases, kept, index):
+def _kept_states(
+    units: Sequence[UnitType], biases: Sequence[FloatArray], kept: int, index: IntArray
+) -> dict[int, FloatArray]:
     """Turn numbers of joint states into states of the layers of one parity."""
     states = {}
     for layer in range(kept, len(units), 2):
-        n_states = units[layer].n_states(len(biases[layer]))
+        n_states = int(units[layer].n_states(len(biases[layer])))
         states[layer] = units[layer].states(
             index % n_states, len(biases[layer]), np.float64
         )
@@ -332,7 +348,13 @@ def _kept_states(units, biases, kept, index):
     return states
 
 
-def _field(layer, states, weights, biases, n_rows):
+def _field(
+    layer: int,
+    states: _LayerStates,
+    weights: Sequence[FloatArray],
+    biases: Sequence[FloatArray],
+    n_rows: int,
+) -> FloatArray:
     """Field of a layer whose neighbours are known, in float64."""
     field = np.tile(np.asarray(biases[layer], dtype=np.float64), (n_rows, 1))
     if layer > 0:
@@ -342,7 +364,14 @@ def _field(layer, states, weights, biases, n_rows):
     return field
 
 
-def _chunks(units, weights, biases, kept, n_terms, more=None):
+def _chunks(
+    units: Sequence[UnitType],
+    weights: Sequence[FloatArray],
+    biases: Sequence[FloatArray],
+    kept: int,
+    n_terms: int,
+    more: Callable[[_LayerStates], FloatArray] | None = None,
+) -> Iterator[FloatArray]:
     """Yield log sums over the other parity, chunk by chunk of the kept one.
 
     `more` gives further log-terms for states of the kept layers.
@@ -359,19 +388,26 @@ def _chunks(units, weights, biases, kept, n_terms, more=None):
         yield log_terms if more is None else log_terms + more(states)
 
 
-def _enumerate(units, weights, biases, kept=None, more=None):
+def _enumerate(
+    units: Sequence[UnitType],
+    weights: Sequence[FloatArray],
+    biases: Sequence[FloatArray],
+    kept: int | None = None,
+    more: Callable[[_LayerStates], FloatArray] | None = None,
+) -> float:
     """Sum exp(-E) over all states of a chain of layers, in the log domain."""
-    kept, n_terms = _smaller_parity(units, biases, kept)
-    _check_n_terms(n_terms, biases)
+    kept, n_all = _smaller_parity(units, biases, kept)
+    n_terms = _check_n_terms(n_all, biases)
     chunks = _chunks(units, weights, biases, kept, n_terms, more)
     return float(logsumexp([logsumexp(log_terms) for log_terms in chunks]))
 
 
-def _check_n_terms(n_terms, biases):
-    """Raise an error if a sum has too many terms."""
+def _check_n_terms(n_terms: float, biases: Sequence[FloatArray]) -> int:
+    """Give the number of terms, and raise an error if it is too large."""
     if n_terms > MAX_STATES:
         raise ValueError(
             f"Exact enumeration needs 2^{math.log2(n_terms):.0f} terms for layers of "
             f"{[len(bias) for bias in biases]} units; at most {MAX_STATES} are summed. "
             "Use annealed_log_partition."
         )
+    return int(n_terms)
