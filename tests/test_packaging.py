@@ -2,6 +2,7 @@
 
 import re
 import tomllib
+from importlib import resources
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,13 @@ def test_one_ruff(project):
         r"ruff-pre-commit\s+rev: v([\d.]+)", read(".pre-commit-config.yaml")
     )[1]
     assert pinned.startswith(f"{minor}.")
+
+
+def test_type_checkers_find_the_types():
+    marker = "py.typed"
+    assert resources.files("skdbm").joinpath(marker).is_file()
+    setuptools = tomllib.loads(read("pyproject.toml"))["tool"]["setuptools"]
+    assert marker in setuptools["package-data"]["skdbm"]
 
 
 def test_citation_has_the_version():
