@@ -9,8 +9,8 @@ beforehand for the sparse product, which would copy them at each call. The ratio
 the rounds to the dense product and their spread are printed: below 1, sparse pays.
 
 Run: python benchmarks/sparse_states.py [--machine machine.npz] [--data mnist.npz]
-Without --machine one is trained on MNIST for a minute, whose hidden units are mostly
-off still, as they begin: sparser than those of a machine that has learned.
+Without --machine one is trained on MNIST for a minute. Hidden units begin mostly off,
+so what decides is the density of a machine that has learned for long.
 """
 
 import numpy as np

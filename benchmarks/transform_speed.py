@@ -9,7 +9,8 @@ peak memory above imports and rows, less the output, which should not grow with 
 number of rows; each in a process of its own.
 
 Run: python benchmarks/transform_speed.py [--data mnist.npz] [--machine machine.npz]
-Without --machine one is trained for a minute, whose rows take fewer sweeps.
+Without --machine one is trained for a minute; rows take fewer sweeps of such a one
+than of a machine that has learned for long.
 """
 
 from collections import deque
