@@ -1,8 +1,10 @@
-"""MNIST for the benchmarks: a local copy, or the public one."""
+"""MNIST for the benchmarks, a local copy or the public one, and a machine of it."""
 
 import argparse
 
 import numpy as np
+
+from skdbm import DBMTransformer, DeepBoltzmannMachine
 
 
 def parser(description):
@@ -26,3 +28,23 @@ def load_mnist(path=None):
         parts = [X[:60000], y[:60000], X[60000:], y[60000:]]
     grey = [(part / 255).astype(np.float32) for part in parts[::2]]
     return grey[0], parts[1], grey[1], parts[3]
+
+
+def trained_machine(path, X):
+    """Load a machine that was saved, or train a 784-500-1000 one on rows for a minute.
+
+    Sweeps and sparsity depend on the training: numbers to be stated come from a machine
+    that `mnist.py` trained.
+    """
+    if path is not None:
+        return DeepBoltzmannMachine.load(path).astype(np.float32)
+    model = DBMTransformer(
+        hidden_layer_sizes=(500, 1000),
+        max_iter=5,
+        pretraining_max_iter=2,
+        batch_size=100,
+        n_gibbs_steps=1,
+        n_mean_field_steps=5,
+        random_state=0,
+    )
+    return model.fit(X[:10000]).machine_

@@ -9,12 +9,11 @@ Run: python benchmarks/annealing_speed.py [--machine machine.npz] [--temperature
 """
 
 import argparse
-import resource
 import time
 from itertools import pairwise
 
 import numpy as np
-from _threads import time_on_two_threads
+from _timing import peak_memory, spread, time_on_threads
 
 from skdbm.likelihood import annealed_log_partition
 from skdbm.machine import DeepBoltzmannMachine
@@ -37,7 +36,7 @@ def products_alone(weights, n_temperatures):
             np.matmul(v, weights[0], out=to_h1)
             np.matmul(h2, weights[1].T, out=to_h1)
 
-    return time_on_two_threads(half)
+    return time_on_threads([half, half])
 
 
 def example_machine():
@@ -47,11 +46,6 @@ def example_machine():
         [rng.normal(0, 0.02, shape) for shape in pairwise(SIZES)],
         [np.zeros(size) for size in SIZES],
     ).astype(np.float32)
-
-
-def peak_memory():
-    """Peak memory of the process so far, in MB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def main():
@@ -87,10 +81,7 @@ def main():
             f"{result.effective_sample_size:.0f}, peak memory +{memory:.0f} MB",
             flush=True,
         )
-    print(
-        f"annealing / products alone: median {np.median(ratios):.3f} "
-        f"({min(ratios):.3f} to {max(ratios):.3f})"
-    )
+    print(f"annealing / products alone: {spread(ratios)}")
 
 
 if __name__ == "__main__":
