@@ -166,17 +166,23 @@ class DBMTransformer(TransformerMixin, BaseDBM):
         X = self._check_fitted_input(X)
         machine = self.machine_.astype(X.dtype)
         layers = self._feature_layers()
-        parts = inference.map_posterior(
+        edges = np.cumsum([0, *(machine.layer_sizes[layer] for layer in layers)])
+        features = np.empty((X.shape[0], edges[-1]), machine.dtype)
+
+        def write(rows, part, start):
+            block = features[start : start + rows.shape[0]]
+            for layer, first, last in zip(layers, edges, edges[1:], strict=False):
+                block[:, first:last] = part.means[layer - 1]
+
+        inference.map_posterior(
             machine,
             Encoded(machine.units[0], X),
-            lambda rows, part, start: np.hstack(
-                [part.means[layer - 1] for layer in layers]
-            ),
+            write,
             tol=self.mean_field_tol,
             max_iter=self.mean_field_max_iter,
             n_jobs=self.n_jobs,
         )
-        return np.concatenate(parts)
+        return features
 
     def inverse_transform(self, X):
         """Carry features back to means of the visible units.

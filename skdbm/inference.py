@@ -440,7 +440,7 @@ def visible_means(
     parts: list[Any] = [None] * len(blocks)
 
     def solve(i: int) -> None:
-        rows = np.ascontiguousarray(given[lowest][blocks[i]])
+        rows = np.array(given[lowest][blocks[i]])  # a copy, to be overwritten
         parts[i] = _solve_below(machine, lowest, rows, tol, max_iter)
 
     with _blocks.workers(n_jobs) as team:
@@ -631,9 +631,11 @@ def _settle(
     """Sweep over the free layers until every row has stopped.
 
     Gives the means of the free layers, the sweeps that each row took, and whether it
-    converged. A row is read off at the sweep at which it stops; the rows that have
-    stopped leave the active block when they make a quarter of it.
+    converged. A row is read off at the sweep at which it stops. Rows that have stopped
+    leave the active block when they fill a tile: rows from the end take their places,
+    so all arrays that are passed are overwritten.
     """
+    states = list(states)
     results = {layer: np.empty_like(states[layer]) for layer in free}
     before = {layer: np.empty_like(states[layer]) for layer in free}
     scratch = [None if state is None else np.empty_like(state) for state in states]
@@ -647,37 +649,51 @@ def _settle(
             results[layer][rows[which]] = states[layer][which]
 
     for n_done in range(1, max_iter + 1):
-        for layer in free:
-            np.copyto(before[layer], states[layer])
-        sweep(machine, states, free, scratch, constant, held)
-        finished = ~stopped & (_largest_change(states, before) < tol)
+        for layer in free:  # the old means stay, the new ones go where older ones were
+            states[layer], before[layer] = before[layer], states[layer]
+            sweep(machine, states, [layer], scratch, constant, held)
+        finished = ~stopped & _settled(states, before, tol)
         read_off(finished)
         n_sweeps[rows[finished]] = n_done
         stopped |= finished
         if stopped.all():
             break
-        if np.count_nonzero(stopped) > len(stopped) // 4:
-            keep = ~stopped
-            rows, stopped = rows[keep], stopped[keep]
-            constant = None if constant is None else constant[keep]
-            held = None if held is None else (held[0][keep], held[1][keep])
-            states = [None if state is None else state[keep] for state in states]
+        if np.count_nonzero(stopped) >= _blocks.TILE_ROWS:
+            rows = _close_up(rows, stopped)
+            if constant is not None:
+                constant = _close_up(constant, stopped)
+            if held is not None:
+                held = _close_up(held[0], stopped), _close_up(held[1], stopped)
+            states = [s if s is None else _close_up(s, stopped) for s in states]
             before = {layer: old[: len(rows)] for layer, old in before.items()}
             scratch = [None if room is None else room[: len(rows)] for room in scratch]
+            stopped = np.zeros(len(rows), bool)
     read_off(~stopped)
     converged[rows[~stopped]] = False
     return results, n_sweeps, converged
 
 
-def _largest_change(states: States, before: Mapping[int, FloatArray]) -> FloatArray:
-    """Largest change of a mean in each row; overwrites `before`."""
-    changes = []
-    for layer, old in before.items():
-        np.subtract(states[layer], old, out=old)
-        np.abs(old, out=old)
-        changes.append(old.max(axis=1))
-    largest: FloatArray = np.max(changes, axis=0)
-    return largest
+def _close_up(array: npt.NDArray[Any], stopped: BoolArray) -> npt.NDArray[Any]:
+    """Put rows from the end where others have stopped; what is left, a view."""
+    n_left = np.count_nonzero(~stopped)
+    array[np.flatnonzero(stopped[:n_left])] = array[n_left:][~stopped[n_left:]]
+    return array[:n_left]
+
+
+def _settled(states: States, before: Mapping[int, FloatArray], tol: float) -> BoolArray:
+    """Say in which rows no mean has changed by `tol` or more; overwrites `before`.
+
+    The narrowest layer first: a row that has changed there is not looked at any more.
+    """
+    settled = np.ones(len(next(iter(before.values()))), bool)
+    for layer, old in sorted(before.items(), key=lambda item: item[1].shape[1]):
+        new = states[layer]
+        if settled.all():
+            change = np.subtract(new, old, out=old)
+        else:
+            change = new[settled] - old[settled]
+        settled[settled] = np.abs(change, out=change).max(axis=1, initial=0) < tol
+    return settled
 
 
 def _warn_if_unconverged(n_failed: int, n_rows: int, tol: float, max_iter: int) -> None:
