@@ -44,6 +44,7 @@ def command_line():
     add("--mean-field", type=int, default=5, help="most sweeps in training")
     add("--rate", default="auto", type=rate, help="first learning rate")
     add("--temperatures", type=int, default=20000)
+    add("--jobs", type=int, help="threads of the training; default: all cores")
     add("--machine", help="judge a machine that was saved, without training")
     add("--validate", action="store_true", help="judge on training rows held out")
     add("--out", default="mnist", help="start of the names of the files")
@@ -64,6 +65,7 @@ def train(options, X):
         n_mean_field_steps=options.mean_field,
         random_state=0,
         verbose=1,
+        n_jobs=options.jobs,
     ).fit(X)
     print(
         f"training: {(time.perf_counter() - begin) / 60:.1f} minutes, "
