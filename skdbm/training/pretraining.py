@@ -1,16 +1,10 @@
-"""Where the joint training starts: machines that grow, or a stack of pairs of layers.
+"""Greedy layer-wise initialisation: a stack of restricted Boltzmann machines.
 
-*Growing*: the machine of the lowest hidden layer is trained, then that of the two
-lowest, and so on; each begins as the last one with a layer of small random weights on
-top. While these weights are zero it has the distribution of the last one, so what was
-learned is kept, and the new layer learns what the layers below could not express.
-
-*Greedy*: every pair of neighbouring layers is trained by itself, from the bottom up. A
-hidden layer of the deep machine hears from below and from above; while only one of the
-two is there, it is counted twice [1]_. So the machine of layers l and l + 1 is trained
-with layer l doubled if l + 1 is not the top, and layer l + 1 doubled if l is not the
-bottom. A doubled layer is a layer of another unit type, the sum of two tied copies, and
-needs no training code of its own.
+A hidden layer of the deep machine hears from below and from above; while only one of
+the two is there, it is counted twice [1]_. So the machine of layers l and l + 1 is
+trained with layer l doubled if l + 1 is not the top, and layer l + 1 doubled if l is
+not the bottom. A doubled layer is a layer of another unit type, the sum of two tied
+copies, and needs no training code of its own.
 
 .. [1] R. Salakhutdinov and G. Hinton, "Deep Boltzmann Machines", AISTATS 2009,
    section 3.3.
