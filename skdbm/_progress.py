@@ -46,11 +46,16 @@ class Progress:
         self.task.call_on_fit_task_begin(estimator=self.estimator, **self.data)
 
     def end(self, record):
-        """Close the task of an epoch; whether to stop the stage."""
+        """Close the task of an epoch; whether to stop the stage.
+
+        Callbacks find the record in the `record` of the context they get.
+        """
         self.n_done += 1
         stop = self.watch is not None and self.watch(record)
         if self.estimator.verbose:
             self._print(record)
+        # Not as metadata: those go to the scorers of a ScoringMonitor.
+        self.task.record = record
         asked = self.task.call_on_fit_task_end(
             estimator=self.estimator,
             reconstruction_attributes=self.fitted_attributes,

@@ -2,6 +2,7 @@
 
 from functools import wraps
 from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 from scipy import sparse
@@ -82,9 +83,9 @@ def fit_method(method):
     return guarded
 
 
-def check_count(name, value):
+def check_count(name: str, value: Any) -> None:
     """Check that a method's argument is a positive integer."""
-    if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
         raise ValueError(f"{name}={value!r}; a positive integer is expected.")
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import skdbm
-from skdbm import display, inference, likelihood, sampling, units
+from skdbm import callback, display, inference, likelihood, sampling, units
 
 ROOT = Path(__file__).parents[1]
 PAGES = [*ROOT.glob("*.md"), *ROOT.glob("doc/*.md")]
@@ -24,7 +24,9 @@ def public_objects(module):
             yield name
 
 
-@pytest.mark.parametrize("module", [display, inference, likelihood, sampling, units])
+@pytest.mark.parametrize(
+    "module", [callback, display, inference, likelihood, sampling, units]
+)
 def test_reference_lists_what_is_public(module):
     listed = (ROOT / "doc/api.rst").read_text(encoding="utf-8").split()
     names = [f"{module.__name__}.{name}" for name in public_objects(module)]
@@ -35,7 +37,7 @@ def test_reference_lists_what_is_public(module):
         "skdbm.sampling.draw_parity",
     ]  # parts of what is listed
     assert set(names) - set(listed) <= set(left_out)
-    assert len(names) > 3
+    assert names
 
 
 def test_reference_lists_the_estimators():
