@@ -37,7 +37,8 @@ def command_line():
     cli = parser(__doc__.splitlines()[0])
     add = cli.add_argument
     add("--hidden", type=int, nargs="+", default=[500, 1000])
-    add("--pretraining", type=int, default=15, help="epochs for each pair of layers")
+    add("--start", default="grow", help="how the joint training starts")
+    add("--pretraining", type=int, default=15, help="epochs of each of its stages")
     add("--epochs", type=int, default=200, help="of joint training")
     add("--chains", type=int, default=150)
     add("--gibbs", type=int, default=1, help="Gibbs sweeps between two updates")
@@ -57,6 +58,7 @@ def train(options, X):
     transformer = DBMTransformer(
         hidden_layer_sizes=options.hidden,
         max_iter=options.epochs,
+        pretraining=options.start,
         pretraining_max_iter=options.pretraining,
         batch_size=100,
         learning_rate_init=options.rate,

@@ -18,7 +18,7 @@ from ._version import __version__
 from ._warnings import warn
 from .machine import DeepBoltzmannMachine
 from .sampling import generator
-from .training.pretraining import greedy
+from .training.pretraining import greedy, grow
 from .training.stopping import EarlyStopping
 from .training.trainer import Options, Rows, Trainer, batches_of, train
 from .units import Bernoulli, UnitType
@@ -191,9 +191,10 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         X, watched = self._hold_out(X, seeds["held_out"])
         n_training = self._n_epochs(X.shape[0])
         n_pretraining = 0
-        if self.pretraining == "greedy" and len(sizes) > 1 and not goes_on:
+        if self.pretraining and len(sizes) > 1 and not goes_on:
             n_pretraining = self.pretraining_max_iter or -(-n_training // 5)
-        n_epochs = n_pretraining * len(sizes) + n_training
+        n_stages = len(sizes) - (self.pretraining == "grow")
+        n_epochs = n_pretraining * n_stages + n_training
         context = self._init_callback_context(max_subtasks=n_epochs)
         context.call_on_fit_task_begin(estimator=self, **data)
         progress = Progress(self, context, n_epochs, data)
@@ -212,9 +213,14 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
                 trainer = self._continued_trainer(X.shape[0], seeds["chains"])
             else:
                 machine = self._initial_machine(X, unit, sizes, seeds["weights"])
+                chains = None
                 if n_pretraining:
-                    machine = self._pretrain(machine, n_pretraining, seeds, loop)
-                trainer = self._new_trainer(machine, X.shape[0], seeds["chains"])
+                    machine, chains = self._pretrain(
+                        machine, n_pretraining, seeds, loop
+                    )
+                trainer = self._new_trainer(
+                    machine, X.shape[0], seeds["chains"], chains
+                )
             self._train(trainer, X.dtype, watched, n_training, loop)
         self._finish(complete=True)
         context.call_on_fit_task_end(
@@ -550,8 +556,8 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
             return unit.automatic_rate(self.n_features_in_, n_above)
         return self.learning_rate_init
 
-    def _new_trainer(self, machine, n_rows, seed):
-        return Trainer(machine, self.n_chains, self._options(n_rows), seed)
+    def _new_trainer(self, machine, n_rows, seed, chains=None):
+        return Trainer(machine, self.n_chains, self._options(n_rows), seed, chains)
 
     def _continued_trainer(self, n_rows, seed):
         """Take up the training of this estimator where it stopped."""
@@ -577,18 +583,27 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         return trainer
 
     def _pretrain(self, machine, n_epochs, seeds, loop):
-        """Train the pairs of neighbouring layers one after the other."""
+        """Prepare the start of the joint training: a machine, and chains or None."""
         progress, seed = loop["progress"], seeds["pretraining"]
 
-        def train_pair(pair, source):
-            layer = seed.n_children_spawned
-            progress.enter(f"pretraining pair {layer + 1}")
-            trainer = self._new_trainer(pair, len(source), seed.spawn(1)[0])
+        def trained(start, source, stage, chains=None):
+            progress.enter(f"pretraining {stage}")
+            child = seed.spawn(1)[0]
+            trainer = self._new_trainer(start, len(source), child, chains)
             train(trainer, n_epochs=n_epochs, **(loop | {"source": source}))
-            return trainer.snapshot(TRAINING_DTYPE)
+            return trainer.snapshot(TRAINING_DTYPE), trainer.chains
 
+        def train_pair(pair, source):
+            return trained(pair, source, f"pair {seed.n_children_spawned + 1}")[0]
+
+        def train_machine(part, chains):
+            stage = f"layer {part.n_layers - 1}"
+            return trained(part, loop["source"], stage, chains)
+
+        if self.pretraining == "grow":
+            return grow(machine, train_machine)
         carry = generator(seeds["carrying"])
-        return greedy(machine, loop["source"], train_pair, carry)
+        return greedy(machine, loop["source"], train_pair, carry), None
 
     def _train(self, trainer, dtype, watched, n_epochs, loop):
         """Train all layers together and adopt what comes out."""

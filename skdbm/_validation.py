@@ -37,7 +37,7 @@ PARAMETER_CONSTRAINTS = {
     "n_mean_field_steps": [_AT_LEAST_ONE],
     "mean_field_tol": [_NOT_NEGATIVE],
     "mean_field_max_iter": [_AT_LEAST_ONE],
-    "pretraining": [StrOptions({"greedy"}), None],
+    "pretraining": [StrOptions({"grow", "greedy"}), None],
     "pretraining_max_iter": [_AT_LEAST_ONE, None],
     "binarize": ["boolean"],
     "visible": [str, UnitType, list, tuple],

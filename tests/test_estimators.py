@@ -1330,11 +1330,12 @@ def test_binarize_draws_states_of_grey_values(cls, X):
 # What is printed
 
 
-@pytest.mark.parametrize("pretraining", ["greedy", None])
-def test_verbose_prints_a_line_an_epoch(cls, X, capsys, pretraining):
+@pytest.mark.parametrize(
+    ("pretraining", "n_epochs"), [("grow", 6), ("greedy", 9), (None, 3)]
+)
+def test_verbose_prints_a_line_an_epoch(cls, X, capsys, pretraining, n_epochs):
     small(cls, pretraining=pretraining, verbose=1).fit(X)
     lines = capsys.readouterr().out.splitlines()
-    n_epochs = 9 if pretraining else 3
     assert len(lines) == n_epochs
     for number, line in enumerate(lines, start=1):
         assert re.match(rf"\[{cls.__name__}\] .*epoch {number}/{n_epochs}\b", line)

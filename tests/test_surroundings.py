@@ -371,7 +371,9 @@ class Recorder:
         return names.count("training") == self.stop_after
 
 
-@pytest.mark.parametrize(("pretraining", "n_epochs"), [("greedy", 9), (None, 3)])
+@pytest.mark.parametrize(
+    ("pretraining", "n_epochs"), [("grow", 6), ("greedy", 9), (None, 3)]
+)
 def test_callback_sees_one_leaf_task_an_epoch(cls, X, pretraining, n_epochs):
     recorder = Recorder()
     estimator = small(cls, pretraining=pretraining).set_callbacks(recorder).fit(X)

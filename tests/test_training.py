@@ -19,7 +19,7 @@ from skdbm.likelihood import exact_log_likelihood
 from skdbm.machine import DeepBoltzmannMachine
 from skdbm.sampling import generator
 from skdbm.training import optimizers, trainer
-from skdbm.training.pretraining import greedy
+from skdbm.training.pretraining import greedy, grow
 from skdbm.training.stopping import EarlyStopping
 from skdbm.training.trainer import Options, Rows, Trainer
 from skdbm.units import Bernoulli, Binomial
@@ -337,7 +337,7 @@ def test_learning_rate_schedules():
     assert [constant(n) for n in (0, 500, 999)] == [0.2] * 3
 
 
-@pytest.mark.parametrize("pretraining", [None, "greedy"])
+@pytest.mark.parametrize("pretraining", [None, "greedy", "grow"])
 def test_learning_rates_of_a_fit(pretraining):
     X = np.eye(10)  # one batch an epoch: the record has the rate of every update
     params = EXPLICIT | {"max_iter": 20, "random_state": 0, "pretraining": pretraining}
@@ -448,7 +448,7 @@ def test_divergence_is_an_error_with_advice(value, kind):
 
 
 @pytest.mark.parametrize("n_jobs", [1, 2])
-@pytest.mark.parametrize("pretraining", [None, "greedy"])
+@pytest.mark.parametrize("pretraining", [None, "greedy", "grow"])
 @pytest.mark.parametrize("learning_rate_init", [1e3, 1e30])
 def test_divergence_in_a_fit(learning_rate_init, pretraining, n_jobs, monkeypatch):
     monkeypatch.setattr(trainer, "THREADED_WORK", 0)
@@ -785,6 +785,100 @@ def test_pretraining_a_single_hidden_layer_is_training_it():
 
 
 # ---------------------------------------------------------------------------
+# Growing
+# ---------------------------------------------------------------------------
+
+
+def with_top_weights(machine, value):
+    """Set all weights below the top layer to a value."""
+    top = np.full_like(machine.weights[-1], value)
+    return DeepBoltzmannMachine(
+        [*machine.weights[:-1], top], machine.biases, machine.units
+    )
+
+
+@pytest.mark.parametrize("sizes", [(4, 3), (4, 3, 2), (4, 3, 2, 2)])
+def test_growing_trains_the_lowest_layers_with_one_more_each_time(sizes):
+    start = formula_model(sizes).machine()
+    seen, before = [], None
+
+    def train_machine(part, chains):
+        n_weights = len(part.weights)
+        assert part.layer_sizes == sizes[: n_weights + 1]
+        assert part.units == start.units[: n_weights + 1]
+        assert_array_equal(part.weights[-1], start.weights[n_weights - 1])
+        assert_array_equal(part.biases[-1], start.biases[n_weights])
+        if seen:
+            assert chains is before[1]
+            for now, then in zip(
+                [*part.weights[:-1], *part.biases[:-1]],
+                [*before[0].weights, *before[0].biases],
+                strict=True,
+            ):
+                assert_array_equal(now, then)
+        else:
+            assert chains is None
+        seen.append(part.layer_sizes)
+        trained = DeepBoltzmannMachine(
+            [weight + 1 for weight in part.weights],
+            [bias - 1 for bias in part.biases],
+            part.units,
+        )
+        return trained, [np.full((5, size), n_weights) for size in part.layer_sizes]
+
+    def noted(part, chains):
+        nonlocal before
+        before = train_machine(part, chains)
+        return before
+
+    grown, chains = grow(start, noted)
+    n_hidden = len(sizes) - 1
+    assert seen == [sizes[: n + 1] for n in range(1, n_hidden)]
+    for layer, (weight, initial) in enumerate(
+        zip(grown.weights, start.weights, strict=True)
+    ):
+        assert_array_equal(weight, initial + (n_hidden - 1 - layer))
+    assert_array_equal(grown.biases[-1], start.biases[-1])
+    assert (chains is None) == (n_hidden == 1)
+    if chains is not None:
+        assert [chain.shape[1] for chain in chains] == list(sizes[:-1])
+
+
+@pytest.mark.parametrize("sizes", [(4, 3, 2), (4, 3, 2, 2)])
+def test_a_grown_machine_starts_at_what_the_smaller_one_knows(sizes):
+    """While the new weights are zero, the distribution of the rows is the same."""
+    start = with_top_weights(formula_model(sizes).machine(), 0)
+    smaller = formula_model(sizes[:-1]).machine()
+    trained = DeepBoltzmannMachine(
+        [1.5 * weight for weight in smaller.weights], smaller.biases
+    )
+    grown, _ = grow(start, lambda part, chains: (trained_part(part, trained), []))
+    rows = np.array(list(product([0.0, 1.0], repeat=4)))
+    assert_allclose(
+        exact_log_likelihood(grown, rows), exact_log_likelihood(trained, rows)
+    )
+
+
+def trained_part(part, trained):
+    """Take the layers of a part from a trained machine."""
+    n = part.n_layers
+    return DeepBoltzmannMachine(trained.weights[: n - 1], trained.biases[:n])
+
+
+def test_chains_go_on_in_the_layers_that_were_there():
+    machine = formula_model((4, 3, 2)).machine()
+    known = [np.full((6, 4), 1.0), np.full((6, 3), 0.5)]
+    trainers = [
+        Trainer(machine, 6, trainer_of(machine).options, np.random.SeedSequence(0), c)
+        for c in (None, known)
+    ]
+    for chain, other in zip(trainers[1].chains, known, strict=False):
+        assert_array_equal(chain, other)
+        assert chain is not other
+    assert_array_equal(trainers[0].chains[2], trainers[1].chains[2])
+
+
+# ---------------------------------------------------------------------------
 # Threads
 # ---------------------------------------------------------------------------
 
@@ -804,7 +898,7 @@ def runs(monkeypatch):
     return seen
 
 
-@pytest.mark.parametrize("pretraining", [None, "greedy"])
+@pytest.mark.parametrize("pretraining", [None, "greedy", "grow"])
 @pytest.mark.parametrize("hidden", [(40,), (40, 30), (40, 30, 20)])
 def test_one_seed_gives_one_model_for_any_number_of_threads(hidden, pretraining, runs):
     X = load_digits().data[:700] / 16
@@ -934,7 +1028,7 @@ def fit_digits(X, **params):
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-@pytest.mark.parametrize("pretraining", [None, "greedy"])
+@pytest.mark.parametrize("pretraining", [None, "greedy", "grow"])
 def test_held_out_digits_become_likelier(digits, pretraining, seed):
     train, held_out = digits
     means = (train.sum(axis=0) + 0.5) / (len(train) + 1)

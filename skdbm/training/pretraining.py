@@ -1,10 +1,16 @@
-"""Greedy layer-wise initialisation: a stack of restricted Boltzmann machines.
+"""Where joint training starts: a machine that grows, or pairs of layers put together.
 
-A hidden layer of the deep machine hears from below and from above; while only one of
-the two is there, it is counted twice [1]_. So the machine of layers l and l + 1 is
-trained with layer l doubled if l + 1 is not the top, and layer l + 1 doubled if l is
-not the bottom. A doubled layer is a layer of another unit type, the sum of two tied
-copies, and needs no training code of its own.
+*Growing* trains the machine of the lowest hidden layer, then that of the two lowest,
+and so on. Each begins as the one before with a layer on top whose weights are small.
+Were they zero, the distribution would be that of the machine before; so what was
+learned stays, and the new layer adds what the layers below could not express.
+
+*Greedy* pretraining trains every pair of neighbouring layers by itself. A hidden layer
+of the deep machine hears from below and from above; while only one of the two is
+there, it is counted twice [1]_. So the machine of layers l and l + 1 is trained with
+layer l doubled if l + 1 is not the top, and layer l + 1 doubled if l is not the bottom.
+A doubled layer is a layer of another unit type, the sum of two tied copies, and needs
+no training code of its own.
 
 .. [1] R. Salakhutdinov and G. Hinton, "Deep Boltzmann Machines", AISTATS 2009,
    section 3.3.
@@ -155,6 +161,71 @@ class EncodedRows:
         np.multiply(states, self.copies, out=out)
 
 
+def grow(machine, train_machine):
+    """Train the lowest layers alone, with one hidden layer more each time.
+
+    Nothing is trained in here but by `train_machine`. The whole machine is not
+    trained: that is the joint training, for which this is the start.
+
+    Parameters
+    ----------
+    machine : DeepBoltzmannMachine
+        Untrained machine: where each layer starts.
+    train_machine : callable
+        Gets a machine of the lowest layers of `machine` and the chains of the call
+        before, None in the first; returns the trained machine and its persistent
+        chains.
+
+    Returns
+    -------
+    machine : DeepBoltzmannMachine
+        The trained layers, with the top one as it was.
+    chains : list of L ndarrays of shape (n_chains, n_l), or None
+        States of all layers but the top one in the last chains; None if there is but
+        one hidden layer, where nothing is trained.
+
+    See Also
+    --------
+    greedy : Another start.
+    skdbm.training.trainer.train : Trains a machine.
+
+    Examples
+    --------
+    A `train_machine` that only looks shows how the machine grows.
+
+    >>> import numpy as np
+    >>> from skdbm.machine import DeepBoltzmannMachine
+    >>> from skdbm.training.pretraining import grow
+    >>> sizes = (4, 3, 2, 2)
+    >>> machine = DeepBoltzmannMachine(
+    ...     weights=[np.zeros(shape) for shape in zip(sizes, sizes[1:])],
+    ...     biases=[np.zeros(size) for size in sizes],
+    ... )
+    >>> def train_machine(part, chains):
+    ...     print(part.layer_sizes)
+    ...     return part, [np.zeros((1, size)) for size in part.layer_sizes]
+    >>> grown, chains = grow(machine, train_machine)
+    (4, 3)
+    (4, 3, 2)
+    >>> grown.layer_sizes, len(chains)
+    ((4, 3, 2, 2), 3)
+    """
+    chains = None
+    for n_layers in range(2, machine.n_layers):
+        part = DeepBoltzmannMachine(
+            machine.weights[: n_layers - 1],
+            machine.biases[:n_layers],
+            machine.units[:n_layers],
+        )
+        part, chains = train_machine(part, chains)
+        machine = DeepBoltzmannMachine(
+            [*part.weights, *machine.weights[n_layers - 1 :]],
+            [*part.biases, *machine.biases[n_layers:]],
+            [*part.units, *machine.units[n_layers:]],
+        )
+    return machine, chains
+
+
 def greedy(machine, source, train_pair, rng):
     """Train every pair of neighbouring layers in turn, from the bottom up.
 
@@ -182,6 +253,7 @@ def greedy(machine, source, train_pair, rng):
 
     See Also
     --------
+    grow : Another start.
     skdbm.training.trainer.train : Trains a pair, and then all layers together.
     skdbm.units.UnitType.tied_copies : What doubling is.
 

@@ -104,6 +104,9 @@ class Trainer:
     seed : numpy.random.SeedSequence
         Seed of the chains. Every block of chains draws from a stream of its own, so
         that the result does not depend on the number of threads.
+    chains : sequence of ndarrays of shape (n_chains, n_l), default=None
+        States of the lowest layers to begin with, where chains of a smaller machine go
+        on; layers that are left out, or all of them, are drawn from their biases.
 
     Attributes
     ----------
@@ -165,7 +168,7 @@ class Trainer:
     <DeepBoltzmannMachine 4-2, Bernoulli(), float32>
     """
 
-    def __init__(self, machine, n_chains, options, seed):
+    def __init__(self, machine, n_chains, options, seed, chains=None):
         self.restart_from(machine)
         self.offsets = [
             unit.mean(bias[None])[0]
@@ -179,6 +182,8 @@ class Trainer:
         self.chains = sampling.initial_states(
             machine, n_chains, sampling.generator(first)
         )
+        for state, known in zip(self.chains, chains or (), strict=False):
+            np.copyto(state, known)
         self.streams = [sampling.generator(seed) for seed in seeds]
         self.row_rng = sampling.generator(rows)
         self._statistics = None
@@ -709,7 +714,7 @@ def train(
     --------
     Trainer.epoch : One epoch, and what is in its record.
     skdbm.training.optimizers.learning_rates : The schedules.
-    skdbm.training.pretraining.greedy : Where the start may come from.
+    skdbm.training.pretraining.grow : Where the start may come from.
 
     Examples
     --------
