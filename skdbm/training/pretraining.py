@@ -10,12 +10,14 @@ copies, and needs no training code of its own.
    section 3.3.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 
 from .. import inference
+from .._typing import FloatArray, Indices, Rng, SizedSource
 from ..machine import DeepBoltzmannMachine
 from ..units import UnitType
 
@@ -62,7 +64,7 @@ class Step:
     copies: int
     unit: UnitType
 
-    def draw(self, states, rng):
+    def draw(self, states: FloatArray, rng: Rng) -> FloatArray:
         """Draw the upper states.
 
         Parameters
@@ -126,13 +128,17 @@ class EncodedRows:
            [2., 0.]])
     """
 
-    def __init__(self, source, steps, copies, rng):
+    def __init__(
+        self, source: SizedSource, steps: Sequence[Step], copies: int, rng: Rng
+    ) -> None:
         self.source, self.steps, self.copies, self.rng = source, steps, copies, rng
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.source)
 
-    def fill(self, indices, out, learned=None):
+    def fill(
+        self, indices: Indices, out: FloatArray, learned: FloatArray | None = None
+    ) -> None:
         """Write some rows of the layer on top of the steps into `out`.
 
         Parameters
@@ -155,7 +161,12 @@ class EncodedRows:
         np.multiply(states, self.copies, out=out)
 
 
-def greedy(machine, source, train_pair, rng):
+def greedy(
+    machine: DeepBoltzmannMachine,
+    source: SizedSource,
+    train_pair: Callable[[DeepBoltzmannMachine, SizedSource], DeepBoltzmannMachine],
+    rng: Rng,
+) -> DeepBoltzmannMachine:
     """Train every pair of neighbouring layers in turn, from the bottom up.
 
     Nothing is trained in here but by `train_pair`. This function makes the pairs,
@@ -214,7 +225,8 @@ def greedy(machine, source, train_pair, rng):
     (4, 3, 2)
     """
     top = machine.n_layers - 1
-    steps, pairs = [], []
+    steps: list[Step] = []
+    pairs: list[DeepBoltzmannMachine] = []
     for layer, weight in enumerate(machine.weights):
         lower, upper = machine.units[layer : layer + 2]
         copies = (
