@@ -1,6 +1,14 @@
 """Update rules, learning-rate schedules and the averaging of the weights."""
 
+from collections.abc import Callable
+from typing import Literal, TypeAlias
+
 import numpy as np
+
+from .._typing import FloatArray
+
+#: How the learning rate goes on from its first value.
+Schedule: TypeAlias = Literal["linear", "constant"]
 
 #: Exponent of the polynomial-decay average. With 8, half of its mass lies on the
 #: last 7 % of the updates and nine tenths on the last quarter.
@@ -8,8 +16,15 @@ AVERAGE_EXPONENT = 8
 
 
 def momentum_step(
-    parameter, velocity, gradient, *, learning_rate, momentum, decay, scratch
-):
+    parameter: FloatArray,
+    velocity: FloatArray,
+    gradient: FloatArray,
+    *,
+    learning_rate: float,
+    momentum: float,
+    decay: float,
+    scratch: FloatArray,
+) -> None:
     """Ascend in place: v <- momentum v + g - decay w; w <- w + learning_rate v.
 
     The velocity is free of the learning rate, so that a constant gradient g tends to
@@ -61,7 +76,7 @@ def momentum_step(
     parameter += scratch
 
 
-def average_rate(n_averaged):
+def average_rate(n_averaged: int) -> float:
     """Give the weight of the newest value in the polynomial-decay average.
 
     It needs no horizon: at any time the average leans on the last part of the run so
@@ -95,7 +110,9 @@ def average_rate(n_averaged):
     return (AVERAGE_EXPONENT + 1) / (AVERAGE_EXPONENT + n_averaged)
 
 
-def average_step(average, parameter, rate, scratch):
+def average_step(
+    average: FloatArray, parameter: FloatArray, rate: float, scratch: FloatArray
+) -> None:
     """Move the average in place: a <- a + rate (w - a).
 
     Parameters
@@ -131,7 +148,9 @@ def average_step(average, parameter, rate, scratch):
     average += scratch
 
 
-def learning_rates(schedule, initial, n_steps, floor=0.01):
+def learning_rates(
+    schedule: Schedule, initial: float, n_steps: int, floor: float = 0.01
+) -> Callable[[int], float]:
     """Give the learning rate as a function of the number of updates done.
 
     "linear" falls to `floor` times the initial rate at `n_steps` updates, so that the

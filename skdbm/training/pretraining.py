@@ -16,12 +16,14 @@ no training code of its own.
    section 3.3.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 
 from .. import inference
+from .._typing import FloatArray, Indices, Rng, SizedSource
 from ..machine import DeepBoltzmannMachine
 from ..units import UnitType
 
@@ -68,7 +70,7 @@ class Step:
     copies: int
     unit: UnitType
 
-    def draw(self, states, rng):
+    def draw(self, states: FloatArray, rng: Rng) -> FloatArray:
         """Draw the upper states.
 
         Parameters
@@ -132,13 +134,17 @@ class EncodedRows:
            [2., 0.]])
     """
 
-    def __init__(self, source, steps, copies, rng):
+    def __init__(
+        self, source: SizedSource, steps: Sequence[Step], copies: int, rng: Rng
+    ) -> None:
         self.source, self.steps, self.copies, self.rng = source, steps, copies, rng
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.source)
 
-    def fill(self, indices, out, learned=None):
+    def fill(
+        self, indices: Indices, out: FloatArray, learned: FloatArray | None = None
+    ) -> None:
         """Write some rows of the layer on top of the steps into `out`.
 
         Parameters
@@ -161,7 +167,13 @@ class EncodedRows:
         np.multiply(states, self.copies, out=out)
 
 
-def grow(machine, train_machine):
+def grow(
+    machine: DeepBoltzmannMachine,
+    train_machine: Callable[
+        [DeepBoltzmannMachine, list[FloatArray] | None],
+        tuple[DeepBoltzmannMachine, list[FloatArray]],
+    ],
+) -> tuple[DeepBoltzmannMachine, list[FloatArray] | None]:
     """Train the lowest layers alone, with one hidden layer more each time.
 
     Nothing is trained in here but by `train_machine`. The whole machine is not
@@ -210,7 +222,7 @@ def grow(machine, train_machine):
     >>> grown.layer_sizes, len(chains)
     ((4, 3, 2, 2), 3)
     """
-    chains = None
+    chains: list[FloatArray] | None = None
     for n_layers in range(2, machine.n_layers):
         part = DeepBoltzmannMachine(
             machine.weights[: n_layers - 1],
@@ -226,7 +238,12 @@ def grow(machine, train_machine):
     return machine, chains
 
 
-def greedy(machine, source, train_pair, rng):
+def greedy(
+    machine: DeepBoltzmannMachine,
+    source: SizedSource,
+    train_pair: Callable[[DeepBoltzmannMachine, SizedSource], DeepBoltzmannMachine],
+    rng: Rng,
+) -> DeepBoltzmannMachine:
     """Train every pair of neighbouring layers in turn, from the bottom up.
 
     Nothing is trained in here but by `train_pair`. This function makes the pairs,
@@ -286,7 +303,8 @@ def greedy(machine, source, train_pair, rng):
     (4, 3, 2)
     """
     top = machine.n_layers - 1
-    steps, pairs = [], []
+    steps: list[Step] = []
+    pairs: list[DeepBoltzmannMachine] = []
     for layer, weight in enumerate(machine.weights):
         lower, upper = machine.units[layer : layer + 2]
         copies = (

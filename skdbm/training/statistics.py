@@ -19,11 +19,16 @@ factor and to append a_l as one more row of the left one.
    machines", JMLR 17, 2016.
 """
 
+from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from .. import inference, sampling
+from .._typing import BoolArray, FloatArray, Rng
+from ..machine import DeepBoltzmannMachine
 
 
 class Statistics:
@@ -90,7 +95,21 @@ class Statistics:
            [0.5]])
     """
 
-    def __init__(self, layer_sizes, n_chains, n_data, dtype):
+    n_chains: int
+    left: list[FloatArray]
+    right: list[FloatArray | Any]
+    scratch: list[FloatArray]
+    gradients: list[FloatArray]
+    weight_scratch: list[FloatArray]
+    constant: FloatArray
+
+    def __init__(
+        self,
+        layer_sizes: Sequence[int],
+        n_chains: int,
+        n_data: int,
+        dtype: npt.DTypeLike,
+    ) -> None:
         n_rows = n_chains + n_data + 1
         self.n_chains = n_chains
         self.left = [np.empty((n_rows, size), dtype) for size in layer_sizes]
@@ -101,7 +120,7 @@ class Statistics:
         self.weight_scratch = [np.empty(shape, dtype) for shape in shapes]
         self.constant = np.empty_like(self.left[1])
 
-    def data_rows(self, block):
+    def data_rows(self, block: slice) -> slice:
         """Tell where a block of data rows stands.
 
         Parameters
@@ -116,7 +135,7 @@ class Statistics:
         """
         return slice(self.n_chains + block.start, self.n_chains + block.stop)
 
-    def close(self, offsets, n_data):
+    def close(self, offsets: Sequence[FloatArray], n_data: int) -> None:
         """Finish a batch once both phases have been measured and centred.
 
         The row after the data gets the offsets in the left factor and minus the sum of
@@ -135,7 +154,7 @@ class Statistics:
             if right is not None:
                 np.negative(np.sum(right[:end], axis=0), out=right[end])
 
-    def weight_gradient(self, layer, rows, n_data):
+    def weight_gradient(self, layer: int, rows: slice, n_data: int) -> FloatArray:
         """Compute rows of dW_l.
 
         Parameters
@@ -157,7 +176,9 @@ class Statistics:
         out = self.gradients[layer][rows]
         return np.matmul(left.T, self.right[layer + 1][:end], out=out)
 
-    def bias_gradients(self, offsets, n_data):
+    def bias_gradients(
+        self, offsets: Sequence[FloatArray], n_data: int
+    ) -> list[FloatArray]:
         """Compute all db_l, from products of matrices with vectors.
 
         The gradients of the weights are not looked at, so the order does not matter.
@@ -177,7 +198,7 @@ class Statistics:
         m, end = self.n_chains, self.n_chains + n_data + 1
         share = np.empty(end - 1, self.left[0].dtype)
         share[:m], share[m:] = -1 / m, 1 / n_data
-        gradients = [share @ self.left[0][: end - 1]]
+        gradients: list[FloatArray] = [share @ self.left[0][: end - 1]]
         gradients += [-right[end - 1] for right in self.right[1:]]
         for layer, gradient in enumerate(gradients):
             if layer + 1 < len(gradients):
@@ -188,7 +209,7 @@ class Statistics:
                 gradient -= below @ self.right[layer][:end]
         return gradients
 
-    def data_means(self, n_data):
+    def data_means(self, n_data: int) -> list[FloatArray]:
         """Compute the mean of every layer over the data rows.
 
         Parameters
@@ -205,7 +226,7 @@ class Statistics:
         rows = self.data_rows(slice(0, n_data))
         return [share @ left[rows] for left in self.left]
 
-    def phase(self, rows):
+    def phase(self, rows: slice) -> list[FloatArray]:
         """Give the states of every layer in some rows.
 
         Parameters
@@ -220,7 +241,7 @@ class Statistics:
         """
         return [left[rows] for left in self.left]
 
-    def centre(self, rows, offsets, share):
+    def centre(self, rows: slice, offsets: Sequence[FloatArray], share: float) -> None:
         """Fill the right factor of some rows: c_r (s_l - a_l) in the hidden layers.
 
         Parameters
@@ -238,7 +259,15 @@ class Statistics:
                 right[rows] *= share
 
 
-def data_phase(machine, statistics, rows, *, n_sweeps, tol, missing=None):
+def data_phase(
+    machine: DeepBoltzmannMachine,
+    statistics: Statistics,
+    rows: slice,
+    *,
+    n_sweeps: int,
+    tol: float,
+    missing: BoolArray | None = None,
+) -> tuple[int, bool]:
     """Settle the hidden layers, and visible states that are missing, by mean field.
 
     The rows share one stopping rule, the largest change in the first hidden layer: an
@@ -299,16 +328,18 @@ def data_phase(machine, statistics, rows, *, n_sweeps, tol, missing=None):
     np.matmul(states[0], machine.weights[0], out=constant)
     constant += machine.biases[1]
     inference.bottom_up(machine, states, constant)
-    free, held = inference.hidden_layers(machine), None
+    free = inference.hidden_layers(machine)
+    fixed: FloatArray | None = constant
+    held: tuple[BoolArray, FloatArray] | None = None
     if missing is not None and missing.any():
-        free, held, constant = [0, *free], (~missing, states[0].copy()), None
+        free, held, fixed = [0, *free], (~missing, states[0].copy()), None
     elif machine.n_layers == 2:
         return 1, True
     before = statistics.right[1][rows]  # free until the rows are centred
     for n_done in range(1, n_sweeps + 1):
         if tol > 0:
             np.copyto(before, states[1])
-        inference.sweep(machine, states, free, scratch, constant, held)
+        inference.sweep(machine, states, free, scratch, fixed, held)
         if tol > 0:
             np.subtract(before, states[1], out=before)
             if max(before.max(), -before.min()) < tol:
@@ -316,7 +347,15 @@ def data_phase(machine, statistics, rows, *, n_sweeps, tol, missing=None):
     return n_sweeps, False
 
 
-def chain_phase(machine, statistics, chains, rows, rng, *, n_sweeps):
+def chain_phase(
+    machine: DeepBoltzmannMachine,
+    statistics: Statistics,
+    chains: Sequence[FloatArray],
+    rows: slice,
+    rng: Rng,
+    *,
+    n_sweeps: int,
+) -> None:
     """Advance some persistent chains and measure them.
 
     The last half sweep enters the statistics by its means rather than its draws: the

@@ -7,12 +7,29 @@ mean field, the model term from persistent Gibbs chains, the gradient centred.
 """
 
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any, NoReturn
 
 import numpy as np
+import numpy.typing as npt
 
 from .. import _blocks, inference, sampling
+from .._typing import (
+    BoolArray,
+    FloatArray,
+    Indices,
+    IntArray,
+    ProgressLike,
+    Record,
+    Rng,
+    SizedSource,
+    Source,
+)
+from .._typing import Rows as RowsOfData
 from ..machine import DeepBoltzmannMachine
+from ..units import UnitType
 from . import optimizers
 from .statistics import Statistics, chain_phase, data_phase
 
@@ -168,7 +185,26 @@ class Trainer:
     <DeepBoltzmannMachine 4-2, Bernoulli(), float32>
     """
 
-    def __init__(self, machine, n_chains, options, seed, chains=None):
+    machine: DeepBoltzmannMachine
+    average: DeepBoltzmannMachine
+    velocity: DeepBoltzmannMachine
+    offsets: list[FloatArray]
+    learned: tuple[FloatArray, FloatArray, FloatArray] | None
+    options: Options
+    n_steps: int
+    chains: list[FloatArray]
+    streams: list[Rng]
+    row_rng: Rng
+    _statistics: Statistics | None
+
+    def __init__(
+        self,
+        machine: DeepBoltzmannMachine,
+        n_chains: int,
+        options: Options,
+        seed: np.random.SeedSequence,
+        chains: Sequence[FloatArray] | None = None,
+    ) -> None:
         self.restart_from(machine)
         self.offsets = [
             unit.mean(bias[None])[0]
@@ -188,10 +224,10 @@ class Trainer:
         self.row_rng = sampling.generator(rows)
         self._statistics = None
 
-    def __getstate__(self):
+    def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_statistics": None}
 
-    def configure(self, options):
+    def configure(self, options: Options) -> None:
         """Change how the next batches are trained on.
 
         It lets go of the working memory, too, whose size depends on `batch_size`.
@@ -204,7 +240,7 @@ class Trainer:
         self.options = options
         self._statistics = None
 
-    def restart_from(self, machine):
+    def restart_from(self, machine: DeepBoltzmannMachine) -> None:
         """Go on from a machine that was learned earlier, at rest.
 
         Parameters
@@ -221,7 +257,7 @@ class Trainer:
         if not learned.size:
             self.learned = None
 
-    def snapshot(self, dtype):
+    def snapshot(self, dtype: npt.DTypeLike) -> DeepBoltzmannMachine:
         """Copy the averaged machine: what the training has come to so far.
 
         Parameters
@@ -242,7 +278,13 @@ class Trainer:
         visible = self.machine.units[0].with_learned(self.learned[1])
         return result.with_units([visible, *self.machine.units[1:]])
 
-    def step(self, source, indices, learning_rate, team):
+    def step(
+        self,
+        source: Source,
+        indices: Indices,
+        learning_rate: float,
+        team: _blocks.Workers,
+    ) -> tuple[int, bool]:
         """Update the machine by one batch.
 
         Parameters
@@ -281,7 +323,7 @@ class Trainer:
             offset += rate * (mean - offset)
         return mean_field
 
-    def _room(self):
+    def _room(self) -> Statistics:
         if self._statistics is None:
             self._statistics = Statistics(
                 self.machine.layer_sizes,
@@ -291,15 +333,21 @@ class Trainer:
             )
         return self._statistics
 
-    def _measure(self, statistics, n_rows, team, missing):
+    def _measure(
+        self,
+        statistics: Statistics,
+        n_rows: int,
+        team: _blocks.Workers,
+        missing: BoolArray | None,
+    ) -> tuple[int, bool]:
         """Run both phases over threads; what `step` returns."""
         machine, options, n_chains = self.machine, self.options, statistics.n_chains
         totals = machine.units[0].totals(
             statistics.left[0][statistics.data_rows(slice(0, n_rows))]
         )
-        mean_field = []
+        mean_field: list[tuple[int, bool]] = []
 
-        def data_task(block):
+        def data_task(block: slice) -> None:
             rows = statistics.data_rows(block)
             mean_field.append(
                 data_phase(
@@ -313,11 +361,11 @@ class Trainer:
             )
             statistics.centre(rows, self.offsets, 1 / n_rows)
 
-        def chain_task(rows, rng):
+        def chain_task(rows: slice, rng: Rng) -> None:
             # Both phases have to see the same totals, or their difference would be in
             # the gradient. In order of size, so that the total of a chain hardly
             # changes from batch to batch: what it remembers belongs to its total.
-            own = None
+            own: IntArray | None = None
             if totals is not None:
                 places = (2 * np.arange(n_chains) + 1) * n_rows // (2 * n_chains)
                 own = np.sort(totals)[places][rows]
@@ -333,9 +381,9 @@ class Trainer:
 
         data_blocks = _blocks.row_blocks(n_rows, _blocks.TRAINING_ROWS)
         chain_blocks = _blocks.row_blocks(n_chains, _blocks.TRAINING_ROWS)
-        tasks = [lambda b=block: data_task(b) for block in data_blocks]
+        tasks = [partial(data_task, block) for block in data_blocks]
         tasks += [
-            lambda b=block, r=rng: chain_task(b, r)
+            partial(chain_task, block, rng)
             for block, rng in zip(chain_blocks, self.streams, strict=True)
         ]
         team.run(tasks)
@@ -343,7 +391,13 @@ class Trainer:
         n_sweeps, converged = zip(*mean_field, strict=True)
         return max(n_sweeps), all(converged)
 
-    def _learn_encoding(self, statistics, n_rows, learning_rate, missing):
+    def _learn_encoding(
+        self,
+        statistics: Statistics,
+        n_rows: int,
+        learning_rate: float,
+        missing: BoolArray | None,
+    ) -> None:
         """Move what the visible units learn about their encoding."""
         if self.learned is None:
             return
@@ -368,7 +422,13 @@ class Trainer:
         rate = optimizers.average_rate(self.n_steps + 1)
         optimizers.average_step(average, values, rate, np.empty_like(values))
 
-    def _update(self, statistics, n_rows, learning_rate, team):
+    def _update(
+        self,
+        statistics: Statistics,
+        n_rows: int,
+        learning_rate: float,
+        team: _blocks.Workers,
+    ) -> None:
         """Compute the gradient and move machine, velocity and average."""
         machine, velocity, average = self.machine, self.velocity, self.average
         options = self.options
@@ -376,7 +436,15 @@ class Trainer:
         rate = optimizers.average_rate(self.n_steps)
         shares = [unit.rate_factor for unit in machine.units]
 
-        def move(parameter, speed, mean, gradient, share, decay, scratch):
+        def move(
+            parameter: FloatArray,
+            speed: FloatArray,
+            mean: FloatArray,
+            gradient: FloatArray,
+            share: float,
+            decay: float,
+            scratch: FloatArray,
+        ) -> None:
             optimizers.momentum_step(
                 parameter,
                 speed,
@@ -388,7 +456,7 @@ class Trainer:
             )
             optimizers.average_step(mean, parameter, rate, scratch)
 
-        def weight_task(layer, rows):
+        def weight_task(layer: int, rows: slice) -> None:
             weight = machine.weights[layer]
             move(
                 weight[rows],
@@ -400,7 +468,7 @@ class Trainer:
                 statistics.weight_scratch[layer][rows],
             )
 
-        def bias_task():
+        def bias_task() -> None:
             gradients = statistics.bias_gradients(self.offsets, n_rows)
             for layer, gradient in enumerate(gradients):
                 move(
@@ -414,7 +482,7 @@ class Trainer:
                 )
 
         tasks = [
-            lambda la=layer, r=rows: weight_task(la, r)
+            partial(weight_task, layer, rows)
             for layer, weight in enumerate(machine.weights)
             for rows in _blocks.row_blocks(
                 len(weight), max(1, SLICE_SIZE // weight.shape[1])
@@ -422,7 +490,7 @@ class Trainer:
         ]
         team.run([bias_task, *tasks])
 
-    def work(self):
+    def work(self) -> int:
         """Estimate the multiplications of one batch.
 
         Every sweep, of mean field or of Gibbs sampling, multiplies each row by each
@@ -438,7 +506,13 @@ class Trainer:
         rows += len(self.chains[0]) * options.n_gibbs_steps
         return 2 * rows * sum(weight.size for weight in weights)
 
-    def epoch(self, source, batches, learning_rate_of, team):
+    def epoch(
+        self,
+        source: Source,
+        batches: Sequence[Indices],
+        learning_rate_of: Callable[[int], float],
+        team: _blocks.Workers,
+    ) -> Record:
         """Train on the batches of one epoch.
 
         Parameters
@@ -513,7 +587,9 @@ class Trainer:
             "seconds": time.perf_counter() - start,
         }
 
-    def _monitor(self, n_rows, before):
+    def _monitor(
+        self, n_rows: int, before: FloatArray | None
+    ) -> tuple[FloatArray, float, float, float]:
         """Measure the batch just seen: what follows the first result is recorded.
 
         The first one are the centred visible states of the chains, the next `before`.
@@ -522,13 +598,13 @@ class Trainer:
         data = statistics.phase(statistics.data_rows(slice(0, n_rows)))
         chains = statistics.phase(slice(0, statistics.n_chains))
         means = self.machine.units[0].mean(self.machine.field(0, data))
-        error = np.mean((means - data[0]) ** 2, dtype=np.float64)
+        error = float(np.mean((means - data[0]) ** 2, dtype=np.float64))
         gap = self.machine.energy(data).mean() - self.machine.energy(chains).mean()
         visible = chains[0] - chains[0].mean(axis=0)
         correlation = np.nan if before is None else _correlation(before, visible)
         return visible, error, gap, correlation
 
-    def _dead_units(self):
+    def _dead_units(self) -> tuple[float, ...]:
         """Share of the units of each hidden layer that are always off or always on."""
         shares = []
         for offset, unit in zip(self.offsets[1:], self.machine.units[1:], strict=True):
@@ -536,7 +612,7 @@ class Trainer:
             shares.append(np.mean((mean < DEAD_MARGIN) | (mean > 1 - DEAD_MARGIN)))
         return tuple(map(float, shares))
 
-    def check(self):
+    def check(self) -> None:
         """Raise an error if training has diverged.
 
         Raises
@@ -549,7 +625,7 @@ class Trainer:
         if not largest < LARGEST_WEIGHT:  # NaN fails this too
             self._diverged(largest)
 
-    def _diverged(self, largest):
+    def _diverged(self, largest: float) -> NoReturn:
         """Say that training has diverged."""
         raise FloatingPointError(
             f"Training diverged: the largest parameter is {largest:.3g} after "
@@ -593,13 +669,16 @@ class Rows:
     True
     """
 
-    def __init__(self, X, unit, rng=None):
+    def __init__(self, X: RowsOfData, unit: UnitType, rng: Rng | None = None) -> None:
         self.X, self.unit, self.rng = X, unit, rng
 
-    def __len__(self):
-        return self.X.shape[0]
+    def __len__(self) -> int:
+        n_rows: int = self.X.shape[0]
+        return n_rows
 
-    def fill(self, indices, out, learned=None):
+    def fill(
+        self, indices: Indices, out: FloatArray, learned: FloatArray | None = None
+    ) -> None:
         """Write the states of some rows into `out`, NaN where missing.
 
         Parameters
@@ -621,10 +700,12 @@ class Rows:
                 out[missing] = np.nan
 
 
-def _copy(machine, fill=None):
+def _copy(
+    machine: DeepBoltzmannMachine, fill: float | None = None
+) -> DeepBoltzmannMachine:
     """Copy a machine, writable and in C order, or make one of the same shape."""
 
-    def one(array):
+    def one(array: FloatArray) -> FloatArray:
         copied = np.array(array, order="C")
         if fill is not None:
             copied.fill(fill)
@@ -637,16 +718,17 @@ def _copy(machine, fill=None):
     )
 
 
-def _correlation(one, other):
+def _correlation(one: FloatArray, other: FloatArray) -> float:
     """Correlation of two arrays that have been centred; NaN if one has no variance."""
     products = [
         np.mean(a * b, dtype=np.float64)
         for a, b in ((one, other), (one, one), (other, other))
     ]
-    return products[0] / np.sqrt(products[1] * products[2])
+    correlation: float = products[0] / np.sqrt(products[1] * products[2])
+    return correlation
 
 
-def batches_of(order, batch_size):
+def batches_of(order: Indices, batch_size: int) -> list[Indices]:
     """Split an order of rows into batches; the last one may be short.
 
     Parameters
@@ -675,8 +757,16 @@ def batches_of(order, batch_size):
 
 
 def train(
-    trainer, source, *, n_epochs, learning_rate_init, schedule, rng, team, progress
-):
+    trainer: Trainer,
+    source: SizedSource,
+    *,
+    n_epochs: int,
+    learning_rate_init: float,
+    schedule: optimizers.Schedule,
+    rng: Rng,
+    team: _blocks.Workers,
+    progress: ProgressLike,
+) -> None:
     """Train for some epochs, each over all rows in a new order.
 
     An interrupt (Ctrl-C) ends the training and is noted in `progress.interrupted`;
