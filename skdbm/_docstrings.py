@@ -74,13 +74,16 @@ hidden_layer_sizes : int or array-like of int, default=(256, 256)
         Most mean-field sweeps in `transform` and `score_samples`. A warning says how
         many rows had not converged by then.
 
-    pretraining : {{"greedy", None}}, default="greedy"
-        How the joint training starts: "greedy" trains every pair of neighbouring
-        layers first, from the bottom up [1]_, if there are more than two; None starts
-        from small random weights, from which the upper layers often stay unused.
+    pretraining : {{"greedy", "grow", None}}, default="greedy"
+        How the joint training starts, if there is more than one hidden layer. "greedy"
+        trains every pair of neighbouring layers first, from the bottom up [1]_. "grow"
+        trains the machine of the lowest hidden layer, then that of the two lowest, and
+        so on, each with a layer of small random weights on top of the one before: best
+        for long trainings, together with ``n_mean_field_steps=1``. None starts from
+        small random weights, from which the upper layers often stay unused.
 
     pretraining_max_iter : int, default=None
-        Number of epochs for each pair in pretraining; None means a fifth of those of
+        Number of epochs of each stage of pretraining; None means a fifth of those of
         the joint training.
 
     binarize : bool, default=True
