@@ -77,6 +77,7 @@ html_theme = "pydata_sphinx_theme"
 html_title = f"skdbm {version}"
 html_static_path = ["_static"]
 html_css_files = ["skdbm.css"]
+html_favicon = "_static/favicon.svg"
 html_math_renderer = "mathml"
 html_copy_source = False
 html_show_sourcelink = False

@@ -56,6 +56,7 @@ pairs = ReconstructionDisplay.from_estimator(transformer, X[:20])
 # What does it imagine?
 # ---------------------
 # Samples are binary images: the machine has learned to draw them from grey levels.
+
 # sphinx_gallery_thumbnail_number = 5
 samples = SamplesDisplay.from_estimator(sampler, n_samples=64)
 

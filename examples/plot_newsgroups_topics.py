@@ -138,3 +138,5 @@ ax.set_ylabel("newsgroup")
 figure.colorbar(image, label="mean activity of the unit")
 figure.savefig("newsgroups_topics.png", dpi=150)
 plt.show()
+
+# sphinx_gallery_thumbnail_path = 'pictures/newsgroups_topics.png'

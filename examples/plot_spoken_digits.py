@@ -207,3 +207,5 @@ for ax, unit in zip(axes.ravel(), strongest, strict=True):
 figure.suptitle("Time to the right, frequency upwards")
 figure.savefig("spoken_digits.png", dpi=150)
 plt.show()
+
+# sphinx_gallery_thumbnail_path = 'pictures/spoken_digits.png'

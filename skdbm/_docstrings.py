@@ -167,7 +167,8 @@ machine_ : DeepBoltzmannMachine
         Names of the columns, where all were strings."""
 
 REFERENCES = """\
-.. [1] R. Salakhutdinov and G. Hinton, "Deep Boltzmann Machines", AISTATS 2009.
+.. [1] R. Salakhutdinov and G. Hinton, "Deep Boltzmann Machines",
+       AISTATS 2009.
     .. [2] G. Montavon and K.-R. Mueller, "Deep Boltzmann machines and the centering
        trick", Neural Networks: Tricks of the Trade, 2012.
     .. [3] J. Melchior, A. Fischer and L. Wiskott, "How to center deep Boltzmann

@@ -3,7 +3,8 @@
 Stochastic maximum likelihood for deep Boltzmann machines [1]_: the data term from
 mean field, the model term from persistent Gibbs chains, the gradient centred.
 
-.. [1] R. Salakhutdinov and G. Hinton, "Deep Boltzmann Machines", AISTATS 2009.
+.. [1] R. Salakhutdinov and G. Hinton, "Deep Boltzmann Machines",
+   AISTATS 2009.
 """
 
 import time
