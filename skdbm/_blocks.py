@@ -21,7 +21,7 @@ from threadpoolctl import ThreadpoolController
 #: several blocks can share the work of a large batch.
 TRAINING_ROWS = 128
 
-#: Blocks hold multiples of so many rows, but for the last one: products of other
+#: Large blocks hold multiples of so many rows, but for the last one: products of other
 #: numbers are up to an eighth slower, since their kernels work on tiles of rows.
 TILE_ROWS = 16
 
@@ -35,7 +35,7 @@ INFERENCE_ROWS = 512
 def row_blocks(n_rows: int, most: int) -> list[slice]:
     """Split rows about evenly into as few blocks of about `most` rows as possible."""
     n_blocks = max(1, -(-n_rows // most))
-    tile = min(TILE_ROWS, most)
+    tile = TILE_ROWS if most >= 4 * TILE_ROWS else 1
     edges = [tile * round(n_rows * i / n_blocks / tile) for i in range(n_blocks)]
     return [slice(a, b) for a, b in pairwise([*edges, n_rows])]
 
