@@ -26,7 +26,8 @@ def public_objects(module):
 
 @pytest.mark.parametrize("module", [display, inference, likelihood, sampling, units])
 def test_reference_lists_what_is_public(module):
-    listed = (ROOT / "doc/api.rst").read_text(encoding="utf-8").split()
+    text = (ROOT / "doc/api.rst").read_text(encoding="utf-8")
+    listed = text.replace("~", "").split()  # shown without its module
     names = [f"{module.__name__}.{name}" for name in public_objects(module)]
     left_out = [
         "skdbm.inference.bottom_up",
