@@ -141,3 +141,5 @@ figure.savefig("digits_features.png", dpi=150)
 print(
     f"Picture saved to digits_features.png; {time.perf_counter() - start:.0f} s in all"
 )
+
+# sphinx_gallery_thumbnail_path = 'pictures/digits_features.png'

@@ -24,22 +24,12 @@ def public_objects(module):
             yield name
 
 
-def listed_objects():
-    """Full names of what the reference lists below each `currentmodule`."""
-    names, module = set(), ""
-    for line in (ROOT / "doc/api.rst").read_text(encoding="utf-8").splitlines():
-        if line.startswith(".. currentmodule:: "):
-            module = line.split()[-1]
-        elif re.fullmatch(r"   [\w.]+", line):
-            names.add(f"{module}.{line.strip()}")
-    return names
-
-
 @pytest.mark.parametrize(
     "module", [callback, display, inference, likelihood, sampling, units]
 )
 def test_reference_lists_what_is_public(module):
-    listed = listed_objects()
+    text = (ROOT / "doc/api.rst").read_text(encoding="utf-8")
+    listed = text.replace("~", "").split()  # shown without its module
     names = [f"{module.__name__}.{name}" for name in public_objects(module)]
     left_out = [
         "skdbm.inference.bottom_up",
@@ -47,13 +37,14 @@ def test_reference_lists_what_is_public(module):
         "skdbm.inference.sweep",
         "skdbm.sampling.draw_parity",
     ]  # parts of what is listed
-    assert set(names) - listed <= set(left_out)
+    assert set(names) - set(listed) <= set(left_out)
     assert names
 
 
 def test_reference_lists_the_estimators():
-    listed = {name.rpartition(".")[2] for name in listed_objects()}
-    assert set(skdbm.__all__) - listed <= {"__version__"}
+    listed = (ROOT / "doc/api.rst").read_text(encoding="utf-8")
+    for name in skdbm.__all__:
+        assert f".{name}\n" in listed or name == "__version__"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
