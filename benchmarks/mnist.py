@@ -37,7 +37,7 @@ def command_line():
     cli = parser(__doc__.splitlines()[0])
     add = cli.add_argument
     add("--hidden", type=int, nargs="+", default=[500, 1000])
-    add("--start", default="grow", help="how the joint training starts")
+    add("--start", default="greedy", help="how the joint training starts")
     add("--pretraining", type=int, default=15, help="epochs of each of its stages")
     add("--epochs", type=int, default=200, help="of joint training")
     add("--chains", type=int, default=150)

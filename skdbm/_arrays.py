@@ -148,8 +148,8 @@ def column_means(
     column that is never known has the mean 0.
     """
     total, known = np.zeros(X.shape[1]), np.zeros(X.shape[1])
-    for start in range(0, X.shape[0], 4096):
-        part = np.asarray(X[start : start + 4096], dtype=np.float64)
+    for start in range(0, X.shape[0], 512):
+        part = np.asarray(X[start : start + 512], dtype=np.float64)
         missing = np.isnan(part)
         values = part if function is None else function(part)
         total += np.where(missing, 0.0, values).sum(axis=0)
