@@ -171,9 +171,12 @@ def test_followed_values_depend_on_the_seed_alone():
 
 def test_other_layers_cannot_be_followed():
     followed = FollowedLogPartition(n_temperatures=5, random_state=0)
-    followed.update(random_model((5, 4), 0).machine())
+    machine, other = (random_model(sizes, 0).machine() for sizes in ((5, 4), (5, 3)))
+    first = followed.update(machine)
     with pytest.raises(ValueError, match=r"\(5, 3\) units and the one before \(5, 4\)"):
-        followed.update(random_model((5, 3), 0).machine())
+        followed.update(other)
+    followed.n_temperatures = 50
+    assert followed.update(machine) == first  # as if nothing had been asked
 
 
 # Early stopping

@@ -49,7 +49,7 @@ class FollowedLogPartition:
         Number of chains, at least 2.
     n_temperatures : int, default=1000
         Number of steps of an annealing; half as many at most lead from machine to
-        machine.
+        machine, so with fewer than 40 every machine is annealed.
     random_state : None, int or numpy.random.SeedSequence, default=None
         Seed of all draws; None means fresh entropy.
 
@@ -155,9 +155,10 @@ class FollowedLogPartition:
         # Rounding to float32 is far below the standard error, and twice as fast.
         machine = machine.astype(np.float32)
         seed = self._seed.spawn(1)[0]
-        before, self._machine = self._machine, machine
+        before = self._machine
         if before is None or not self._follow(before, machine, seed, n_jobs):
             self._anneal(machine, seed, n_jobs)
+        self._machine = machine
         return self.log_partition, self.standard_error
 
     def _anneal(
