@@ -648,24 +648,47 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
     def _early_stopping(self, watched, loop):
         """Make what judges the epochs by their scores of the watched rows."""
         team = loop["team"]
+        followed = likelihood.FollowedLogPartition(
+            n_chains=self.n_annealing_chains,
+            n_temperatures=self.n_temperatures,
+            random_state=self._annealing_seed,
+        )
+
+        def scores(machine):
+            logs = self._watched_log_partitions(machine, watched, followed, team)
+            return [
+                self._mean_score(machine, X, log_partition, team)
+                for X, log_partition in zip(watched, logs, strict=True)
+            ]
+
         return EarlyStopping(
-            lambda machine: [self._mean_score(machine, X, team) for X in watched],
+            scores,
             every=self.evaluate_every,
             patience=self.n_iter_no_change,
             tol=self.tol,
         )
 
-    def _mean_score(self, machine, X, team):
+    def _watched_log_partitions(self, machine, watched, followed, team):
+        """Log Z of a machine in training, for each part of the watched rows."""
+        totals = [machine.units[0].totals(X) for X in watched]
+        if totals[0] is None and not likelihood.prefers_exact(machine):
+            log_partition, _ = followed.update(machine, n_jobs=team.n_threads)
+            return [log_partition] * len(watched)
+        return [
+            likelihood.log_partition(
+                machine,
+                n_chains=self.n_annealing_chains,
+                n_temperatures=self.n_temperatures,
+                seed=self._annealing_seed,
+                n_jobs=team.n_threads,
+                totals=of_rows,
+            )[0]
+            for of_rows in totals
+        ]
+
+    def _mean_score(self, machine, X, log_partition, team):
         """Mean lower bound of some rows under a machine in training."""
         unit = machine.units[0]
-        log_partition, _ = likelihood.log_partition(
-            machine,
-            n_chains=self.n_annealing_chains,
-            n_temperatures=self.n_temperatures,
-            seed=self._annealing_seed,
-            n_jobs=team.n_threads,
-            totals=unit.totals(X),
-        )
         scores = likelihood.bound(
             machine,
             Encoded(unit, X, machine.dtype),

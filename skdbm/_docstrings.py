@@ -94,7 +94,9 @@ hidden_layer_sizes : int or array-like of int, default=(256, 256)
 
     early_stopping : bool, default=False
         Whether training stops when the score of held-out rows stops improving; the
-        machine with the best score is kept.
+        machine with the best score is kept. Log Z is enumerated for small machines, and
+        else annealed at the first evaluation and followed from there; for counts it is
+        annealed at every evaluation.
 
     validation_fraction : float, default=0.1
         Share of the rows held out for `early_stopping`.

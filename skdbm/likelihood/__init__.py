@@ -22,12 +22,14 @@ from .exact import (
     n_exact_terms,
     prefers_exact,
 )
+from .following import FollowedLogPartition
 
 __all__ = [
     "MAX_STATES",
     "PREFER_EXACT_STATES",
     "AnnealedLogPartition",
     "Bracket",
+    "FollowedLogPartition",
     "annealed_log_partition",
     "annealing_bracket",
     "bound",

@@ -236,14 +236,30 @@ def annealed_log_partition(
     >>> bool(abs(error) < 5 * result.standard_error)
     True
     """
+    return _annealed_with_states(
+        machine, n_chains, n_temperatures, base, random_state, n_jobs
+    )[0]
+
+
+def _annealed_with_states(
+    machine: DeepBoltzmannMachine,
+    n_chains: int,
+    n_temperatures: int,
+    base: FloatArray | None,
+    random_state: Seed,
+    n_jobs: int | None,
+) -> tuple[AnnealedLogPartition, list[FloatArray]]:
+    """Give the result of `annealed_log_partition`, and where the chains ended."""
     run, ladder, seed = _prepare(
         machine, n_chains, n_temperatures, base, random_state, n_jobs
     )
+    states = run.initial_states(n_chains, seed)
     with _blocks.workers(n_jobs) as team:
-        log_weights = run(ladder, run.initial_states(n_chains, seed), seed, team)
-    return AnnealedLogPartition.from_log_weights(
+        log_weights = run(ladder, states, seed, team)
+    result = AnnealedLogPartition.from_log_weights(
         log_weights + run.log_partition_of_base(), ladder
     )
+    return result, states
 
 
 def reverse_annealed_log_partition(
@@ -498,16 +514,20 @@ def _even_ladder(
     return np.interp(np.linspace(0, length[-1], n_steps + 1), length, ladder)
 
 
+def _kept_and_summed(machine: DeepBoltzmannMachine) -> tuple[range, range]:
+    """Give the layers that chains keep, and those of more units, summed out."""
+    sizes = [sum(machine.layer_sizes[parity::2]) for parity in (0, 1)]
+    fewer = int(sizes[1] <= sizes[0])
+    return range(fewer, machine.n_layers, 2), range(1 - fewer, machine.n_layers, 2)
+
+
 class _AnnealingRun:
     """Anneal chains between independent units and a machine, in either direction."""
 
     def __init__(self, machine: DeepBoltzmannMachine, start: list[FloatArray]) -> None:
         self.machine = machine
         self.start = start  # biases of the independent units at inverse temperature 0
-        sizes = [sum(machine.layer_sizes[parity::2]) for parity in (0, 1)]
-        fewer = int(sizes[1] <= sizes[0])
-        self.kept = range(fewer, machine.n_layers, 2)
-        self.summed = range(1 - fewer, machine.n_layers, 2)
+        self.kept, self.summed = _kept_and_summed(machine)
 
     def log_partition_of_base(self) -> float:
         """Log Z of the independent units, in closed form."""
