@@ -78,8 +78,8 @@ hidden_layer_sizes : int or array-like of int, default=(256, 256)
         How the joint training starts, if there is more than one hidden layer. "greedy"
         trains every pair of neighbouring layers first, from the bottom up [1]_. "grow"
         trains the machine of the lowest hidden layer, then that of the two lowest, and
-        so on, each with a layer of small random weights on top of the one before: best
-        for long trainings, together with ``n_mean_field_steps=1``. None starts from
+        so on, each with a layer of small random weights on top of the one before; with
+        ``n_mean_field_steps=1``, which keeps these weights growing. None starts from
         small random weights, from which the upper layers often stay unused.
 
     pretraining_max_iter : int, default=None
