@@ -1,6 +1,11 @@
 """Early stopping on the likelihood of held-out rows."""
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import numpy as np
+
+from .._typing import Record
 
 
 class EarlyStopping:
@@ -59,13 +64,23 @@ class EarlyStopping:
     {'validation_score': -2.5, 'overfitting': 1.0}
     """
 
-    def __init__(self, scores, *, every, patience, tol):
+    def __init__(
+        self,
+        scores: Callable[[Any], Sequence[float]],
+        *,
+        every: int,
+        patience: int,
+        tol: float,
+    ) -> None:
         self.scores, self.every, self.patience, self.tol = scores, every, patience, tol
         self.n_epochs = 0
-        self.best_score, self.best_epoch, self.best_machine = -np.inf, 0, None
+        self.best_score, self.best_epoch = -np.inf, 0
+        self.best_machine: Any = None
         self.stopped = False
 
-    def update(self, record, machine_of, *, last=False):
+    def update(
+        self, record: Record, machine_of: Callable[[], Any], *, last: bool = False
+    ) -> bool:
         """Judge one more epoch.
 
         Parameters
