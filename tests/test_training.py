@@ -878,6 +878,30 @@ def test_chains_go_on_in_the_layers_that_were_there():
     assert_array_equal(trainers[0].chains[2], trainers[1].chains[2])
 
 
+@pytest.mark.parametrize("visible", ["bernoulli", "gaussian", "categorical", "counts"])
+def test_every_kind_of_columns_grows(visible):
+    """The part that is trained first passes on what it learned about the columns."""
+    X = np.random.default_rng(0).poisson(1.0, (60, 5)).astype(np.float64)
+    X = np.minimum(X, 1) if visible == "bernoulli" else X
+    stages = []
+
+    def fit(n_layers, **params):
+        params = EXPLICIT | {"learning_rate_init": 0.01, "random_state": 0} | params
+        sizes = (4, 3, 2)[:n_layers]
+        return DBMTransformer(
+            hidden_layer_sizes=sizes, visible=visible, pretraining="grow", **params
+        ).fit(X)
+
+    def monitor(record, machine):
+        stages.append(machine())
+
+    fit(3, max_iter=1, pretraining_max_iter=5, monitor=monitor)
+    assert stages[0].layer_sizes[1:] == (4, 3, 2)
+    if visible == "gaussian":  # scales of columns are learned in pretraining, too
+        start = fit(1, max_iter=1).machine_.units[0].learned
+        assert np.abs(stages[0].units[0].learned - start).max() > 0
+
+
 # ---------------------------------------------------------------------------
 # Threads
 # ---------------------------------------------------------------------------
