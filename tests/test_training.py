@@ -790,7 +790,7 @@ def test_pretraining_a_single_hidden_layer_is_training_it():
 
 
 def with_top_weights(machine, value):
-    """Set all weights below the top layer to a value."""
+    """Set all weights that lead to the top layer to a value."""
     top = np.full_like(machine.weights[-1], value)
     return DeepBoltzmannMachine(
         [*machine.weights[:-1], top], machine.biases, machine.units
