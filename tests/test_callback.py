@@ -26,7 +26,7 @@ from sklearn.preprocessing import MinMaxScaler
 from skdbm import DBMSampler, DBMTransformer
 from skdbm.callback import TrainingMonitor
 
-from .test_estimators import CLASSES, assert_same_machine, small, two_kinds
+from ._estimators import assert_same_machine, small
 
 #: What a row says of its place; all else is the record.
 PLACE = ["run", "fit", "stage", "epoch"]
@@ -35,22 +35,6 @@ PLACE = ["run", "fit", "stage", "epoch"]
 STAGES = ["pretraining pair 1"] * 3 + ["pretraining pair 2"] * 3 + ["training"] * 3
 
 GRID = {"momentum": [0.0, 0.5], "hidden_layer_sizes": [4, (5, 3)]}
-
-
-@pytest.fixture
-def X():
-    return two_kinds()
-
-
-@pytest.fixture
-def kinds(X):
-    """Which of the two kinds a row is."""
-    return (X[:, :4].sum(axis=1) > X[:, 4:].sum(axis=1)).astype(int)
-
-
-@pytest.fixture(params=CLASSES, ids=lambda cls: cls.__name__)
-def cls(request):
-    return request.param
 
 
 @pytest.fixture

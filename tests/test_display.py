@@ -24,7 +24,7 @@ from skdbm.display import (
     tiles,
 )
 
-from .test_estimators import small, two_kinds
+from ._estimators import small, two_kinds
 
 SHAPE = (2, 4)
 QUANTITIES = [

@@ -32,21 +32,15 @@ from skdbm._base import BaseDBM
 from skdbm.inference import mean_field
 from skdbm.training import trainer
 
-CLASSES = [DBMTransformer, DBMSampler]
-SMALL = {
-    "hidden_layer_sizes": (6, 4),
-    "max_iter": 3,
-    "batch_size": 10,
-    "learning_rate_init": 0.02,
-    "n_chains": 10,
-    "n_gibbs_steps": 2,
-    "n_mean_field_steps": 3,
-    "pretraining_max_iter": 3,
-    "n_annealing_chains": 20,
-    "n_temperatures": 50,
-    "random_state": 0,
-}
-SMALL_SAMPLER = {"burn_in": 5, "thin": 2}
+from ._estimators import (
+    CLASSES,
+    SMALL,
+    assert_same_machine,
+    parameters,
+    small,
+    two_kinds,
+)
+
 #: Enough training for the two kinds of rows that `two_kinds` makes.
 LONGER = {
     "max_iter": 100,
@@ -54,20 +48,6 @@ LONGER = {
     "learning_rate_init": 0.1,
     "n_chains": 50,
 }
-
-
-def small(cls, **params):
-    """Make an estimator that is quick to fit."""
-    own = SMALL_SAMPLER if cls is DBMSampler else {}
-    return cls(**(SMALL | own | params))
-
-
-def two_kinds(n_rows=64, n_columns=8, seed=0):
-    """Make binary rows of two kinds, left half on or right half on, a tenth flipped."""
-    rng = np.random.default_rng(seed)
-    kind = rng.integers(2, size=(n_rows, 1))
-    clean = (np.arange(n_columns) < n_columns // 2) == kind
-    return (clean ^ (rng.random(clean.shape) < 0.1)).astype(float)
 
 
 def all_states(n_units):
@@ -94,16 +74,6 @@ def enumerated_log_likelihood(machine, X):
     return unnormalised(machine, X) - enumerated_log_partition(machine)
 
 
-def parameters(estimator):
-    """Weights and biases of a fitted estimator."""
-    return [*estimator.machine_.weights, *estimator.machine_.biases]
-
-
-def assert_same_machine(one, other):
-    for a, b in zip(parameters(one), parameters(other), strict=True):
-        assert_array_equal(a, b)
-
-
 def same_machine(one, other):
     return all(map(np.array_equal, parameters(one), parameters(other)))
 
@@ -113,16 +83,6 @@ def unchanged(estimator):
     before = joblib.hash(vars(estimator))
     yield
     assert joblib.hash(vars(estimator)) == before
-
-
-@pytest.fixture
-def X():
-    return two_kinds()
-
-
-@pytest.fixture(params=CLASSES, ids=lambda cls: cls.__name__)
-def cls(request):
-    return request.param
 
 
 @pytest.fixture(scope="module")

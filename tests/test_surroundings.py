@@ -32,25 +32,9 @@ from threadpoolctl import threadpool_info, threadpool_limits
 import skdbm
 from skdbm import DBMSampler, DBMTransformer
 
-from .test_estimators import CLASSES, assert_same_machine, small, two_kinds
+from ._estimators import assert_same_machine, small, two_kinds
 
 COLUMNS = [f"pixel{i}" for i in range(8)]
-
-
-@pytest.fixture
-def X():
-    return two_kinds()
-
-
-@pytest.fixture
-def kinds(X):
-    """Which of the two kinds a row is."""
-    return (X[:, :4].sum(axis=1) > X[:, 4:].sum(axis=1)).astype(int)
-
-
-@pytest.fixture(params=CLASSES, ids=lambda cls: cls.__name__)
-def cls(request):
-    return request.param
 
 
 @pytest.fixture
