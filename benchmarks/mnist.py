@@ -43,6 +43,7 @@ def command_line():
     add("--chains", type=int, default=150)
     add("--gibbs", type=int, default=1, help="Gibbs sweeps between two updates")
     add("--mean-field", type=int, default=5, help="most sweeps in training")
+    add("--posterior", type=int, default=0, help="Gibbs sweeps that follow")
     add("--rate", default="auto", type=rate, help="first learning rate")
     add("--temperatures", type=int, default=20000)
     add("--jobs", type=int, help="threads of the training; default: all cores")
@@ -65,6 +66,7 @@ def train(options, X):
         n_chains=options.chains,
         n_gibbs_steps=options.gibbs,
         n_mean_field_steps=options.mean_field,
+        n_posterior_gibbs_steps=options.posterior,
         random_state=0,
         verbose=1,
         n_jobs=options.jobs,

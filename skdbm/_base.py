@@ -508,6 +508,7 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
             alpha=self.alpha,
             n_gibbs_steps=self.n_gibbs_steps,
             n_mean_field_steps=self.n_mean_field_steps,
+            n_posterior_gibbs_steps=self.n_posterior_gibbs_steps,
             mean_field_tol=self.mean_field_tol,
         )
 
@@ -586,19 +587,23 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         """Prepare the start of the joint training: a machine, and chains or None."""
         progress, seed = loop["progress"], seeds["pretraining"]
 
-        def trained(start, source, stage, chains=None):
+        def trained(start, stage, chains=None, **changed):
             progress.enter(f"pretraining {stage}")
             child = seed.spawn(1)[0]
+            source = changed.get("source", loop["source"])
             trainer = self._new_trainer(start, len(source), child, chains)
-            train(trainer, n_epochs=n_epochs, **(loop | {"source": source}))
+            train(trainer, n_epochs=n_epochs, **(loop | changed))
             return trainer.snapshot(TRAINING_DTYPE), trainer.chains
 
         def train_pair(pair, source):
-            return trained(pair, source, f"pair {seed.n_children_spawned + 1}")[0]
+            stage = f"pair {seed.n_children_spawned + 1}"
+            return trained(pair, stage, source=source)[0]
 
         def train_machine(part, chains):
+            # The rate stays: the next stage goes on with all that is in this machine,
+            # and begins with that rate.
             stage = f"layer {part.n_layers - 1}"
-            return trained(part, loop["source"], stage, chains)
+            return trained(part, stage, chains, schedule="constant")
 
         if self.pretraining == "grow":
             return grow(machine, train_machine)

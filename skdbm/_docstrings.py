@@ -67,6 +67,14 @@ hidden_layer_sizes : int or array-like of int, default=(256, 256)
         Most mean-field sweeps of a minibatch in training; a minibatch that has
         converged to `mean_field_tol` takes fewer.
 
+    n_posterior_gibbs_steps : int, default=0
+        Gibbs sweeps over the hidden layers of every row that follow mean field in
+        training, with more than one hidden layer. Mean field takes the units of a row
+        for independent; a few sweeps, 3 for example, bring in that they are not, with
+        which upper layers learn more. The lower bound of `score_samples`, which is made
+        by mean field, becomes looser; the likelihood, as `score_samples` with
+        `n_importance_samples` estimates it, better. With 0 mean field alone is used.
+
     mean_field_tol : float, default=1e-4
         Mean field of a row has converged when a sweep changes no mean by as much.
 

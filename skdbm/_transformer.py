@@ -85,6 +85,7 @@ class DBMTransformer(TransformerMixin, BaseDBM):
         n_chains=100,
         n_gibbs_steps=5,
         n_mean_field_steps=10,
+        n_posterior_gibbs_steps=0,
         mean_field_tol=1e-4,
         mean_field_max_iter=500,
         pretraining="greedy",
@@ -118,6 +119,7 @@ class DBMTransformer(TransformerMixin, BaseDBM):
         self.n_chains = n_chains
         self.n_gibbs_steps = n_gibbs_steps
         self.n_mean_field_steps = n_mean_field_steps
+        self.n_posterior_gibbs_steps = n_posterior_gibbs_steps
         self.mean_field_tol = mean_field_tol
         self.mean_field_max_iter = mean_field_max_iter
         self.pretraining = pretraining

@@ -35,6 +35,7 @@ PARAMETER_CONSTRAINTS = {
     "n_chains": [_AT_LEAST_ONE],
     "n_gibbs_steps": [_AT_LEAST_ONE],
     "n_mean_field_steps": [_AT_LEAST_ONE],
+    "n_posterior_gibbs_steps": [Interval(Integral, 0, None, closed="left")],
     "mean_field_tol": [_NOT_NEGATIVE],
     "mean_field_max_iter": [_AT_LEAST_ONE],
     "pretraining": [StrOptions({"grow", "greedy"}), None],

@@ -14,6 +14,7 @@ SMALL = {
     "n_chains": 10,
     "n_gibbs_steps": 2,
     "n_mean_field_steps": 3,
+    "n_posterior_gibbs_steps": 1,
     "pretraining_max_iter": 3,
     "n_annealing_chains": 20,
     "n_temperatures": 50,

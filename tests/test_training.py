@@ -20,6 +20,7 @@ from skdbm.machine import DeepBoltzmannMachine
 from skdbm.sampling import generator
 from skdbm.training import optimizers, trainer
 from skdbm.training.pretraining import greedy, grow
+from skdbm.training.statistics import Statistics, data_phase
 from skdbm.training.stopping import EarlyStopping
 from skdbm.training.trainer import Options, Rows, Trainer
 from skdbm.units import Bernoulli, Binomial
@@ -183,6 +184,35 @@ def test_gradient_of_one_hidden_layer_is_that_of_the_likelihood(seed):
     estimate = np.concatenate([dW.ravel(), db0, db1])
     assert np.all(np.abs(estimate - exact) < 2 * error)
     assert np.max(np.abs(exact)) > 10 * np.max(error)  # there was something to find
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("missing", [[], [1, 3]], ids=["complete", "missing"])
+@pytest.mark.parametrize("sizes", FORMULA_SIZES)
+def test_posterior_sweeps_draw_from_the_posterior(sizes, missing, seed):
+    model, n_rows = formula_model(sizes), 20_000
+    row = np.random.default_rng(seed).integers(0, 2, sizes[0]).astype(float)
+    statistics = Statistics(sizes, n_chains=0, n_data=n_rows, dtype=np.float64)
+    rows = statistics.data_rows(slice(0, n_rows))
+    statistics.left[0][rows] = row
+    mask = np.tile(np.isin(np.arange(sizes[0]), missing), (n_rows, 1))
+    data_phase(
+        model.machine(),
+        statistics,
+        rows,
+        n_sweeps=2,
+        tol=0,
+        missing=mask,
+        n_gibbs_sweeps=30,
+        rng=generator(seed),
+    )
+    known = np.setdiff1d(np.arange(sizes[0]), missing)
+    posterior = model.distribution.given(0, row[known], known)
+    offsets = [np.full(size, 0.3) for size in sizes]
+    terms = centred_terms(posterior.states, offsets)
+    exact, error = expectation(terms, posterior.probability, n_rows)
+    found = centred_terms(statistics.phase(rows), offsets).mean(axis=0)
+    assert np.all(np.abs(found - exact) < error + 1e-12)
 
 
 def test_offsets_tend_to_the_means_of_the_data_phase():

@@ -267,12 +267,19 @@ def data_phase(
     n_sweeps: int,
     tol: float,
     missing: BoolArray | None = None,
+    n_gibbs_sweeps: int = 0,
+    rng: Rng | None = None,
 ) -> tuple[int, bool]:
     """Settle the hidden layers, and visible states that are missing, by mean field.
 
     The rows share one stopping rule, the largest change in the first hidden layer: an
     approximate posterior is good enough for a gradient. One hidden layer needs no
     sweep if nothing is missing, its posterior is exact.
+
+    Gibbs sweeps may follow, the first from a draw of the odd layers given the means of
+    the even ones. The statistics then have what mean field leaves out, that units of
+    one row are correlated. As in `chain_phase`, the odd layers enter by their means
+    given the drawn even ones.
 
     Parameters
     ----------
@@ -289,13 +296,17 @@ def data_phase(
         The first sweep that changes no mean of the first hidden layer by as much is
         the last one; 0 means that all `n_sweeps` are made.
     missing : ndarray of bool of shape (n_rows, n_0), default=None
-        Which visible states are missing; they are overwritten by their means. None
-        means none.
+        Which visible states are missing; they are overwritten by their means, or by
+        draws. None means none.
+    n_gibbs_sweeps : int, default=0
+        Number of Gibbs sweeps over what is not known that follow.
+    rng : numpy.random.Generator, default=None
+        Source of their draws.
 
     Returns
     -------
     n_sweeps : int
-        Number of sweeps taken, 1 where the posterior is exact.
+        Number of mean-field sweeps taken, 1 where the posterior is exact.
     converged : bool
         Whether `tol` was reached, or the posterior is exact.
 
@@ -336,15 +347,30 @@ def data_phase(
     elif machine.n_layers == 2:
         return 1, True
     before = statistics.right[1][rows]  # free until the rows are centred
-    for n_done in range(1, n_sweeps + 1):
+    n_done, converged = 0, False
+    while n_done < n_sweeps and not converged:
         if tol > 0:
             np.copyto(before, states[1])
         inference.sweep(machine, states, free, scratch, fixed, held)
+        n_done += 1
         if tol > 0:
             np.subtract(before, states[1], out=before)
-            if max(before.max(), -before.min()) < tol:
-                return n_done, True
-    return n_sweeps, False
+            converged = max(before.max(), -before.min()) < tol
+    if rng is not None and n_gibbs_sweeps:
+        odd = [layer for layer in free if layer % 2]
+        for layer in [*odd, *(free * n_gibbs_sweeps)[: -len(odd)]]:
+            field = machine.field(
+                layer,
+                states,
+                constant=fixed if layer == 1 else None,
+                out=states[layer],
+                scratch=scratch[layer],
+            )
+            machine.units[layer].sample(field, rng, out=field, scratch=scratch[layer])
+            if layer == 0 and held is not None:
+                np.copyto(field, held[1], where=held[0])
+        inference.sweep(machine, states, odd, scratch, fixed, held)
+    return n_done, converged
 
 
 def chain_phase(

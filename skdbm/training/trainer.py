@@ -79,6 +79,8 @@ class Options:
     mean_field_tol : float
         Mean field ends when a sweep changes no mean of the first hidden layer by as
         much; 0 means that all sweeps are made.
+    n_posterior_gibbs_steps : int, default=0
+        Gibbs sweeps over the hidden layers of every row that follow mean field.
 
     See Also
     --------
@@ -106,6 +108,7 @@ class Options:
     n_gibbs_steps: int
     n_mean_field_steps: int
     mean_field_tol: float
+    n_posterior_gibbs_steps: int = 0
 
 
 class Trainer:
@@ -149,6 +152,10 @@ class Trainer:
         Sources of the draws, one for each block of chains.
     row_rng : numpy.random.Generator
         For drawing visible states, where the source of rows asks for it.
+    posterior_seed : numpy.random.SeedSequence
+        Seed of the Gibbs sweeps over hidden layers of rows of data.
+    posterior_streams : list of numpy.random.Generator
+        Sources of their draws, one for each block of rows seen so far.
 
     See Also
     --------
@@ -196,6 +203,8 @@ class Trainer:
     chains: list[FloatArray]
     streams: list[Rng]
     row_rng: Rng
+    posterior_seed: np.random.SeedSequence
+    posterior_streams: list[Rng]
     _statistics: Statistics | None
 
     def __init__(
@@ -223,6 +232,8 @@ class Trainer:
             np.copyto(state, known)
         self.streams = [sampling.generator(seed) for seed in seeds]
         self.row_rng = sampling.generator(rows)
+        [self.posterior_seed] = seed.spawn(1)
+        self.posterior_streams = []
         self._statistics = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -348,7 +359,7 @@ class Trainer:
         )
         mean_field: list[tuple[int, bool]] = []
 
-        def data_task(block: slice) -> None:
+        def data_task(block: slice, rng: Rng) -> None:
             rows = statistics.data_rows(block)
             mean_field.append(
                 data_phase(
@@ -358,6 +369,8 @@ class Trainer:
                     n_sweeps=options.n_mean_field_steps,
                     tol=options.mean_field_tol,
                     missing=None if missing is None else missing[block],
+                    n_gibbs_sweeps=options.n_posterior_gibbs_steps,
+                    rng=rng,
                 )
             )
             statistics.centre(rows, self.offsets, 1 / n_rows)
@@ -382,7 +395,15 @@ class Trainer:
 
         data_blocks = _blocks.row_blocks(n_rows, _blocks.TRAINING_ROWS)
         chain_blocks = _blocks.row_blocks(n_chains, _blocks.TRAINING_ROWS)
-        tasks = [partial(data_task, block) for block in data_blocks]
+        n_new = len(data_blocks) - len(self.posterior_streams)
+        self.posterior_streams += [
+            sampling.generator(seed)
+            for seed in self.posterior_seed.spawn(max(0, n_new))
+        ]
+        tasks = [
+            partial(data_task, block, rng)
+            for block, rng in zip(data_blocks, self.posterior_streams, strict=False)
+        ]
         tasks += [
             partial(chain_task, block, rng)
             for block, rng in zip(chain_blocks, self.streams, strict=True)
@@ -503,7 +524,8 @@ class Trainer:
             The number, as if mean field took all its sweeps.
         """
         options, weights = self.options, self.machine.weights
-        rows = options.batch_size * options.n_mean_field_steps
+        sweeps = options.n_mean_field_steps + options.n_posterior_gibbs_steps
+        rows = options.batch_size * sweeps
         rows += len(self.chains[0]) * options.n_gibbs_steps
         return 2 * rows * sum(weight.size for weight in weights)
 
