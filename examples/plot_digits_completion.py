@@ -5,7 +5,7 @@ Completing digits of which the lower half is hidden
 A deep Boltzmann machine knows which pixels go together, so it can say what belongs
 where something is missing. We hide the lower half of test digits, NaN in the array,
 and let the machine fill it: ``impute`` gives the mean of what could be there, and
-``sample(given=...)`` draws several answers of which each is a digit.
+``sample(given=...)`` draws several answers, each of which could be a digit.
 """
 
 # %%

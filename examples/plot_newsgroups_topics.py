@@ -2,11 +2,12 @@
 Topics of newsgroup posts: word counts as they are
 ==================================================
 
-The posts of 20 Newsgroups as counts of 2,000 words. With ``visible="counts"`` a deep
-Boltzmann machine takes the sparse matrix as ``CountVectorizer`` makes it: the words of
-a post are draws from one softmax, as many as the post has (the replicated softmax). Its
-hidden units are topics that can be on together. We look at their words, and compare
-the features with those of three decompositions of equal size under one classifier.
+The posts of the test part of 20 Newsgroups as counts of 2,000 words. With
+``visible="counts"`` a machine of one hidden layer takes the sparse matrix as
+``CountVectorizer`` makes it: the words of a post are draws from one softmax, as many as
+the post has (the replicated softmax). Its hidden units are topics that can be on
+together. We look at their words, and compare the features with those of three
+decompositions of equal size under one classifier.
 
 Run it as ``python examples/plot_newsgroups_topics.py``; ``--data`` names a local copy
 of the counts. Without a network, two thousand artificial posts stand in for the real
@@ -113,13 +114,12 @@ for name, model in models.items():
 # %%
 # Words of some topics
 # --------------------
-# The words that a unit of the first hidden layer makes likelier, for the units whose
+# The words that a hidden unit makes likelier, for the units whose
 # activity differs most between the groups.
 
 machine = model.machine_
 weights = machine.weights[0]
-first_layer = features[:, : weights.shape[1]]
-by_group = np.array([first_layer[y == group].mean(axis=0) for group in np.unique(y)])
+by_group = np.array([features[y == group].mean(axis=0) for group in np.unique(y)])
 topics = np.argsort(-by_group.std(axis=0))[:12]
 for unit in topics:
     words = vocabulary[np.argsort(-weights[:, unit])[:8]]

@@ -5,8 +5,8 @@ Spoken digits: features of sound for speakers never heard
 Recordings of the digits 0 to 9 by six speakers become log-mel frames, real values, and
 a deep Boltzmann machine with ``visible="gaussian"`` learns what short stretches of
 speech are like, without labels. A linear classifier is then trained on four speakers
-and tested on the two others, once on the frames themselves and once on what the
-machine makes of them.
+and tested on the two others: on the frames, on the whitened frames, and on what the
+machine makes of them, for three choices of the two speakers.
 
 Frames that follow each other are much alike, and so are neighbouring bands. Gaussian
 units describe a column by its own standard deviation, so columns that vary together

@@ -8,8 +8,9 @@ machine takes such a table as it is: ``visible`` says which columns hold what, a
 rows away. Afterwards ``impute`` fills the holes. We hide entries that we know, and
 compare with scikit-learn's imputers.
 
-The table is the wine data that comes with scikit-learn, thirteen measurements of 178
-wines, with two categories: the cultivar and whether the wine is pale, medium or dark.
+The table is the wine data that comes with scikit-learn: twelve measurements of 178
+wines and two categories, the cultivar, and whether the colour, a thirteenth
+measurement, is pale, medium or dark.
 """
 
 # %%

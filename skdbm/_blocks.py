@@ -151,7 +151,34 @@ def _drain(queue: deque[Callable[[], object]]) -> None:
 
 @contextmanager
 def workers(n_jobs: int | None = None) -> Iterator[Workers]:
-    """Provide `Workers` for a stretch of work, BLAS held to one thread meanwhile."""
+    """Provide threads for a stretch of work, the BLAS library held to one meanwhile.
+
+    Parameters
+    ----------
+    n_jobs : int, default=None
+        Number of threads, as joblib counts them; None means as many as the BLAS
+        library would use here, which nested parallel work has already lowered.
+
+    Yields
+    ------
+    Workers
+        The threads. ``run(tasks)`` calls every one of a list of functions, and returns
+        when all have ended. When the stretch ends they end, too, and BLAS gets its
+        threads back.
+
+    See Also
+    --------
+    skdbm.training.trainer.train : Takes such threads.
+
+    Examples
+    --------
+    >>> from skdbm.training import workers
+    >>> done = []
+    >>> with workers(n_jobs=2) as team:
+    ...     team.run([lambda: done.append(1), lambda: done.append(2)])
+    >>> sorted(done)
+    [1, 2]
+    """
     n_threads = resolve_n_threads(n_jobs)
     with _single_threaded_blas():
         team = Workers(n_threads)

@@ -24,7 +24,8 @@ hidden_layer_sizes : int or array-like of int, default=(256, 256)
     allow_missing : bool, default=False
         Whether `X` may hold missing values: NaN, and None or pandas.NA among
         categories. Training and every result then average over what they could be,
-        by mean field. If False they are an error.
+        by mean field. If False they are an error, but for `impute` and
+        `sample(given=...)` of `DBMSampler`.
 
     handle_unknown : {{"error", "missing"}}, default="error"
         What a category that `fit` did not see is: an error, or a missing value.
@@ -79,8 +80,8 @@ hidden_layer_sizes : int or array-like of int, default=(256, 256)
         Mean field of a row has converged when a sweep changes no mean by as much.
 
     mean_field_max_iter : int, default=500
-        Most mean-field sweeps in `transform` and `score_samples`. A warning says how
-        many rows had not converged by then.
+        Most mean-field sweeps after training, for features, scores and what is missing.
+        A warning says how many rows had not converged by then.
 
     pretraining : {{"greedy", "grow", None}}, default="greedy"
         How the joint training starts, if there is more than one hidden layer. "greedy"
@@ -173,13 +174,13 @@ machine_ : DeepBoltzmannMachine
     n_features_in_ : int
         Number of columns seen in `fit`.
 
-    feature_names_in_ : ndarray of shape (`n_features_in_`,)
+    feature_names_in_ : ndarray of shape (n_features,)
         Names of the columns, where all were strings."""
 
 REFERENCES = """\
 .. [1] R. Salakhutdinov and G. Hinton, "Deep Boltzmann Machines",
        AISTATS 2009.
-    .. [2] G. Montavon and K.-R. Mueller, "Deep Boltzmann machines and the centering
+    .. [2] G. Montavon and K.-R. Müller, "Deep Boltzmann machines and the centering
        trick", Neural Networks: Tricks of the Trade, 2012.
     .. [3] J. Melchior, A. Fischer and L. Wiskott, "How to center deep Boltzmann
        machines", Journal of Machine Learning Research 17, 2016."""

@@ -42,6 +42,9 @@ class DBMTransformer(TransformerMixin, BaseDBM):
     average of the weights that leans on the last part of the run. It runs in float32;
     `transform` and the score run in the dtype of their input.
 
+    `fit_transform`, `set_output` (features as DataFrames) and `set_callbacks` (progress
+    bars, `skdbm.callback.TrainingMonitor`) are those of every scikit-learn transformer.
+
     References
     ----------
     <references>

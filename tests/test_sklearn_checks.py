@@ -173,7 +173,7 @@ def test_tags(estimator):
         ({"visible": [("bernoulli", [0]), ("bernoulli", [1])]}, {"positive_only"}),
         ({"visible": "unheard of"}, {"sparse", "positive_only"}),
     ],
-    ids=str,
+    ids=lambda value: "" if isinstance(value, set) else str(value),
 )
 @pytest.mark.parametrize("cls", [DBMSampler, DBMTransformer])
 def test_tags_tell_what_the_columns_may_hold(cls, params, wanted):

@@ -1,18 +1,29 @@
 """Formulas as MathML, which browsers show without fonts or scripts from elsewhere."""
 
+import re
+
 from docutils import nodes
 from docutils.utils.math.latex2mathml import tex2mathml
 
 
+def mathml(node, **options):
+    """Translate a formula; a function's name is set apart from an argument."""
+    return re.sub(
+        r"(&ApplyFunction;</mo>)(?!\s*<mo[^>]*>\()",
+        r'\1<mspace width="0.167em"/>',
+        tex2mathml(node.astext(), **options),
+    )
+
+
 def visit_math(self, node):
     """Write a formula within a line."""
-    self.body.append(tex2mathml(node.astext()))
+    self.body.append(mathml(node))
     raise nodes.SkipNode  # the source of the formula is not to follow
 
 
 def visit_displaymath(self, node):
     """Write a formula on a line of its own."""
-    formula = tex2mathml(node.astext(), as_block=True)
+    formula = mathml(node, as_block=True)
     self.body.append(f'<div class="formula">{formula}</div>')
     raise nodes.SkipNode
 

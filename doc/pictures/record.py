@@ -6,10 +6,10 @@ from sklearn.datasets import load_digits
 from skdbm import DBMTransformer
 from skdbm.display import LearningCurveDisplay
 
-QUANTITIES = ["reconstruction_error", "energy_gap", "weight_norms"]
+QUANTITIES = ["reconstruction_error", "energy_gap", "weight_norms", "dead_units"]
 
 X = load_digits().data / 16
-figure, axes = plt.subplots(2, 3, figsize=(9, 5), sharex=True, layout="constrained")
+figure, axes = plt.subplots(2, 4, figsize=(11, 5), sharex=True, layout="constrained")
 for row, rate in zip(axes, ("auto", 0.5), strict=True):
     model = DBMTransformer(
         hidden_layer_sizes=(64, 32),

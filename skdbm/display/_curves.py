@@ -89,8 +89,8 @@ class LearningCurveDisplay:
         ax : matplotlib.axes.Axes or array-like of them, default=None
             Where to draw, one for each quantity; None means a new figure.
         quantities : str or sequence of str, default=None
-            Keys of the record. None means all that `history_` of the estimators is
-            said to hold but the learning rate and the seconds, as far as it is there.
+            Keys of the record. None means every quantity that the estimators document
+            for `history_` and the record has, except learning rate and seconds.
         **kwargs : dict
             For `matplotlib.axes.Axes.plot`.
 

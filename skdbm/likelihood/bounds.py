@@ -161,8 +161,8 @@ def importance_weighted_log_likelihood(
         The machine.
     X : {ndarray, CSR matrix or array} of shape (n_rows, n_0)
         Visible states.
-    log_partition : float
-        Log Z of the machine in nats.
+    log_partition : float or ndarray of shape (n_rows,)
+        Log Z of the machine in nats, or one for each row.
     n_importance_samples : int, default=100
         Samples of the posterior for each row.
     random_state : None, int or numpy.random.SeedSequence, default=None

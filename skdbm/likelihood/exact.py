@@ -71,8 +71,8 @@ def prefers_exact(machine: DeepBoltzmannMachine) -> bool:
     Returns
     -------
     bool
-        Whether the exact sum has at most `PREFER_EXACT_STATES` terms, and these times
-        the units to sum out are at most `PREFER_EXACT_WORK`.
+        Whether the exact sum has at most 2**20 terms, `PREFER_EXACT_STATES`, and these
+        times the units to sum out are at most 2**26.
 
     See Also
     --------
@@ -113,7 +113,7 @@ def exact_log_partition(machine: DeepBoltzmannMachine) -> float:
     Raises
     ------
     ValueError
-        If both parities have more than `MAX_STATES` joint states.
+        If both parities have more than 2**25 joint states, `MAX_STATES`.
 
     See Also
     --------
@@ -150,7 +150,7 @@ def exact_log_likelihood(machine: DeepBoltzmannMachine, X: npt.ArrayLike) -> Flo
     Raises
     ------
     ValueError
-        If there are more than `MAX_STATES` joint states to sum.
+        If there are more than 2**25 joint states, `MAX_STATES` to sum.
 
     See Also
     --------
@@ -200,7 +200,7 @@ def exact_log_partitions(machine: DeepBoltzmannMachine, totals: IntArray) -> Flo
     Raises
     ------
     ValueError
-        If the odd layers have more than `MAX_STATES` joint states.
+        If the odd layers have more than 2**25 joint states, `MAX_STATES`.
 
     See Also
     --------
@@ -281,7 +281,7 @@ def exact_samples(
     Raises
     ------
     ValueError
-        If both parities have more than `PREFER_EXACT_STATES` joint states; the
+        If both parities have more than 2**20 joint states; the
         probabilities of all of them are held in memory.
 
     See Also

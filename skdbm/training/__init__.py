@@ -2,5 +2,10 @@
 
 `trainer` has the loop, `statistics` measures both phases of a batch and makes the
 gradient, `optimizers` turns it into an update, `pretraining` prepares the start and
-`stopping` decides on an early end. The estimators put them together.
+`stopping` decides on an early end. The estimators put them together. What runs over
+threads gets them from `workers`.
 """
+
+from .._blocks import workers
+
+__all__ = ["workers"]

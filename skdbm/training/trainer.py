@@ -169,7 +169,7 @@ class Trainer:
     Examples
     --------
     >>> import numpy as np
-    >>> from skdbm._blocks import workers
+    >>> from skdbm.training import workers
     >>> from skdbm.machine import DeepBoltzmannMachine
     >>> from skdbm.training.trainer import Options, Rows, Trainer
     >>> machine = DeepBoltzmannMachine(
@@ -307,7 +307,7 @@ class Trainer:
             Numbers of the rows of the batch, at least one and at most `batch_size`.
         learning_rate : float
             Learning rate of the update.
-        team : skdbm._blocks.Workers
+        team : what `skdbm.training.workers` gives
             Threads that share the work.
 
         Returns
@@ -547,7 +547,7 @@ class Trainer:
         learning_rate_of : callable
             Gets the number of updates done, `n_steps`; returns the learning rate of
             the next one.
-        team : skdbm._blocks.Workers
+        team : what `skdbm.training.workers` gives
             Threads that share the work.
 
         Returns
@@ -556,12 +556,12 @@ class Trainer:
             Record of the epoch: "reconstruction_error" (mean squared difference of
             visible states and their means given the first hidden layer) and
             "energy_gap" (mean energy of the data minus that of the chains, nats), both
-            from at most `MONITORED_BATCHES` of the batches; "chain_autocorrelation"
+            from at most 10 of the batches; "chain_autocorrelation"
             (correlation of the visible states of the chains at two of these batches
             that follow each other, see Notes); "mean_field_sweeps" and "unconverged"
             (mean over the batches, and share of those that did not reach
             `mean_field_tol`); "dead_units" (one share a hidden layer, of the units
-            whose mean over about the last hundred batches is within `DEAD_MARGIN` of
+            whose mean over about the last hundred batches is within 0.001 of
             the least or largest state); "weight_norms" (one Frobenius norm a matrix),
             "learning_rate" (that of the last update) and "seconds".
 
@@ -811,7 +811,7 @@ def train(
         whatever the trainer did before.
     rng : numpy.random.Generator
         Source of the order of the rows.
-    team : skdbm._blocks.Workers
+    team : what `skdbm.training.workers` gives
         Threads that share the work.
     progress : object with ``begin()``, ``end(record)`` and ``interrupted``
         Follows the training: `begin` is called before each epoch and `end` after it,
@@ -836,7 +836,7 @@ def train(
 
     >>> from types import SimpleNamespace
     >>> import numpy as np
-    >>> from skdbm._blocks import workers
+    >>> from skdbm.training import workers
     >>> from skdbm.likelihood import exact_log_likelihood
     >>> from skdbm.machine import DeepBoltzmannMachine
     >>> from skdbm.training.trainer import Options, Rows, Trainer, train

@@ -207,6 +207,8 @@ class Binomial(UnitType):
     def base(self, states: FloatArray, where: BoolArray | None = None) -> FloatArray:
         """Compute -log(n choose s), summed over the units of each row.
 
+        For a single trial, n = 1, it is zero.
+
         Parameters
         ----------
         states : ndarray of shape (n_rows, n_units)
@@ -306,8 +308,9 @@ class Binomial(UnitType):
 class Bernoulli(Binomial):
     """Binary units: s in {0, 1} with P(1) = 1 / (1 + exp(-x)).
 
-    A(x) = log(1 + exp(x)) and base(s) = 0. In a visible layer a value between 0 and
-    1 stands for the probability of a one.
+    They are `Binomial` units of a single trial, n = 1, with A(x) = log(1 + exp(x)) and
+    base(s) = 0. In a visible layer a value between 0 and 1 stands for the probability
+    of a one.
 
     See Also
     --------

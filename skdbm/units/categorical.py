@@ -38,6 +38,7 @@ class Categorical(Multinomial):
     array([[2., 0.]])
     """
 
+    #: Values of columns are categories.
     is_categorical = True
     holds_codes = True
 

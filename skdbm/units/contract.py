@@ -22,7 +22,8 @@ class UnitType(ABC):
     A visible layer is filled from columns of data, and a unit type also knows that
     way: `fit` learns from the data what it needs, `encode` turns values of columns
     into states, and `decode` turns them back. What is missing is NaN on both sides.
-    The methods with a default here need an own version only where it is wrong.
+    The methods with a default here need a version of their own only where the default
+    is wrong.
 
     See Also
     --------
@@ -69,7 +70,7 @@ class UnitType(ABC):
         Returns
         -------
         tuple of float
-            Minus and plus infinity, unless the unit type says otherwise.
+            Minus and plus infinity by default.
         """
         return (-np.inf, np.inf)
 
@@ -92,7 +93,7 @@ class UnitType(ABC):
         Returns
         -------
         bool
-            True, unless the unit type says otherwise.
+            True by default.
         """
         return True
 
@@ -103,7 +104,7 @@ class UnitType(ABC):
         Returns
         -------
         bool
-            False, unless the unit type says otherwise.
+            False by default.
         """
         return False
 
@@ -255,7 +256,7 @@ class UnitType(ABC):
         Returns
         -------
         ndarray of shape (n_rows,)
-            The sums, float64; zero unless the unit type says otherwise.
+            The sums, float64; zero by default.
         """
         return np.zeros(states.shape[0])
 
@@ -486,7 +487,7 @@ class UnitType(ABC):
         Returns
         -------
         ndarray of shape (n_rows, n_units)
-            The states; the data themselves unless the unit type says otherwise.
+            The states; the data themselves by default.
         """
         if out is None or out is mean:
             return mean
@@ -515,7 +516,7 @@ class UnitType(ABC):
         Returns
         -------
         ndarray of shape (n_learned,)
-            Their values; empty unless the unit type says otherwise.
+            Their values; empty by default.
         """
         return _NOTHING
 

@@ -26,7 +26,7 @@ class Counts(Multinomial):
     n_words : int, default=None
         Number of units, one for each word of the vocabulary; None until `fit`.
     typical_total : int, default=1
-        Total of the rows where nothing says it, as of samples from nothing.
+        Total of a row where none is given, as for samples drawn without data.
 
     See Also
     --------

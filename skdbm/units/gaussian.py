@@ -83,8 +83,8 @@ class Gaussian(UnitType):
     n_copies: int = 1
 
     may_be_hidden = False
-    # Tied copies have twice the variance of free ones, which weights without bound
-    # would have to explain.
+    #: Tied copies have twice the variance of free ones, which weights without bound
+    #: would have to explain.
     may_be_doubled = False
 
     @property
