@@ -85,6 +85,17 @@ def test_pretraining_is_recorded_by_its_stages(cls, X, monitor):
     assert_is_history(rows, estimator.history_)
 
 
+@pytest.mark.parametrize(("pretraining", "falls"), [("grow", False), ("greedy", True)])
+def test_rate_falls_at_the_end_of_what_is_not_gone_on_with(
+    cls, X, monitor, pretraining, falls
+):
+    small(cls, pretraining=pretraining).set_callbacks(monitor).fit(X)
+    rates = [row["learning_rate"] for row in monitor.to_dicts()]
+    assert (rates[2] < rates[0] / 2) == falls
+    assert (rates[2] == rates[0]) != falls
+    assert rates[-1] < rates[-3] / 2
+
+
 def test_training_is_that_without_a_monitor(cls, X, monitor):
     plain, watched = small(cls).fit(X), small(cls).set_callbacks(monitor).fit(X)
     assert_same_machine(watched, plain)

@@ -964,6 +964,7 @@ def test_one_seed_gives_one_model_for_any_number_of_threads(hidden, pretraining,
             "pretraining": pretraining,
             "pretraining_max_iter": 2,
             "max_iter": 4,
+            "n_posterior_gibbs_steps": 2,
             "random_state": 0,
             "n_jobs": n_jobs,
         }
