@@ -10,18 +10,23 @@ work.
 Then the threads: minibatches and chains of 128, 256 and 512 rows of a 784-500-1000
 machine, which make 1, 2 and 4 blocks of rows in either phase, on one thread and on two.
 The efficiency is the time on one thread over twice that on two. The blocks of the two
-phases do not have the same work: with one of each, a thread waits for the other.
+phases do not have the same work: with one of each, a thread waits for the other. Next
+to it stands what the multiplications of all tasks let expect, each taken by the first
+thread that is free; and the same for 16 threads, which no script on two cores measures.
 
 Run: python benchmarks/growth.py [--rounds 3] [--rows 5000]
 """
 
 import argparse
+import heapq
+from itertools import pairwise
 
 import numpy as np
 from _timing import interleaved, ratios, spread
-from _training import ROWS, SIZES, multiplications, time_fit
+from _training import GIBBS, ROWS, SIZES, SWEEPS, multiplications, time_fit
 
 from skdbm._blocks import TRAINING_ROWS, row_blocks
+from skdbm.training.trainer import SLICE_SIZE
 
 #: The size that all axes leave from: columns, then hidden units.
 BASE = (500, 500, 500)
@@ -65,6 +70,30 @@ def print_axis(name, points, n_rounds):
     print(f"{name}: time grows as work to the power of {exponent:.2f}", flush=True)
 
 
+def span(tasks, n_threads):
+    """Reckon when the last task ends, where each goes to the first free thread."""
+    free_at = [0] * n_threads
+    for task in tasks:
+        heapq.heappush(free_at, heapq.heappop(free_at) + task)
+    return max(free_at)
+
+
+def expected_efficiency(n_rows, n_threads):
+    """Reckon the efficiency from the multiplications of all tasks of one update."""
+    weights = [below * above for below, above in pairwise(SIZES)]
+    data = weights[0] + 2 * SWEEPS * sum(weights[1:])
+    chains = 2 * GIBBS * sum(weights)
+    blocks = [b.stop - b.start for b in row_blocks(n_rows, TRAINING_ROWS)]
+    phases = [n * work for work in (data, chains) for n in blocks]
+    update = [
+        2 * n_rows * (rows.stop - rows.start) * above
+        for below, above in pairwise(SIZES)
+        for rows in row_blocks(below, max(1, SLICE_SIZE // above))
+    ]
+    spent = span(phases, n_threads) + span(update, n_threads)
+    return (sum(phases) + sum(update)) / (n_threads * spent)
+
+
 def print_threads(n_rows, n_rounds):
     """Time blocks of rows on one thread and on two; print the efficiency."""
     batches = [TRAINING_ROWS, 2 * TRAINING_ROWS, 4 * TRAINING_ROWS]
@@ -78,7 +107,15 @@ def print_threads(n_rows, n_rounds):
     for size in batches:
         n_blocks = len(row_blocks(size, TRAINING_ROWS))
         efficiency = ratios(times, (size, 1), (size, 2), 1 / 2)
-        print(f"{n_blocks} blocks a phase: efficiency {spread(efficiency)}")
+        print(
+            f"{n_blocks} blocks a phase, 2 threads: efficiency {spread(efficiency)}, "
+            f"{expected_efficiency(size, 2):.2f} expected"
+        )
+    for size in [ROWS, *(n * TRAINING_ROWS for n in (4, 8, 16))]:
+        print(
+            f"{len(row_blocks(size, TRAINING_ROWS))} blocks a phase ({size} rows), 16 "
+            f"threads: {expected_efficiency(size, 16):.2f} expected"
+        )
 
 
 def main():

@@ -69,12 +69,14 @@ hidden_layer_sizes : int or array-like of int, default=(256, 256)
         converged to `mean_field_tol` takes fewer.
 
     n_posterior_gibbs_steps : int, default=0
-        Gibbs sweeps over the hidden layers of every row that follow mean field in
-        training, with more than one hidden layer. Mean field takes the units of a row
-        for independent; a few sweeps, 3 for example, bring in that they are not, with
-        which upper layers learn more. The lower bound of `score_samples`, which is made
-        by mean field, becomes looser; the likelihood, as `score_samples` with
-        `n_importance_samples` estimates it, better. With 0 mean field alone is used.
+        Gibbs sweeps over the hidden layers of every row, and over what is missing in
+        it, that follow mean field in training. Mean field takes the units of a row for
+        independent; a few sweeps, 3 for example, bring in that they are not, with which
+        upper layers learn more. The lower bound of `score_samples`, which is made by
+        mean field, becomes looser; the likelihood, as `score_samples` with
+        `n_importance_samples` estimates it, better. With 0, the default, mean field
+        alone is used: it is cheaper. It makes no difference to one hidden layer without
+        missing values, where the posterior is exact.
 
     mean_field_tol : float, default=1e-4
         Mean field of a row has converged when a sweep changes no mean by as much.

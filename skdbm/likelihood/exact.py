@@ -150,7 +150,7 @@ def exact_log_likelihood(machine: DeepBoltzmannMachine, X: npt.ArrayLike) -> Flo
     Raises
     ------
     ValueError
-        If there are more than 2**25 joint states, `MAX_STATES` to sum.
+        If there are more than 2**25 joint states to sum, `MAX_STATES`.
 
     See Also
     --------

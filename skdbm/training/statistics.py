@@ -355,7 +355,7 @@ def data_phase(
         n_done += 1
         if tol > 0:
             np.subtract(before, states[1], out=before)
-            converged = max(before.max(), -before.min()) < tol
+            converged = bool(max(before.max(), -before.min()) < tol)
     if rng is not None and n_gibbs_sweeps:
         odd = [layer for layer in free if layer % 2]
         for layer in [*odd, *(free * n_gibbs_sweeps)[: -len(odd)]]:
