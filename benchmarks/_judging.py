@@ -10,12 +10,13 @@ class Judgement:
 
     `bound` is the variational one, by mean field: that of all units as independent.
     `drawn` is a bound, too, but for the noise of one draw a row: the odd hidden layers
-    are summed out given draws of the even ones. `estimate`, of the first rows, is the
-    importance-weighted one, which n draws bring closer to the log-likelihood from
-    below. A machine of one hidden layer has its log-likelihood in all three.
+    are summed out given draws of the even ones. `estimates`, of the first rows, are the
+    importance-weighted ones, one for each number of `draws`, which come closer to the
+    log-likelihood from below with more of them. A machine of one hidden layer has its
+    log-likelihood in all of these.
     """
 
-    def __init__(self, machine, rows, *, n_estimated, n_temperatures, n_draws=100):
+    def __init__(self, machine, rows, *, n_estimated, n_temperatures, draws=(100,)):
         sampler = DBMSampler.from_machine(
             machine,
             n_temperatures=n_temperatures,
@@ -24,24 +25,25 @@ class Judgement:
             random_state=0,
         )
         self.bound = self.drawn = sampler.score_samples(rows)
-        self.estimate = self.bound[:n_estimated]
+        self.estimates = [self.bound[:n_estimated] for _ in draws]
         self.error = sampler.log_partition_std_
         if machine.n_layers > 2:
             self.drawn = sampler.score_samples(rows, n_importance_samples=1)
-            self.estimate = sampler.score_samples(
-                rows[:n_estimated], n_importance_samples=n_draws
-            )
+            self.estimates = [
+                sampler.score_samples(rows[:n_estimated], n_importance_samples=n)
+                for n in draws
+            ]
 
-    def differences(self, other):
-        """Write the three mean differences to another machine, with standard errors."""
-        return [
-            self._difference(getattr(self, name), getattr(other, name), other.error)
-            for name in ("bound", "drawn", "estimate")
-        ]
+    def differences(self, one):
+        """Write mean differences to a machine of one hidden layer, with their errors.
 
-    def _difference(self, scores, others, error_of_other):
-        by_row = scores - others
-        error = np.linalg.norm(
-            [by_row.std() / np.sqrt(len(by_row)), self.error, error_of_other]
-        )
-        return f"{by_row.mean():+.3f} +- {error:.3f}"
+        The standard errors are those over the rows and of both log Z: of the bound,
+        the drawn bound, and all estimates.
+        """
+        written = []
+        for scores in (self.bound, self.drawn, *self.estimates):
+            by_row = scores - one.bound[: len(scores)]
+            spread = by_row.std() / np.sqrt(len(by_row))
+            error = np.linalg.norm([spread, self.error, one.error])
+            written.append(f"{by_row.mean():+.3f} +- {error:.3f}")
+        return written

@@ -34,22 +34,21 @@ def main():
     options = cli.parse_args()
     X = load_mnist(options.data)[2]
     rows = (np.random.default_rng(0).random(X.shape) < X).astype(np.float32)
-    settings = {"n_temperatures": options.temperatures}
+    settings = {
+        "n_estimated": options.estimated_rows,
+        "n_temperatures": options.temperatures,
+        "draws": options.draws,
+    }
     one, two = map(DeepBoltzmannMachine.load, options.machines)
-    n_estimated = options.estimated_rows
-    first = Judgement(one, rows, n_estimated=n_estimated, **settings)
+    first, second = (Judgement(machine, rows, **settings) for machine in (one, two))
     print(f"{options.machines[0]}: {first.bound.mean():.3f} +- {first.error:.3f} nats")
-    print("difference to it of", options.machines[1])
-    for n_draws in options.draws:
-        second = Judgement(
-            two, rows, n_estimated=n_estimated, n_draws=n_draws, **settings
-        )
-        bound, drawn, estimate = second.differences(first)
-        if n_draws == options.draws[0]:
-            print(f"  mean-field bound: {bound}\n  bound of one draw: {drawn}")
-        print(f"  first {n_estimated} images, {n_draws} draws: {estimate}", flush=True)
-    cut = Judgement(without_top(two), rows, n_estimated=n_estimated, **settings)
-    print(f"  without its top layer, bound: {cut.differences(first)[0]}")
+    bound, drawn, *estimates = second.differences(first)
+    print(f"difference to it of {options.machines[1]}:")
+    print(f"  mean-field bound: {bound}\n  bound of one draw: {drawn}")
+    for n_draws, estimate in zip(options.draws, estimates, strict=True):
+        print(f"  first {options.estimated_rows} images, {n_draws} draws: {estimate}")
+    without = Judgement(without_top(two), rows, **settings).differences(first)
+    print(f"  without its top layer: {without[0]}")
 
 
 if __name__ == "__main__":
