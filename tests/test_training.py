@@ -469,12 +469,23 @@ def test_training_goes_on_after_pickling():
 @pytest.mark.parametrize("value", [np.nan, np.inf, 101.0, -101.0])
 def test_divergence_is_an_error_with_advice(value, kind):
     trained = trainer_of(formula_model((4, 3, 2)).machine())
+    for weight in trained.machine.weights:
+        weight[...] = 0
     parameter = getattr(trained.machine, kind)[1]
     parameter.flat[0] = 99.0
     trained.check()
     parameter.flat[0] = value
     with pytest.raises(FloatingPointError, match=r"diverged.*learning_rate_init"):
         trained.check()
+
+
+def test_a_bias_against_many_weights_has_not_diverged():
+    """A long training on images ends with such biases; no weight is above 5."""
+    weights, biases = [np.full((300, 2), 0.5)], [np.zeros(300), np.array([0.0, -249])]
+    trainer_of(DeepBoltzmannMachine(weights, biases)).check()
+    biases[1][1] = -251
+    with pytest.raises(FloatingPointError, match="is 101 after 0 updates"):
+        trainer_of(DeepBoltzmannMachine(weights, biases)).check()
 
 
 @pytest.mark.parametrize("n_jobs", [1, 2])

@@ -641,18 +641,30 @@ class Trainer:
         Raises
         ------
         FloatingPointError
-            If a weight or bias is NaN or has reached `LARGEST_WEIGHT`.
+            If a weight or bias is NaN, or a weight has reached 100, or a bias exceeds
+            the sum of the weights of its unit by as much.
         """
-        parameters = [*self.machine.weights, *self.machine.biases]
-        largest = np.max([np.max(np.abs(array)) for array in parameters])
+        weights = [np.abs(weight) for weight in self.machine.weights]
+        # A bias that many small weights add up against is as it should be.
+        sums = [np.zeros_like(bias) for bias in self.machine.biases]
+        with np.errstate(over="ignore", invalid="ignore"):
+            for layer, weight in enumerate(weights):
+                sums[layer] += weight.sum(axis=1)
+                sums[layer + 1] += weight.sum(axis=0)
+            excess = [
+                np.abs(bias) - most
+                for bias, most in zip(self.machine.biases, sums, strict=True)
+            ]
+        largest = np.max([np.max(array) for array in (*weights, *excess)])
         if not largest < LARGEST_WEIGHT:  # NaN fails this too
             self._diverged(largest)
 
     def _diverged(self, largest: float) -> NoReturn:
         """Say that training has diverged."""
         raise FloatingPointError(
-            f"Training diverged: the largest parameter is {largest:.3g} after "
-            f"{self.n_steps} updates (at most {LARGEST_WEIGHT:g} is sensible). "
+            "Training diverged: the largest weight, or bias beyond the weights, is "
+            f"{largest:.3g} after {self.n_steps} updates (at most "
+            f"{LARGEST_WEIGHT:g} is sensible). "
             "Lower learning_rate_init or momentum, or raise alpha, n_chains or "
             "n_gibbs_steps."
         )
