@@ -152,10 +152,9 @@ class Trainer:
         Sources of the draws, one for each block of chains.
     row_rng : numpy.random.Generator
         For drawing visible states, where the source of rows asks for it.
-    posterior_seed : numpy.random.SeedSequence
-        Seed of the Gibbs sweeps over hidden layers of rows of data.
     posterior_streams : list of numpy.random.Generator
-        Sources of their draws, one for each block of rows seen so far.
+        For the Gibbs sweeps over hidden layers of rows of data: one for each block of
+        rows in the largest batch so far, after one that seeds them.
 
     See Also
     --------
@@ -203,7 +202,6 @@ class Trainer:
     chains: list[FloatArray]
     streams: list[Rng]
     row_rng: Rng
-    posterior_seed: np.random.SeedSequence
     posterior_streams: list[Rng]
     _statistics: Statistics | None
 
@@ -232,8 +230,7 @@ class Trainer:
             np.copyto(state, known)
         self.streams = [sampling.generator(seed) for seed in seeds]
         self.row_rng = sampling.generator(rows)
-        [self.posterior_seed] = seed.spawn(1)
-        self.posterior_streams = []
+        self.posterior_streams = [sampling.generator(seed.spawn(1)[0])]
         self._statistics = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -395,14 +392,13 @@ class Trainer:
 
         data_blocks = _blocks.row_blocks(n_rows, _blocks.TRAINING_ROWS)
         chain_blocks = _blocks.row_blocks(n_chains, _blocks.TRAINING_ROWS)
-        n_new = len(data_blocks) - len(self.posterior_streams)
-        self.posterior_streams += [
-            sampling.generator(seed)
-            for seed in self.posterior_seed.spawn(max(0, n_new))
-        ]
+        seeding, *streams = self.posterior_streams
+        for _ in data_blocks[len(streams) :]:
+            streams.append(sampling.generator(int(seeding.integers(2**63))))
+        self.posterior_streams = [seeding, *streams]
         tasks = [
             partial(data_task, block, rng)
-            for block, rng in zip(data_blocks, self.posterior_streams, strict=False)
+            for block, rng in zip(data_blocks, streams, strict=False)
         ]
         tasks += [
             partial(chain_task, block, rng)
