@@ -104,7 +104,7 @@ html_sidebars = {
         "unit_types",
     )
 }
-copybutton_prompt_text = r">>> |\.\.\. |\$ "
+copybutton_prompt_text = r">>> |\.\.\. ?|\$ "
 copybutton_prompt_is_regexp = True
 
 
