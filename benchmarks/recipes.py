@@ -2,8 +2,8 @@
 
 Every recipe trains on the first 50,000 images of MNIST, binarised at random at each
 presentation, for the same time of CPU on one thread: short fits tell what an epoch
-costs, and the number of epochs follows. So that a recipe is near its end after a
-minute, images have 14 x 14 pixels, means of four, and machines 196-100-200 units;
+costs, and the number of epochs follows. So that a recipe is near its end after some
+minutes, images have 14 x 14 pixels, means of four, and machines 196-100-200 units;
 --full takes them as they are and 784-500-1000 units, and wants half an hour at least.
 
 The last 10,000 training images judge, no test image is used: the mean-field bound, the

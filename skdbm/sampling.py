@@ -145,6 +145,7 @@ def draw_parity(
     rng: Rng,
     scratch: Sequence[FloatArray],
     clamped_layers: Collection[int] = (),
+    constant: FloatArray | None = None,
 ) -> None:
     """Draw all layers of one parity in place, given the other parity.
 
@@ -162,6 +163,9 @@ def draw_parity(
         Room for intermediate values.
     clamped_layers : collection of int, default=()
         Layers that keep their states.
+    constant : ndarray of shape (n_rows, n_1), default=None
+        The part of the first hidden layer's field that is fixed, b_1 + v W_0, if the
+        visible layer is.
 
     See Also
     --------
@@ -182,7 +186,13 @@ def draw_parity(
     for layer in range(parity, machine.n_layers, 2):
         if layer in clamped_layers:
             continue
-        field = machine.field(layer, states, out=states[layer], scratch=scratch[layer])
+        field = machine.field(
+            layer,
+            states,
+            constant=constant if layer == 1 else None,
+            out=states[layer],
+            scratch=scratch[layer],
+        )
         machine.units[layer].sample(field, rng, out=field, scratch=scratch[layer])
 
 

@@ -357,19 +357,16 @@ def data_phase(
             np.subtract(before, states[1], out=before)
             converged = bool(max(before.max(), -before.min()) < tol)
     if rng is not None and n_gibbs_sweeps:
+        clamped = [0] if held is None else []
+        sampling.draw_parity(machine, states, 1, rng, scratch, constant=fixed)
+        for n_left in reversed(range(n_gibbs_sweeps)):
+            sampling.draw_parity(machine, states, 0, rng, scratch, clamped)
+            if held is not None:
+                np.copyto(states[0], held[1], where=held[0])
+            if n_left:
+                sampling.draw_parity(machine, states, 1, rng, scratch, constant=fixed)
         odd = [layer for layer in free if layer % 2]
-        for layer in [*odd, *(free * n_gibbs_sweeps)[: -len(odd)]]:
-            field = machine.field(
-                layer,
-                states,
-                constant=fixed if layer == 1 else None,
-                out=states[layer],
-                scratch=scratch[layer],
-            )
-            machine.units[layer].sample(field, rng, out=field, scratch=scratch[layer])
-            if layer == 0 and held is not None:
-                np.copyto(field, held[1], where=held[0])
-        inference.sweep(machine, states, odd, scratch, fixed, held)
+        inference.sweep(machine, states, odd, scratch, fixed)
     return n_done, converged
 
 
