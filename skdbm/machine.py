@@ -274,13 +274,18 @@ class DeepBoltzmannMachine:
         """
         return [self.field(layer, states) for layer in range(self.n_layers)]
 
-    def energy(self, states: Sequence[npt.ArrayLike]) -> FloatArray:
+    def energy(
+        self, states: Sequence[npt.ArrayLike], *, dtype: npt.DTypeLike = np.float64
+    ) -> FloatArray:
         """Compute E(s) of every row.
 
         Parameters
         ----------
         states : sequence of L + 1 arrays of shape (n_rows, n_l)
             States of every layer.
+        dtype : dtype, default=numpy.float64
+            Dtype of the products; float32 takes half the time where seven digits are
+            enough.
 
         Returns
         -------
@@ -292,7 +297,7 @@ class DeepBoltzmannMachine:
         ValueError
             If the states are not one array for each layer, of the layer's width.
         """
-        arrays = [np.asarray(state, dtype=np.float64) for state in states]
+        arrays = [np.asarray(state, dtype=dtype) for state in states]
         widths = tuple(state.shape[-1] for state in arrays if state.ndim == 2)
         if widths != self.layer_sizes or len({len(s) for s in arrays}) != 1:
             raise ValueError(
@@ -301,9 +306,10 @@ class DeepBoltzmannMachine:
             )
         energy = np.zeros(len(arrays[0]))
         for unit, state, bias in zip(self.units, arrays, self.biases, strict=True):
-            energy += unit.base(state) - state @ bias.astype(np.float64)
+            energy += unit.base(state) - state @ bias.astype(dtype, copy=False)
         for below, weight, above in zip(arrays, self.weights, arrays[1:], strict=False):
-            energy -= _arrays.row_dot(below @ weight.astype(np.float64), above)
+            field = below @ weight.astype(dtype, copy=False)
+            energy -= _arrays.row_dot(field, above)
         return energy
 
     def save(self, path: str | os.PathLike[str]) -> None:

@@ -587,7 +587,7 @@ class Trainer:
                 rate = learning_rate_of(self.n_steps)
                 mean_field.append(self.step(source, indices, rate, team))
                 if number % every == 0:
-                    visible, *values = self._monitor(len(indices), visible)
+                    visible, *values = self._monitor(len(indices), visible, team)
                     monitored.append(values)
             self.check()
         sweeps, converged = zip(*mean_field, strict=True)
@@ -607,21 +607,32 @@ class Trainer:
         }
 
     def _monitor(
-        self, n_rows: int, before: FloatArray | None
+        self, n_rows: int, before: FloatArray | None, team: _blocks.Workers
     ) -> tuple[FloatArray, float, float, float]:
         """Measure the batch just seen: what follows the first result is recorded.
 
         The first one are the centred visible states of the chains, the next `before`.
         """
-        statistics = self._room()
+        statistics, machine = self._room(), self.machine
         data = statistics.phase(statistics.data_rows(slice(0, n_rows)))
         chains = statistics.phase(slice(0, statistics.n_chains))
-        means = self.machine.units[0].mean(self.machine.field(0, data))
-        error = float(np.mean((means - data[0]) ** 2, dtype=np.float64))
-        gap = self.machine.energy(data).mean() - self.machine.energy(chains).mean()
+        measured: dict[str, float] = {}
+
+        def reconstruct() -> None:
+            means = machine.units[0].mean(machine.field(0, data))
+            error = np.mean((means - data[0]) ** 2, dtype=np.float64)
+            measured["error"] = float(error)
+
+        def energy(phase: str, states: list[FloatArray]) -> None:
+            energies = machine.energy(states, dtype=machine.dtype)
+            measured[phase] = float(energies.mean())
+
+        phases = {"data": data, "chains": chains}
+        team.run([reconstruct, *(partial(energy, *item) for item in phases.items())])
         visible = chains[0] - chains[0].mean(axis=0)
         correlation = np.nan if before is None else _correlation(before, visible)
-        return visible, error, gap, correlation
+        gap = measured["data"] - measured["chains"]
+        return visible, measured["error"], gap, correlation
 
     def _dead_units(self) -> tuple[float, ...]:
         """Share of the units of each hidden layer that are always off or always on."""
