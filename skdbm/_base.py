@@ -284,25 +284,31 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         return self
 
     def score_samples(self, X, *, n_importance_samples=None):
-        """Compute the variational lower bound of log p(v) of every row.
+        """Compute the score of every row: a lower bound or an estimate of log p(v).
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Rows to score.
         n_importance_samples : int, default=None
-            If given, log p(v) is estimated from so many samples of the mean-field
-            posterior of each row instead. On average the estimate lies between the
-            bound and log p(v); the time grows in proportion to the samples.
+            Samples of the posterior of each row. With 0 the score is the variational
+            lower bound; with some it is the importance-weighted estimate of log p(v),
+            between the two on average, and the time grows in proportion to them. None
+            means `self.n_importance_samples`, which is 0 by default.
 
         Returns
         -------
         ndarray of shape (n_samples,)
-            Lower bounds of the log-likelihood in nats, float64; higher is better. For
-            one hidden layer, and nothing missing, they are log p(v) itself, up to the
-            error of log Z. For columns of real values it is the density of the values
-            as they are in `X`;
+            Lower bounds or estimates of the log-likelihood in nats, float64; higher is
+            better. For one hidden layer, and nothing missing, they are log p(v) itself,
+            up to the error of log Z. For columns of real values it is the density of
+            the values as they are in `X`;
             missing values are averaged over; counts are scored given their total.
+
+        Raises
+        ------
+        ValueError
+            If `X` or `n_importance_samples` is not valid.
 
         Warns
         -----
@@ -314,41 +320,52 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         Notes
         -----
         Log Z is enumerated for small machines and else estimated once per trained
-        machine, by annealed importance sampling seeded from `fit`; the score never
-        draws fresh randomness. The estimate of Z is unbiased, so log Z is a little low
-        on average and the score a little high; more `n_temperatures` and
-        `n_annealing_chains` make it better.
+        machine, by annealed importance sampling. It and the samples of the posterior
+        are seeded from `fit`; the score never draws fresh randomness. The estimate of Z
+        is unbiased, so log Z is a little low on average and the score a little high;
+        more `n_temperatures` and `n_annealing_chains` make it better.
         """
         X = self._check_fitted_input(X)
         if n_importance_samples is not None:
-            _validation.check_count("n_importance_samples", n_importance_samples)
+            _validation.check_count(
+                "n_importance_samples", n_importance_samples, least=0
+            )
         return self._score_numbers(X, n_importance_samples)
 
     def _score_numbers(self, X, n_importance_samples=None):
         """Score rows that have been validated."""
         machine = self.machine_.astype(X.dtype)
+        log_partition, _ = self._log_partition(machine.units[0].totals(X))
+        return self._scores(machine, X, log_partition, n_importance_samples)
+
+    def _scores(
+        self, machine, X, log_partition, n_importance_samples=None, *, n_jobs=None
+    ):
+        """Score rows by any machine of which log Z is known."""
+        if n_importance_samples is None:
+            n_importance_samples = self.n_importance_samples
         unit = machine.units[0]
-        log_partition, _ = self._log_partition(unit.totals(X))
-        states = Encoded(unit, X)
-        mean_field = {
+        rows = Encoded(unit, X, machine.dtype)
+        settings = {
             "tol": self.mean_field_tol,
             "max_iter": self.mean_field_max_iter,
-            "n_jobs": self.n_jobs,
+            "n_jobs": self.n_jobs if n_jobs is None else n_jobs,
         }
-        if n_importance_samples is None:
-            scores = likelihood.bound(machine, states, log_partition, **mean_field)
-            return scores + unit.log_jacobian(X)
-        return unit.log_jacobian(X) + likelihood.importance_weighted_log_likelihood(
-            machine,
-            states,
-            log_partition,
-            n_importance_samples=n_importance_samples,
-            random_state=self._annealing_seed,
-            **mean_field,
-        )
+        if n_importance_samples:
+            scores = likelihood.importance_weighted_log_likelihood(
+                machine,
+                rows,
+                log_partition,
+                n_importance_samples=n_importance_samples,
+                random_state=self._annealing_seed,
+                **settings,
+            )
+        else:
+            scores = likelihood.bound(machine, rows, log_partition, **settings)
+        return scores + unit.log_jacobian(X)
 
     def score(self, X, y=None):
-        """Compute the mean over the rows of the lower bound of log p(v).
+        """Compute the mean score of the rows, in nats.
 
         Parameters
         ----------
@@ -367,7 +384,7 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
     def perplexity(self, X):
         """Compute the perplexity per word of rows of counts.
 
-        It is exp(-sum log p(words | total) / sum of totals) with the lower bound for
+        It is exp(-sum log p(words | total) / sum of totals) with the score for
         log p, and p that of the words in their order: the number of equally likely
         words among which the model chooses on average.
         `sklearn.decomposition.LatentDirichletAllocation.perplexity` is alike.
@@ -418,7 +435,8 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         kinds = prototypes(self.visible)
         name = type(self).__name__
         allow_missing = self.allow_missing if allow_missing is None else allow_missing
-        allow_missing = allow_missing and all(kind.may_be_missing for kind in kinds)
+        may_be_missing = all(kind.may_be_missing for kind in kinds)
+        allow_missing = allow_missing and may_be_missing
         categorical = any(kind.is_categorical for kind in kinds)
         seen, is_frame = X, _validation.is_frame(X)
         if reset and is_frame:
@@ -428,6 +446,7 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
             X,
             reset=reset,
             allow_missing=allow_missing,
+            may_be_missing=may_be_missing,
             categorical=categorical,
             sparse_too=accepts_sparse(self.visible, kinds),
         )
@@ -440,6 +459,7 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
                 X,
                 name=name,
                 allow_missing=allow_missing,
+                may_be_missing=may_be_missing,
                 unknown="error" if training else self.handle_unknown,
             )
         X = _validation.check_bounds(X, columns.unit, name, training=training)
@@ -662,8 +682,8 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         def scores(machine):
             logs = self._watched_log_partitions(machine, watched, followed, team)
             return [
-                self._mean_score(machine, X, log_partition, team)
-                for X, log_partition in zip(watched, logs, strict=True)
+                float(self._scores(machine, X, log_z, n_jobs=team.n_threads).mean())
+                for X, log_z in zip(watched, logs, strict=True)
             ]
 
         return EarlyStopping(
@@ -690,19 +710,6 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
             )[0]
             for of_rows in totals
         ]
-
-    def _mean_score(self, machine, X, log_partition, team):
-        """Mean lower bound of some rows under a machine in training."""
-        unit = machine.units[0]
-        scores = likelihood.bound(
-            machine,
-            Encoded(unit, X, machine.dtype),
-            log_partition,
-            tol=self.mean_field_tol,
-            max_iter=self.mean_field_max_iter,
-            n_jobs=team.n_threads,
-        )
-        return float(np.mean(scores + unit.log_jacobian(X)))
 
     def _attributes(self, machine, trainer, history):
         """Gather what makes the estimator a fitted one."""

@@ -68,7 +68,7 @@ class Columns:
                     columns.categories[int(index)] = np.arange(size)
         return columns
 
-    def numbers(self, X, *, name, allow_missing, unknown="error"):
+    def numbers(self, X, *, name, allow_missing, may_be_missing, unknown="error"):
         """Turn columns, some of which hold categories, into a matrix of numbers."""
         n_rows, n_columns = X.shape
         dtype = np.float32 if getattr(X, "dtype", None) == np.float32 else np.float64
@@ -82,11 +82,8 @@ class Columns:
                 result[:, index] = self._codes(values, index, unknown)
             else:
                 result[:, index] = _floats(X, index)
-        if gaps and not allow_missing:
-            raise ValueError(
-                f"Input X contains NaN: {name} got missing values in columns {gaps}. "
-                "Set allow_missing=True to average over them."
-            )
+        if not allow_missing:
+            _validation.check_gaps(gaps, name, may_be_missing)
         return result
 
     def _codes(self, values, index, unknown):

@@ -72,11 +72,11 @@ hidden_layer_sizes : int or array-like of int, default=(256, 256)
         Gibbs sweeps over the hidden layers of every row, and over what is missing in
         it, that follow mean field in training. Mean field takes the units of a row for
         independent; a few sweeps, 3 for example, bring in that they are not, with which
-        upper layers learn more. The lower bound of `score_samples`, which is made by
-        mean field, becomes looser; the likelihood, as `score_samples` with
-        `n_importance_samples` estimates it, better. With 0, the default, mean field
-        alone is used: it is cheaper. It makes no difference to one hidden layer without
-        missing values, where the posterior is exact.
+        upper layers learn more. The likelihood, as scores with `n_importance_samples`
+        estimate it, becomes better, but the bound that is the score without them, made
+        by mean field, looser. With 0, the default, mean field alone is used: it is
+        cheaper. It makes no difference to one hidden layer without missing values,
+        where the posterior is exact.
 
     mean_field_tol : float, default=1e-4
         Mean field of a row has converged when a sweep changes no mean by as much.
@@ -135,6 +135,16 @@ hidden_layer_sizes : int or array-like of int, default=(256, 256)
     n_temperatures : int, default=1000
         Inverse temperatures of the annealed importance sampling.
 
+    n_importance_samples : int, default=0
+        Samples of the posterior of every row that its score is made of, wherever there
+        is one: `score_samples`, `score` and so searches, early stopping. With 0, the
+        default, the score is the variational lower bound by mean field, which is cheap
+        and deterministic. With k samples it is the importance-weighted estimate: on
+        average it lies between that bound and log p(v), the closer to log p(v) the more
+        samples. Take 10 or more to compare machines of different depths or
+        `n_posterior_gibbs_steps`, whose bounds are not equally tight. The time grows
+        in proportion to the samples; each costs about as much as a mean-field sweep.
+
     warm_start : bool, default=False
         Whether `fit` goes on from the machine of the last fit, with another
         `max_iter` epochs, instead of starting anew.
@@ -166,7 +176,7 @@ machine_ : DeepBoltzmannMachine
         "dead_units" (share of the hidden units that are almost always off or almost
         always on, one number a hidden layer), "weight_norms" (one number a matrix),
         "learning_rate", "seconds", and with early stopping "validation_score" (mean
-        bound of the held-out rows, nats) and "overfitting" (mean bound of as many
+        score of the held-out rows, nats) and "overfitting" (mean score of as many
         training rows minus that of the held-out rows, nats, in which log Z cancels
         unless the columns are counts), both NaN where not evaluated.
 

@@ -102,6 +102,7 @@ class DBMTransformer(TransformerMixin, BaseDBM):
         monitor=None,
         n_annealing_chains=100,
         n_temperatures=1000,
+        n_importance_samples=0,
         warm_start=False,
         random_state=None,
         verbose=0,
@@ -136,6 +137,7 @@ class DBMTransformer(TransformerMixin, BaseDBM):
         self.monitor = monitor
         self.n_annealing_chains = n_annealing_chains
         self.n_temperatures = n_temperatures
+        self.n_importance_samples = n_importance_samples
         self.warm_start = warm_start
         self.random_state = random_state
         self.verbose = verbose

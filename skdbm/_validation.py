@@ -51,6 +51,7 @@ PARAMETER_CONSTRAINTS = {
     "n_iter_no_change": [_AT_LEAST_ONE],
     "tol": [_NOT_NEGATIVE],
     "monitor": [callable, None],
+    "n_importance_samples": [Interval(Integral, 0, None, closed="left")],
     "n_annealing_chains": [Interval(Integral, 2, None, closed="left")],
     "n_temperatures": [_AT_LEAST_ONE],
     "warm_start": ["boolean"],
@@ -84,10 +85,11 @@ def fit_method(method):
     return guarded
 
 
-def check_count(name: str, value: Any) -> None:
-    """Check that a method's argument is a positive integer."""
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
-        raise ValueError(f"{name}={value!r}; a positive integer is expected.")
+def check_count(name: str, value: Any, *, least: int = 1) -> None:
+    """Check that a method's argument is an integer that is large enough."""
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
+        kind = "a positive integer" if least == 1 else f"an integer of at least {least}"
+        raise ValueError(f"{name}={value!r}; {kind} is expected.")
 
 
 def check_feature_names_in(estimator, input_features):
@@ -146,33 +148,65 @@ def output_container(estimator):
     return _get_output_config("transform", estimator)["dense"]
 
 
-def check_container(estimator, X, *, reset, allow_missing, categorical, sparse_too):
+def check_container(
+    estimator, X, *, reset, allow_missing, may_be_missing, categorical, sparse_too
+):
     """Check the form of data; numbers in float64 or float32, dense or CSR.
 
-    Data with categories keep their values, and a DataFrame with them stays one.
+    Data with categories keep their values, and a DataFrame with them stays one; whether
+    something is missing in them is for `Columns.numbers` to say.
     """
     if categorical and is_frame(X):
         validate_data(estimator, X, reset=reset, skip_check_array=True)
         if 0 in X.shape:
             raise ValueError(f"Found a DataFrame of shape {X.shape}: it has no data.")
         return X
-    X = validate_data(
-        estimator,
-        X,
-        reset=reset,
-        accept_sparse="csr" if sparse_too else False,
-        dtype=None if categorical else (np.float64, np.float32),
-        # What a sparse matrix does not store is zero, so nothing in it is missing.
-        ensure_all_finite=(
-            "allow-nan" if allow_missing and not sparse.issparse(X) else True
-        ),
-    )
+    try:
+        X = validate_data(
+            estimator,
+            X,
+            reset=reset,
+            accept_sparse="csr" if sparse_too else False,
+            dtype=None if categorical else (np.float64, np.float32),
+            # What a sparse matrix does not store is zero, so nothing in it is missing.
+            ensure_all_finite=True if sparse.issparse(X) else "allow-nan",
+        )
+    except ValueError as error:
+        if "could not convert string to float" not in str(error):
+            raise
+        raise ValueError(
+            f"{error}. {type(estimator).__name__} takes strings as categories: name "
+            "their columns in `visible`, for example visible=[('categorical', "
+            "['colour']), ('bernoulli', ['round'])], or encode them first."
+        ) from None
+    if not (sparse.issparse(X) or categorical or allow_missing):
+        with np.errstate(over="ignore", invalid="ignore"):
+            suspicious = np.isnan(X.sum())  # needs no array of the size of X
+        gaps = np.flatnonzero(np.isnan(X).any(axis=0)) if suspicious else []
+        check_gaps(list(map(int, gaps)), type(estimator).__name__, may_be_missing)
     if sparse.issparse(X):
         X = type(X)((X.data, X.indices, X.indptr), shape=X.shape)  # the caller's stays
         if not X.has_canonical_format:
             X = X.copy()
             X.sum_duplicates()
     return X
+
+
+def check_gaps(gaps, name, may_be_missing):
+    """Raise an error if there are columns with missing values, and say what to do."""
+    if not gaps:
+        return
+    listed = ", ".join(map(str, gaps[:10])) + (", ..." if len(gaps) > 10 else "")
+    raise ValueError(
+        f"Input X contains NaN: {name} got missing values in columns [{listed}]. "
+        + (
+            "Set allow_missing=True to average over them"
+            if may_be_missing
+            else "Units that share a total, as counts do, cannot be missing, nor can "
+            "what stands beside them: leave such rows out"
+        )
+        + ", or fill them first, for example with sklearn.impute.SimpleImputer."
+    )
 
 
 def check_bounds(X, unit, name, *, training):

@@ -428,6 +428,15 @@ def test_gaps_are_an_error_without_allow_missing(make, cls):
             small(cls, visible=VISIBLE).fit(holey)
 
 
+@pytest.mark.parametrize("as_frame", [False, True])
+def test_strings_without_a_kind_are_an_error_that_says_how(as_frame):
+    X = np.array([["red", 1], ["blue", 0]], dtype=object)
+    X = pd.DataFrame(X, columns=["colour", "round"]) if as_frame else X
+    for cls in CLASSES:
+        with pytest.raises(ValueError, match=r"'red'.*visible=\[\('categorical'"):
+            small(cls).fit(X)
+
+
 def test_unseen_categories_are_an_error_or_missing():
     frame = pandas_frame()
     strange = frame.copy()

@@ -464,8 +464,18 @@ def test_importance_weighted_score_draws_nothing_new(fitted, X):
         scores = fitted.score_samples(X, n_importance_samples=3)
         assert_array_equal(fitted.score_samples(X, n_importance_samples=3), scores)
     assert not np.array_equal(scores, fitted.score_samples(X))
-    with pytest.raises(ValueError, match="n_importance_samples=0"):
-        fitted.score_samples(X, n_importance_samples=0)
+    for wrong in (-1, 2.0, True):
+        with pytest.raises(ValueError, match=f"n_importance_samples={wrong}; .*least 0"):
+            fitted.score_samples(X, n_importance_samples=wrong)
+
+
+def test_scores_are_made_of_the_samples_that_the_estimator_asks_for(fitted, X):
+    lower = fitted.score_samples(X)
+    estimate = fitted.score_samples(X, n_importance_samples=5)
+    other = copy.deepcopy(fitted).set_params(n_importance_samples=5)
+    assert_array_equal(other.score_samples(X), estimate)
+    assert other.score(X) == estimate.mean()
+    assert_array_equal(other.score_samples(X, n_importance_samples=0), lower)
 
 
 def test_score_beats_independent_columns(fitted, X):
@@ -796,8 +806,9 @@ def held_out(monkeypatch):
     return splits
 
 
+@pytest.mark.parametrize("n_importance_samples", [0, 5])
 @pytest.mark.filterwarnings("ignore:early_stopping did not end:")
-def test_early_stopping_keeps_the_best_machine(cls, held_out, X):
+def test_early_stopping_keeps_the_best_machine(cls, held_out, X, n_importance_samples):
     estimator = small(
         cls,
         max_iter=12,
@@ -808,6 +819,7 @@ def test_early_stopping_keeps_the_best_machine(cls, held_out, X):
         evaluate_every=2,
         n_iter_no_change=12,
         tol=0,
+        n_importance_samples=n_importance_samples,
     ).fit(X)
     [(training, (validation, _))] = held_out
     assert validation.shape == (16, 8)
