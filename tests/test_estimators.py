@@ -465,7 +465,8 @@ def test_importance_weighted_score_draws_nothing_new(fitted, X):
         assert_array_equal(fitted.score_samples(X, n_importance_samples=3), scores)
     assert not np.array_equal(scores, fitted.score_samples(X))
     for wrong in (-1, 2.0, True):
-        with pytest.raises(ValueError, match=f"n_importance_samples={wrong}; .*least 0"):
+        expected = f"n_importance_samples={wrong}; .*least 0"
+        with pytest.raises(ValueError, match=expected):
             fitted.score_samples(X, n_importance_samples=wrong)
 
 
