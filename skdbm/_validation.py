@@ -236,10 +236,14 @@ def check_bounds(X, unit, name, *, training):
 def _clip(values, unit, name, *, training):
     """Clip values to the range of a unit type, to rounding of the dtype."""
     lowest, highest = unit.bounds
-    if values.size == 0 or np.isnan(values).all():
+    if values.size == 0:
+        return values
+    # Not NaN but where all is; and no array of the size of the data is made.
+    smallest = np.fmin.reduce(values, axis=None)
+    largest = np.fmax.reduce(values, axis=None)
+    if np.isnan(smallest):
         return values
     tolerance = np.sqrt(np.finfo(values.dtype).eps)
-    smallest, largest = np.nanmin(values), np.nanmax(values)
     if training and smallest < lowest - tolerance:
         raise ValueError(
             f"Negative values in data passed to {name}: the smallest is "

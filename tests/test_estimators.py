@@ -6,6 +6,7 @@ import inspect
 import itertools
 import pickle
 import re
+import tracemalloc
 from types import SimpleNamespace
 
 import joblib
@@ -29,8 +30,10 @@ from skdbm import (
     likelihood,
 )
 from skdbm._base import BaseDBM
+from skdbm._validation import check_bounds
 from skdbm.inference import mean_field
 from skdbm.training import trainer
+from skdbm.units import Bernoulli
 
 from ._estimators import (
     CLASSES,
@@ -829,6 +832,17 @@ def test_early_stopping_keeps_the_best_machine(cls, held_out, X, n_importance_sa
     scores = estimator.history_["validation_score"]
     assert list(np.isnan(scores)) == [True, False] * 6
     assert_allclose(estimator.score(validation), np.nanmax(scores), rtol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_checking_rows_takes_no_memory_that_grows_with_them(dtype):
+    X = np.zeros((2000, 500), dtype)
+    tracemalloc.start()
+    checked = check_bounds(X, Bernoulli(), "rows", training=True)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert checked is X
+    assert peak < X.size / 10  # a tenth of a byte a value
 
 
 def test_early_stopping_stops(cls, X):
