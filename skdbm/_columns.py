@@ -73,17 +73,14 @@ class Columns:
         n_rows, n_columns = X.shape
         dtype = np.float32 if getattr(X, "dtype", None) == np.float32 else np.float64
         result = np.empty((n_rows, n_columns), dtype)
-        gaps = []
+        if not allow_missing:  # before a category that nobody knows is one more error
+            gaps = [i for i in range(n_columns) if _is_missing(_column(X, i)).any()]
+            _validation.check_gaps(gaps, name, may_be_missing)
         for index in range(n_columns):
-            values = _column(X, index)
-            if _is_missing(values).any():
-                gaps.append(index)
             if index in self.categories:
-                result[:, index] = self._codes(values, index, unknown)
+                result[:, index] = self._codes(_column(X, index), index, unknown)
             else:
                 result[:, index] = _floats(X, index)
-        if not allow_missing:
-            _validation.check_gaps(gaps, name, may_be_missing)
         return result
 
     def _codes(self, values, index, unknown):
