@@ -62,6 +62,16 @@ def test_energy_of_every_state_in_float64_for_either_dtype(model, dtype):
 
 
 @each_model
+def test_energy_may_be_computed_in_float32(model):
+    machine, states = model.machine(np.float64), model.distribution.states
+    energy = machine.energy(states, dtype=np.float32)
+    assert energy.dtype == np.float64
+    terms = sum(np.abs(array).sum() for array in parameters(machine))
+    error = 8 * np.finfo(np.float32).eps * terms * max(model.n_trials) ** 2
+    assert 0 < np.abs(energy - model.energy(states)).max() < error
+
+
+@each_model
 def test_field_gives_the_conditional_of_every_unit(model):
     """Every value of a unit is weighed by the energy of the state that has it."""
     machine, rng = model.machine(), np.random.default_rng(0)
