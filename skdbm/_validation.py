@@ -15,6 +15,7 @@ from sklearn.utils._set_output import _get_output_config
 from sklearn.utils.validation import _check_feature_names_in, validate_data
 
 from ._warnings import warn
+from .inference import missing_entries
 from .units import UnitType
 
 _AT_LEAST_ONE = Interval(Integral, 1, None, closed="left")
@@ -179,11 +180,10 @@ def check_container(
             "their columns in `visible`, for example visible=[('categorical', "
             "['colour']), ('bernoulli', ['round'])], or encode them first."
         ) from None
-    if not (sparse.issparse(X) or categorical or allow_missing):
-        with np.errstate(over="ignore", invalid="ignore"):
-            suspicious = np.isnan(X.sum())  # needs no array of the size of X
-        gaps = np.flatnonzero(np.isnan(X).any(axis=0)) if suspicious else []
-        check_gaps(list(map(int, gaps)), type(estimator).__name__, may_be_missing)
+    missing = None if categorical or allow_missing else missing_entries(X)
+    if missing is not None:
+        gaps = np.flatnonzero(missing.any(axis=0)).tolist()
+        check_gaps(gaps, type(estimator).__name__, may_be_missing)
     if sparse.issparse(X):
         X = type(X)((X.data, X.indices, X.indptr), shape=X.shape)  # the caller's stays
         if not X.has_canonical_format:
