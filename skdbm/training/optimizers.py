@@ -15,31 +15,24 @@ Schedule: TypeAlias = Literal["linear", "constant"]
 AVERAGE_EXPONENT = 8
 
 
-def momentum_step(
-    parameter: FloatArray,
+def brake(
     velocity: FloatArray,
-    gradient: FloatArray,
+    parameter: FloatArray,
     *,
-    learning_rate: float,
     momentum: float,
     decay: float,
     scratch: FloatArray,
 ) -> None:
-    """Ascend in place: v <- momentum v + g - decay w; w <- w + learning_rate v.
+    """Slow a velocity in place: v <- momentum v - decay w.
 
-    The velocity is free of the learning rate, so that a constant gradient g tends to
-    the speed learning_rate g / (1 - momentum) and a decaying rate acts at once.
+    It comes before the gradient is known, and before `accelerate`.
 
     Parameters
     ----------
-    parameter : ndarray
-        The parameter w, weights or biases or a slice of them; overwritten.
-    velocity : ndarray of the same shape
-        The velocity v, zero at the start; overwritten.
-    gradient : ndarray of the same shape
-        The direction of ascent g; overwritten if `decay` is not zero.
-    learning_rate : float
-        Length of the step in units of the velocity.
+    velocity : ndarray
+        The velocity v of a parameter, zero at the start; overwritten.
+    parameter : ndarray of the same shape
+        The parameter w, weights or biases or a slice of them.
     momentum : float
         Share of the velocity that stays, at least 0 and less than 1.
     decay : float
@@ -49,6 +42,53 @@ def momentum_step(
 
     See Also
     --------
+    accelerate : The other half of an update.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdbm.training.optimizers import brake
+    >>> w, v, scratch = np.full(1, 2.0), np.ones(1), np.empty(1)
+    >>> brake(v, w, momentum=0.5, decay=0.1, scratch=scratch)
+    >>> v.round(6)
+    array([0.3])
+    """
+    velocity *= momentum
+    if decay:
+        np.multiply(parameter, decay, out=scratch)
+        velocity -= scratch
+
+
+def accelerate(
+    parameter: FloatArray,
+    velocity: FloatArray,
+    gradient: FloatArray,
+    *,
+    learning_rate: float,
+    scratch: FloatArray,
+) -> None:
+    """Ascend in place: v <- v + g; w <- w + learning_rate v.
+
+    The velocity is free of the learning rate, so that with `brake` before every step a
+    constant gradient g tends to the speed learning_rate g / (1 - momentum), and a
+    decaying rate acts at once.
+
+    Parameters
+    ----------
+    parameter : ndarray
+        The parameter w, weights or biases or a slice of them; overwritten.
+    velocity : ndarray of the same shape
+        Its velocity v, after `brake`; overwritten.
+    gradient : ndarray of the same shape
+        The direction of ascent g.
+    learning_rate : float
+        Length of the step in units of the velocity.
+    scratch : ndarray of the same shape
+        Room for intermediate values, so that nothing is allocated.
+
+    See Also
+    --------
+    brake : The half that does not need the gradient.
     average_step : What follows every update.
     learning_rates : The learning rate as a function of the updates done.
 
@@ -57,20 +97,16 @@ def momentum_step(
     With half of the velocity kept, a constant gradient of 1 tends to a speed of 2.
 
     >>> import numpy as np
-    >>> from skdbm.training.optimizers import momentum_step
+    >>> from skdbm.training.optimizers import accelerate, brake
     >>> w, v, scratch = np.zeros(1), np.zeros(1), np.empty(1)
-    >>> rule = {"learning_rate": 1.0, "momentum": 0.5, "decay": 0.0}
     >>> for _ in range(3):
-    ...     momentum_step(w, v, np.ones(1), scratch=scratch, **rule)
+    ...     brake(v, w, momentum=0.5, decay=0.0, scratch=scratch)
+    ...     accelerate(w, v, np.ones(1), learning_rate=1.0, scratch=scratch)
     ...     print(v, w)
     [1.] [1.]
     [1.5] [2.5]
     [1.75] [4.25]
     """
-    if decay:
-        np.multiply(parameter, decay, out=scratch)
-        gradient -= scratch
-    velocity *= momentum
     velocity += gradient
     np.multiply(velocity, learning_rate, out=scratch)
     parameter += scratch
@@ -129,7 +165,7 @@ def average_step(
     See Also
     --------
     average_rate : The weight of the newest value.
-    momentum_step : Moves the parameter that is averaged.
+    accelerate : Moves the parameter that is averaged.
 
     Examples
     --------
@@ -175,7 +211,7 @@ def learning_rates(
 
     See Also
     --------
-    momentum_step : The update.
+    accelerate : The update.
 
     Examples
     --------

@@ -39,7 +39,7 @@ from .statistics import Statistics, chain_phase, data_phase
 LARGEST_WEIGHT = 100.0
 
 #: Rows of a weight matrix are updated in slices of about this many elements, so that
-#: a slice stays in the cache from its gradient to its update.
+#: a slice stays in the cache from its gradient to its last use.
 SLICE_SIZE = 2**17
 
 #: Share of the newest batch in the moving averages that serve as offsets.
@@ -134,7 +134,8 @@ class Trainer:
     machine : DeepBoltzmannMachine
         The machine after the last update.
     average : DeepBoltzmannMachine
-        Average of the parameters over the last part of the run, see `snapshot`.
+        Average of the parameters over the last part of the run, the newest ones not yet
+        among them; see `snapshot`.
     velocity : DeepBoltzmannMachine
         Velocity of every weight and bias.
     offsets : list of L + 1 ndarrays of shape (n_l,)
@@ -281,7 +282,13 @@ class Trainer:
         """
         if not self.n_steps:
             return _copy(self.machine).astype(dtype)
-        result = _copy(self.average).astype(dtype)
+        result, rate = _copy(self.average), optimizers.average_rate(self.n_steps)
+        for average, newest in (
+            *zip(result.weights, self.machine.weights, strict=True),
+            *zip(result.biases, self.machine.biases, strict=True),
+        ):
+            optimizers.average_step(average, newest, rate, np.empty_like(average))
+        result = result.astype(dtype)
         if self.learned is None:
             return result
         visible = self.machine.units[0].with_learned(self.learned[1])
@@ -404,7 +411,8 @@ class Trainer:
             partial(chain_task, block, rng)
             for block, rng in zip(chain_blocks, self.streams, strict=True)
         ]
-        team.run(tasks)
+        # Whoever is done early takes over what the update does not need gradients for.
+        team.run([*tasks, *self._preparations(statistics)])
         statistics.close(self.offsets, n_rows)
         n_sweeps, converged = zip(*mean_field, strict=True)
         return max(n_sweeps), all(converged)
@@ -423,14 +431,16 @@ class Trainer:
         data = statistics.phase(statistics.data_rows(slice(0, n_rows)))
         known = None if missing is None else ~missing
         field = machine.field(0, data)
-        optimizers.momentum_step(
+        scratch = np.empty_like(values)
+        optimizers.brake(
+            velocity, values, momentum=self.options.momentum, decay=0.0, scratch=scratch
+        )
+        optimizers.accelerate(
             values,
             velocity,
             machine.units[0].learned_gradient(data[0], field, known),
             learning_rate=ENCODING_RATE * learning_rate,
-            momentum=self.options.momentum,
-            decay=0.0,
-            scratch=np.empty_like(values),
+            scratch=scratch,
         )
         if not np.isfinite(values).all():
             self._diverged(np.nan)
@@ -438,7 +448,59 @@ class Trainer:
         self.machine = machine.with_units([visible, *machine.units[1:]])
         values[:] = visible.learned  # moved into its bounds
         rate = optimizers.average_rate(self.n_steps + 1)
-        optimizers.average_step(average, values, rate, np.empty_like(values))
+        optimizers.average_step(average, values, rate, scratch)
+
+    def _slices(self) -> list[tuple[int, slice]]:
+        """Slices of the rows of every weight matrix, with the matrix's number."""
+        return [
+            (layer, rows)
+            for layer, weight in enumerate(self.machine.weights)
+            for rows in _blocks.row_blocks(
+                len(weight), max(1, SLICE_SIZE // weight.shape[1])
+            )
+        ]
+
+    def _preparations(self, statistics: Statistics) -> list[Callable[[], None]]:
+        """Make the tasks of an update that come before its gradient is known.
+
+        They take what the last update came to into the average, and slow the velocity.
+        """
+        machine, velocity, average = self.machine, self.velocity, self.average
+        rate = optimizers.average_rate(self.n_steps) if self.n_steps else None
+
+        def prepare(
+            parameter: FloatArray,
+            speed: FloatArray,
+            mean: FloatArray,
+            decay: float,
+            scratch: FloatArray,
+        ) -> None:
+            if rate is not None:
+                optimizers.average_step(mean, parameter, rate, scratch)
+            optimizers.brake(
+                speed,
+                parameter,
+                momentum=self.options.momentum,
+                decay=decay,
+                scratch=scratch,
+            )
+
+        def weight_task(layer: int, rows: slice) -> None:
+            prepare(
+                machine.weights[layer][rows],
+                velocity.weights[layer][rows],
+                average.weights[layer][rows],
+                self.options.alpha,
+                statistics.weight_scratch[layer][rows],
+            )
+
+        def bias_task() -> None:
+            for bias, speed, mean in zip(
+                machine.biases, velocity.biases, average.biases, strict=True
+            ):
+                prepare(bias, speed, mean, 0.0, np.empty_like(bias))
+
+        return [bias_task, *(partial(weight_task, *piece) for piece in self._slices())]
 
     def _update(
         self,
@@ -447,65 +509,32 @@ class Trainer:
         learning_rate: float,
         team: _blocks.Workers,
     ) -> None:
-        """Compute the gradient and move machine, velocity and average."""
-        machine, velocity, average = self.machine, self.velocity, self.average
-        options = self.options
+        """Compute the gradient and move the machine."""
+        machine, velocity = self.machine, self.velocity
         self.n_steps += 1
-        rate = optimizers.average_rate(self.n_steps)
         shares = [unit.rate_factor for unit in machine.units]
 
-        def move(
-            parameter: FloatArray,
-            speed: FloatArray,
-            mean: FloatArray,
-            gradient: FloatArray,
-            share: float,
-            decay: float,
-            scratch: FloatArray,
-        ) -> None:
-            optimizers.momentum_step(
-                parameter,
-                speed,
-                gradient,
-                learning_rate=share * learning_rate,
-                momentum=options.momentum,
-                decay=decay,
-                scratch=scratch,
-            )
-            optimizers.average_step(mean, parameter, rate, scratch)
-
         def weight_task(layer: int, rows: slice) -> None:
-            weight = machine.weights[layer]
-            move(
-                weight[rows],
+            optimizers.accelerate(
+                machine.weights[layer][rows],
                 velocity.weights[layer][rows],
-                average.weights[layer][rows],
                 statistics.weight_gradient(layer, rows, n_rows),
-                shares[layer] * shares[layer + 1],
-                options.alpha,
-                statistics.weight_scratch[layer][rows],
+                learning_rate=shares[layer] * shares[layer + 1] * learning_rate,
+                scratch=statistics.weight_scratch[layer][rows],
             )
 
         def bias_task() -> None:
             gradients = statistics.bias_gradients(self.offsets, n_rows)
             for layer, gradient in enumerate(gradients):
-                move(
+                optimizers.accelerate(
                     machine.biases[layer],
                     velocity.biases[layer],
-                    average.biases[layer],
                     gradient,
-                    shares[layer],
-                    0.0,
-                    np.empty_like(gradient),
+                    learning_rate=shares[layer] * learning_rate,
+                    scratch=np.empty_like(gradient),
                 )
 
-        tasks = [
-            partial(weight_task, layer, rows)
-            for layer, weight in enumerate(machine.weights)
-            for rows in _blocks.row_blocks(
-                len(weight), max(1, SLICE_SIZE // weight.shape[1])
-            )
-        ]
+        tasks = [partial(weight_task, *piece) for piece in self._slices()]
         team.run([bias_task, *tasks])
 
     def work(self) -> int:
