@@ -20,7 +20,14 @@ from .machine import DeepBoltzmannMachine
 from .sampling import generator
 from .training.pretraining import greedy, grow
 from .training.stopping import EarlyStopping
-from .training.trainer import Options, Rows, Trainer, batches_of, train
+from .training.trainer import (
+    DivergenceError,
+    Options,
+    Rows,
+    Trainer,
+    batches_of,
+    train,
+)
 from .units import Bernoulli, UnitType
 
 #: Training runs in float32 whatever the data: rounding is far below the noise of the
@@ -34,6 +41,10 @@ INITIAL_SCALE = 0.3
 #: First mean of the hidden units. Units that are mostly off specialise: features
 #: become sparse, and the likelihood is better than from means of one half.
 INITIAL_ACTIVITY = 0.02
+
+#: Where training diverges with the automatic learning rate it begins anew, so often,
+#: each time with the rate divided by so much.
+SLOWER_ATTEMPTS, SLOWER_BY = 3, 4
 
 #: The automatic number of epochs, and the ranges of updates and epochs it is moved
 #: into: small data needs more epochs, large data fewer.
@@ -169,14 +180,17 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         ValueError
             If the data or a hyper-parameter is not valid.
         FloatingPointError
-            If training diverges. After any error the estimator is as it was.
+            If training diverges, with `learning_rate_init="auto"` only after attempts
+            with 1/4, 1/16 and 1/64 of the first rate. After any error the estimator is
+            as it was.
 
         Warns
         -----
         DataConversionWarning
             If values above the range of the visible units were clipped.
         ConvergenceWarning
-            If `early_stopping` is on and `max_iter` ended the training first.
+            If `early_stopping` is on and `max_iter` ended the training first, or
+            training diverged and began again with a smaller automatic rate.
         RuntimeWarning
             If an interrupt (Ctrl-C) ended the training; what was learned is kept.
         """
@@ -198,30 +212,32 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         context = self._init_callback_context(max_subtasks=n_epochs)
         context.call_on_fit_task_begin(estimator=self, **data)
         progress = Progress(self, context, n_epochs, data)
-        with _blocks.workers(self.n_jobs) as team:
+
+        def learn(rate, team):
+            own = copy.deepcopy(seeds)  # so that every attempt draws the same
             loop = {
                 "source": Rows(
-                    X, unit, generator(seeds["visible"]) if self.binarize else None
+                    X, unit, generator(own["visible"]) if self.binarize else None
                 ),
-                "learning_rate_init": self._first_learning_rate(unit, sizes[0]),
+                "learning_rate_init": rate,
                 "schedule": self.learning_rate,
-                "rng": generator(seeds["order"]),
+                "rng": generator(own["order"]),
                 "team": team,
                 "progress": progress,
             }
             if goes_on:
-                trainer = self._continued_trainer(X.shape[0], seeds["chains"])
+                trainer = self._continued_trainer(X.shape[0], own["chains"])
             else:
-                machine = self._initial_machine(X, unit, sizes, seeds["weights"])
+                machine = self._initial_machine(X, unit, sizes, own["weights"])
                 chains = None
                 if n_pretraining:
-                    machine, chains = self._pretrain(
-                        machine, n_pretraining, seeds, loop
-                    )
-                trainer = self._new_trainer(
-                    machine, X.shape[0], seeds["chains"], chains
-                )
+                    machine, chains = self._pretrain(machine, n_pretraining, own, loop)
+                trainer = self._new_trainer(machine, X.shape[0], own["chains"], chains)
             self._train(trainer, X.dtype, watched, n_training, loop)
+
+        rate = self._first_learning_rate(unit, sizes[0])
+        with _blocks.workers(self.n_jobs) as team:
+            self._at_a_stable_rate(learn, rate, team, progress)
         self._finish(complete=True)
         context.call_on_fit_task_end(
             estimator=self, reconstruction_attributes={}, **data
@@ -576,6 +592,27 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         if self.learning_rate_init == "auto":
             return unit.automatic_rate(self.n_features_in_, n_above)
         return self.learning_rate_init
+
+    def _at_a_stable_rate(self, learn, rate, team, progress):
+        """Call `learn(rate, team)`; where it diverges and may, again with less."""
+        n_more = SLOWER_ATTEMPTS if self.learning_rate_init == "auto" else 0
+        while True:
+            try:
+                return learn(rate, team)
+            except DivergenceError:
+                if not n_more:
+                    raise
+            n_more -= 1
+            slower = float(f"{rate / SLOWER_BY:.2g}")
+            warn(
+                f"Training diverged with the automatic learning rate of {rate:.2g} and "
+                f"begins again with {slower:g}; learning_rate_init={slower:g} saves "
+                "what it took. Columns that determine each other, and hidden layers "
+                "far wider than the data, need small rates.",
+                ConvergenceWarning,
+            )
+            rate = slower
+            progress.begin_again()
 
     def _new_trainer(self, machine, n_rows, seed, chains=None):
         return Trainer(machine, self.n_chains, self._options(n_rows), seed, chains)

@@ -50,7 +50,8 @@ hidden_layer_sizes : int or array-like of int, default=(256, 256)
         "gaussian" columns "auto" is at most 25 over the number of hidden units, and
         they move at a share of it, 0.3 over the largest variance of the data in any
         direction; for "counts" eight times the mean total stands for n_features if it
-        is more.
+        is more. If training diverges with the automatic rate, `fit` warns and begins
+        again with a quarter of it, at most three times.
 
     momentum : float, default=0.9
         Share of the velocity of the weights that stays from update to update.

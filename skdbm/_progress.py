@@ -40,6 +40,11 @@ class Progress:
         self.stage, self.watch = stage, watch
         self.fitted_attributes = fitted_attributes
 
+    def begin_again(self):
+        """Allow for all epochs once more."""
+        self.context.max_subtasks += self.n_epochs
+        self.n_done, self.start = 0, time.perf_counter()
+
     def begin(self):
         """Open the task of an epoch."""
         self.task = self.context.subcontext(task_name=self.stage)

@@ -1139,6 +1139,53 @@ def test_divergence_in_pretraining(cls, X):
         estimator.fit(X)
 
 
+@pytest.fixture
+def set_automatic_rate(monkeypatch):
+    """Make a function that sets what "auto" stands for."""
+
+    def set_rate(rate):
+        monkeypatch.setattr(Bernoulli, "automatic_rate", lambda *arguments: rate)
+
+    return set_rate
+
+
+@pytest.mark.parametrize("pretraining", [None, "greedy"])
+def test_automatic_rate_that_diverges_is_lowered(
+    cls, X, pretraining, set_automatic_rate
+):
+    """Which rates diverge, and what the next one gives, fits with that rate say."""
+    settings = {"max_iter": 50, "pretraining_max_iter": 50, "pretraining": pretraining}
+    rates, works = [50.0], None
+    while works is None:
+        try:
+            works = small(cls, learning_rate_init=rates[-1], **settings).fit(X)
+        except FloatingPointError:
+            rates.append(float(f"{rates[-1] / 4:.2g}"))
+    assert 1 < len(rates) < 5
+    set_automatic_rate(50.0)
+    estimator = small(cls, learning_rate_init="auto", **settings)
+    with pytest.warns(ConvergenceWarning, match="begins again") as caught:
+        estimator.fit(X)
+    advised = [
+        re.search(r"learning_rate_init=(\S+) saves", str(w.message)) for w in caught
+    ]
+    assert [float(found[1]) for found in advised] == rates[1:]
+    assert estimator.n_iter_ == works.n_iter_ == 50
+    assert_same_machine(estimator, works)
+
+
+def test_automatic_rate_is_lowered_three_times_at_most(cls, X, set_automatic_rate):
+    set_automatic_rate(1e6)
+    estimator = small(cls, learning_rate_init="auto")
+    with (
+        unchanged(estimator),
+        pytest.warns(ConvergenceWarning) as caught,
+        pytest.raises(FloatingPointError, match="Training diverged"),
+    ):
+        estimator.fit(X)
+    assert len(caught) == 3
+
+
 def test_divergence_in_partial_fit(cls, X):
     estimator = small(cls).partial_fit(X).set_params(learning_rate_init=1e4)
     with (

@@ -15,6 +15,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.callback import ProgressBar, ScoringMonitor
 from sklearn.compose import ColumnTransformer
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
@@ -31,6 +32,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 import skdbm
 from skdbm import DBMSampler, DBMTransformer
+from skdbm.units import Bernoulli
 
 from ._estimators import assert_same_machine, small, two_kinds
 
@@ -409,6 +411,17 @@ def test_callback_of_a_refit_gets_the_new_model(cls, X):
     for fitted in recorder.fitted:
         fresh = cls.from_machine(fitted.machine_)
         assert_allclose(fitted.score_samples(X), fresh.score_samples(X))
+
+
+def test_callbacks_follow_a_fit_that_begins_again(cls, X, monkeypatch):
+    monkeypatch.setattr(Bernoulli, "automatic_rate", lambda *arguments: 50.0)
+    recorder = Recorder()
+    estimator = small(cls, learning_rate_init="auto", pretraining=None, max_iter=50)
+    estimator.set_callbacks(ProgressBar(), recorder)
+    with pytest.warns(ConvergenceWarning, match="begins again"):
+        estimator.fit(X)
+    assert recorder.events[-1] == "teardown"
+    assert len(recorder.fitted) >= estimator.n_iter_ == 50
 
 
 def test_callbacks_are_torn_down_after_an_error(cls, X):

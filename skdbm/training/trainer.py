@@ -60,6 +60,26 @@ ENCODING_RATE = 0.1
 THREADED_WORK = 2e7
 
 
+class DivergenceError(FloatingPointError):
+    """Training has diverged: a weight or bias is NaN or far too large.
+
+    See Also
+    --------
+    Trainer.check : Raises it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdbm import DBMTransformer
+    >>> from skdbm.training.trainer import DivergenceError
+    >>> try:
+    ...     DBMTransformer(learning_rate_init=90.0, max_iter=9).fit(np.eye(9))
+    ... except DivergenceError:
+    ...     print("too fast")
+    too fast
+    """
+
+
 @dataclass(frozen=True)
 class Options:
     """What the update of one batch depends on; the names are the estimators'.
@@ -592,7 +612,7 @@ class Trainer:
 
         Raises
         ------
-        FloatingPointError
+        DivergenceError
             If training has diverged.
 
         Notes
@@ -676,7 +696,7 @@ class Trainer:
 
         Raises
         ------
-        FloatingPointError
+        DivergenceError
             If a weight or bias is NaN, or a weight has reached 100, or a bias exceeds
             the sum of the weights of its unit by as much.
         """
@@ -697,7 +717,7 @@ class Trainer:
 
     def _diverged(self, largest: float) -> NoReturn:
         """Say that training has diverged."""
-        raise FloatingPointError(
+        raise DivergenceError(
             "Training diverged: the largest weight, or bias beyond the weights, is "
             f"{largest:.3g} after {self.n_steps} updates (at most "
             f"{LARGEST_WEIGHT:g} is sensible). "
@@ -868,7 +888,7 @@ def train(
 
     Raises
     ------
-    FloatingPointError
+    DivergenceError
         If training diverges.
 
     See Also
