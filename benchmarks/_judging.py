@@ -16,9 +16,19 @@ class Judgement:
     log-likelihood in all of these.
     """
 
-    def __init__(self, machine, rows, *, n_estimated, n_temperatures, draws=(100,)):
+    def __init__(
+        self,
+        machine,
+        rows,
+        *,
+        n_estimated,
+        n_temperatures,
+        n_chains=100,
+        draws=(100,),
+    ):
         sampler = DBMSampler.from_machine(
             machine,
+            n_annealing_chains=n_chains,
             n_temperatures=n_temperatures,
             # Coarse: some rows take very long to settle, and any means give a bound.
             mean_field_tol=1e-3,
