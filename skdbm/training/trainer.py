@@ -352,11 +352,6 @@ class Trainer:
         mean_field = self._measure(statistics, n_rows, team, missing)
         self._learn_encoding(statistics, n_rows, learning_rate, missing)
         self._update(statistics, n_rows, learning_rate, team)
-        rate = max(OFFSET_RATE, 1 / self.n_steps)  # at first, the mean of all batches
-        for offset, mean in zip(
-            self.offsets, statistics.data_means(n_rows), strict=True
-        ):
-            offset += rate * (mean - offset)
         return mean_field
 
     def _room(self) -> Statistics:
@@ -529,7 +524,7 @@ class Trainer:
         learning_rate: float,
         team: _blocks.Workers,
     ) -> None:
-        """Compute the gradient and move the machine."""
+        """Compute the gradient, and move the machine and the offsets."""
         machine, velocity = self.machine, self.velocity
         self.n_steps += 1
         shares = [unit.rate_factor for unit in machine.units]
@@ -553,6 +548,11 @@ class Trainer:
                     learning_rate=shares[layer] * learning_rate,
                     scratch=np.empty_like(gradient),
                 )
+            # At first, the mean of all batches.
+            rate = max(OFFSET_RATE, 1 / self.n_steps)
+            means = statistics.data_means(n_rows)
+            for offset, mean in zip(self.offsets, means, strict=True):
+                offset += rate * (mean - offset)
 
         tasks = [partial(weight_task, *piece) for piece in self._slices()]
         team.run([bias_task, *tasks])
