@@ -594,15 +594,14 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         return self.learning_rate_init
 
     def _at_a_stable_rate(self, learn, rate, team, progress):
-        """Call `learn(rate, team)`; where it diverges and may, again with less."""
-        n_more = SLOWER_ATTEMPTS if self.learning_rate_init == "auto" else 0
-        while True:
+        """Call `learn(rate, team)`, with smaller rates where the automatic diverges."""
+        n_slower = SLOWER_ATTEMPTS if self.learning_rate_init == "auto" else 0
+        for n_left in reversed(range(n_slower + 1)):
             try:
                 return learn(rate, team)
             except DivergenceError:
-                if not n_more:
+                if not n_left:
                     raise
-            n_more -= 1
             slower = float(f"{rate / SLOWER_BY:.2g}")
             warn(
                 f"Training diverged with the automatic learning rate of {rate:.2g} and "

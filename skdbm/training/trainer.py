@@ -481,7 +481,8 @@ class Trainer:
         They take what the last update came to into the average, and slow the velocity.
         """
         machine, velocity, average = self.machine, self.velocity, self.average
-        rate = optimizers.average_rate(self.n_steps) if self.n_steps else None
+        # Before the first update the average is the machine, and stays.
+        rate = optimizers.average_rate(max(1, self.n_steps))
 
         def prepare(
             parameter: FloatArray,
@@ -490,8 +491,7 @@ class Trainer:
             decay: float,
             scratch: FloatArray,
         ) -> None:
-            if rate is not None:
-                optimizers.average_step(mean, parameter, rate, scratch)
+            optimizers.average_step(mean, parameter, rate, scratch)
             optimizers.brake(
                 speed,
                 parameter,
