@@ -598,10 +598,12 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         n_slower = SLOWER_ATTEMPTS if self.learning_rate_init == "auto" else 0
         for n_left in reversed(range(n_slower + 1)):
             try:
-                return learn(rate, team)
+                learn(rate, team)
             except DivergenceError:
                 if not n_left:
                     raise
+            else:
+                return
             slower = float(f"{rate / SLOWER_BY:.2g}")
             warn(
                 f"Training diverged with the automatic learning rate of {rate:.2g} and "
