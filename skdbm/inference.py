@@ -385,6 +385,110 @@ def hidden_layers(machine: DeepBoltzmannMachine) -> list[int]:
     return [*range(2, machine.n_layers, 2), *range(1, machine.n_layers, 2)]
 
 
+def second_order_fields(
+    machine: DeepBoltzmannMachine,
+    states: States,
+    *,
+    missing: BoolArray | None = None,
+    n_sweeps: int = 5,
+) -> dict[int, FloatArray]:
+    """Correct the fields of mean field by what it leaves out to second order.
+
+    The equations of Thouless, Anderson and Palmer (TAP) add to the field of a unit half
+    the derivative of its variance by its mean, times the variance that its neighbours
+    bring about in its field. The means of independent units with these fields are
+    those of the posterior to second order in the couplings, where mean field is right
+    to the first [1]_, [2]_. So they are nearer to the posterior, and draws from them
+    have more even importance weights.
+
+    Parameters
+    ----------
+    machine : DeepBoltzmannMachine
+        The machine.
+    states : list of L + 1 ndarrays of shape (n_rows, n_l)
+        Visible states, with means where they are missing, and means of the hidden
+        layers to start from, those of mean field. They are left alone.
+    missing : ndarray of bool of shape (n_rows, n_0), default=None
+        Which visible states are missing; None means none.
+    n_sweeps : int, default=5
+        Number of sweeps. Nothing bounds these equations as the variational bound does
+        mean field, and strong couplings can drive them apart; so every sweep moves
+        the fields half the way only. Five leave little to gain on machines trained on
+        MNIST.
+
+    Returns
+    -------
+    dict of int to ndarray of shape (n_rows, n_l)
+        Fields of the hidden layers, and of the visible one if states are missing.
+
+    See Also
+    --------
+    mean_field : Where the sweeps start.
+    skdbm.likelihood.importance_weighted_log_likelihood : Draws from such units.
+
+    References
+    ----------
+    .. [1] T. Plefka, "Convergence condition of the TAP equation for the
+       infinite-ranged Ising spin glass model", Journal of Physics A 15, 1982.
+    .. [2] M. Gabrie, E. W. Tramel and F. Krzakala, "Training restricted Boltzmann
+       machines via the Thouless-Anderson-Palmer free energy", NIPS 2015.
+
+    Examples
+    --------
+    Two hidden units without biases, one upon the other, have the mean
+    (1 + e) / (3 + e) = 0.6503.
+
+    >>> import numpy as np
+    >>> from skdbm.inference import mean_field, second_order_fields
+    >>> from skdbm.machine import DeepBoltzmannMachine
+    >>> machine = DeepBoltzmannMachine(
+    ...     [np.zeros((1, 1)), np.ones((1, 1))], [np.zeros(1)] * 3
+    ... )
+    >>> first = mean_field(machine, np.ones((1, 1)), tol=1e-9).means
+    >>> first[1].round(4)
+    array([[0.659]])
+    >>> fields = second_order_fields(machine, [np.ones((1, 1)), *first], n_sweeps=30)
+    >>> machine.units[2].mean(fields[2]).round(4)
+    array([[0.6491]])
+    """
+    squared = DeepBoltzmannMachine(
+        [np.square(weight) for weight in machine.weights],
+        [np.zeros_like(bias) for bias in machine.biases],
+    )
+    free, fixed, still = hidden_layers(machine), None, None
+    if missing is None:  # what comes from the visible layer is fixed, without variance
+        fixed = states[0] @ machine.weights[0] + machine.biases[1]
+        still = squared.biases[1]
+    else:
+        free = [0, *free]
+    unknown = np.False_ if missing is None else missing
+    states = list(states)
+    variances: list[Any] = [None] * machine.n_layers
+    slopes: list[Any] = [None] * machine.n_layers
+
+    def react(layer: int) -> None:
+        variance, slopes[layer] = machine.units[layer].reaction(states[layer])
+        variances[layer] = variance if layer else np.where(unknown, variance, 0)
+
+    def field(layer: int) -> FloatArray:
+        constant = fixed if layer == 1 else None
+        return machine.field(layer, states, constant=constant)
+
+    fields = {layer: field(layer) for layer in free}
+    for layer in free:
+        react(layer)
+    for _ in range(n_sweeps):
+        for layer in free:
+            constant = still if layer == 1 else None
+            noise = squared.field(layer, variances, constant=constant)
+            target = field(layer) + slopes[layer] / 2 * noise
+            fields[layer] += (target - fields[layer]) / 2
+            mean = machine.units[layer].mean(fields[layer])
+            states[layer] = mean if layer else np.where(unknown, mean, states[0])
+            react(layer)
+    return fields
+
+
 def visible_means(
     machine: DeepBoltzmannMachine,
     given: Mapping[int, FloatArray],

@@ -29,6 +29,7 @@ from ._reference import (
     TABLE,
     Model,
     formula_model,
+    joint_states,
     random_model,
     uncoupled_model,
     worst_moment,
@@ -674,6 +675,32 @@ def test_importance_weights_are_right_on_average(model, n_importance_samples, se
     lower = bound(model.machine(), row[None], model.distribution.log_partition)[0]
     error = 7 * log_weights.std() / np.sqrt(n_rows) + 1e-9
     assert lower - error < log_weights.mean() < exact + error
+
+
+@each_seed
+@over([formula_model((6, 5, 4)), random_model((4, 3, 3, 2), 4, scale=0.8)])
+def test_one_corrected_sample_is_a_better_bound_than_means_drawn_from(model, seed):
+    """The mean of log p*(v, h) / q(h) with q of mean field, summed, is surpassed."""
+    X, n_copies, machine = model.visible_states(), 3000, model.machine()
+    log_z = model.distribution.log_partition
+    estimate = importance_weighted_log_likelihood(
+        machine,
+        np.repeat(X, n_copies, axis=0),
+        log_z,
+        n_importance_samples=1,
+        random_state=seed,
+    ).reshape(len(X), n_copies)
+    means = mean_field(machine, X).means[1]  # only the second hidden layer is drawn
+    drawn_from = []
+    for row, q in zip(X, means, strict=True):
+        posterior = model.distribution.given(0, row)
+        states = joint_states([1] * model.sizes[2])
+        log_q = states @ np.log(q) + (1 - states) @ np.log1p(-q)
+        log_p = [posterior.given(2, state).log_partition for state in states]
+        drawn_from.append(np.exp(log_q) @ (log_p - log_q) - log_z)
+    gain = estimate.mean(axis=1) - drawn_from
+    error = estimate.std(axis=1) / np.sqrt(n_copies)
+    assert gain.mean() > 7 * np.linalg.norm(error) / len(X)
 
 
 @each_seed

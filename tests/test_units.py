@@ -471,6 +471,26 @@ def test_derivatives_of_the_log_partition_are_mean_and_variance(unit, blocks):
             assert_allclose((above - 2 * at + below) / h**2, variance, atol=3e-6)
 
 
+@each_type
+def test_reaction_is_the_variance_and_its_slope_or_nothing_for_groups(unit, blocks):
+    field, h = some_fields(blocks), 1e-4
+    variance, slope = unit.reaction(unit.mean(field))
+    (before, after), steps = (
+        [unit.reaction(unit.mean(field + step))[0] for step in (-h, h)],
+        unit.mean(field + h) - unit.mean(field - h),
+    )
+    for block, units in zip(blocks, block_slices(blocks), strict=True):
+        if block[0] == "group":
+            assert_array_equal(variance[:, units], 0)
+            assert_array_equal(slope[:, units], 0)
+            continue
+        for x, own in zip(field[:, units], variance[:, units], strict=True):
+            _, mean, second = block_moments(block, x)
+            assert_allclose(own, second[0] - mean**2, rtol=1e-6)
+        change = (after - before)[:, units] / steps[:, units]
+        assert_allclose(slope[:, units], change, atol=1e-6)
+
+
 @each_seed
 @each_dtype
 @each_type

@@ -204,6 +204,24 @@ class Binomial(UnitType):
         terms = _arrays.xlogx(p) + _arrays.xlogx(1 - p)
         return -self.n_trials * _arrays.row_sum(terms, where)
 
+    def reaction(self, mean: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Give the variance of every unit and its derivative by the mean.
+
+        Parameters
+        ----------
+        mean : ndarray of shape (n_rows, n_units)
+            The means m.
+
+        Returns
+        -------
+        variance : ndarray of shape (n_rows, n_units)
+            The variances m (1 - m / n).
+        slope : ndarray of shape (n_rows, n_units)
+            Their derivatives 1 - 2 m / n.
+        """
+        share = mean / self.n_trials
+        return mean * (1 - share), 1 - 2 * share
+
     def base(self, states: FloatArray, where: BoolArray | None = None) -> FloatArray:
         """Compute -log(n choose s), summed over the units of each row.
 

@@ -260,6 +260,28 @@ class UnitType(ABC):
         """
         return np.zeros(states.shape[0])
 
+    def reaction(self, mean: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Give the variance of every unit and its derivative by the mean.
+
+        Corrections of mean field of the second order consist of them; see
+        `skdbm.inference.second_order_fields`. By default both are zero, which leaves
+        units out of such corrections: those that depend on each other within a group.
+
+        Parameters
+        ----------
+        mean : ndarray of shape (n_rows, n_units)
+            The means A'(x).
+
+        Returns
+        -------
+        variance : ndarray of shape (n_rows, n_units)
+            The variances A''(x), functions of the mean.
+        slope : ndarray of shape (n_rows, n_units)
+            Their derivatives by the mean, A'''(x) / A''(x).
+        """
+        nothing = np.zeros_like(mean)
+        return nothing, nothing
+
     @abstractmethod
     def tied_copies(self, n_copies: int) -> "UnitType":
         """Give the unit type of the sum of `n_copies` independent units of one field.

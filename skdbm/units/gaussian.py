@@ -253,6 +253,23 @@ class Gaussian(UnitType):
         square = np.square(np.asarray(mean, dtype=np.float64) / self.n_copies)
         return self.n_copies / 2 * _arrays.row_sum(np.log(2 * np.pi) - square, where)
 
+    def reaction(self, mean: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Give the variance of every unit and its derivative by the mean.
+
+        Parameters
+        ----------
+        mean : ndarray of shape (n_rows, n_units)
+            The means m.
+
+        Returns
+        -------
+        variance : ndarray of shape (n_rows, n_units)
+            The variances, 1 for a single copy.
+        slope : ndarray of shape (n_rows, n_units)
+            Zeros.
+        """
+        return np.full_like(mean, self.n_copies), np.zeros_like(mean)
+
     def base(self, states: FloatArray, where: BoolArray | None = None) -> FloatArray:
         """Compute s^2 / 2, summed over each row.
 

@@ -250,6 +250,25 @@ class Mixed(UnitType):
         """
         return self._sum("entropy", mean, where)
 
+    def reaction(self, mean: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Give the variance of every unit and its derivative by the mean.
+
+        Parameters
+        ----------
+        mean : ndarray of shape (n_rows, n_units)
+            The means.
+
+        Returns
+        -------
+        variance : ndarray of shape (n_rows, n_units)
+            The variances, zero for the units of groups.
+        slope : ndarray of shape (n_rows, n_units)
+            Their derivatives.
+        """
+        parts = [unit.reaction(mean[:, units]) for unit, units, _ in self._slices]
+        variances, slopes = zip(*parts, strict=True)
+        return np.concatenate(variances, axis=1), np.concatenate(slopes, axis=1)
+
     def base(self, states: FloatArray, where: BoolArray | None = None) -> FloatArray:
         """Compute base(s), summed over the units of each row.
 
