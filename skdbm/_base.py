@@ -496,13 +496,17 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
     def _log_partition(self, totals=None):
         """Log Z of the trained machine and its standard error."""
         return likelihood.log_partition(
-            self.machine_,
-            n_chains=self.n_annealing_chains,
-            n_temperatures=self.n_temperatures,
-            seed=self._annealing_seed,
-            n_jobs=self.n_jobs,
-            totals=totals,
+            self.machine_, totals=totals, **self._annealing()
         )
+
+    def _annealing(self):
+        """Give the settings with which the trained machine is annealed."""
+        return {
+            "n_chains": self.n_annealing_chains,
+            "n_temperatures": self.n_temperatures,
+            "seed": self._annealing_seed,
+            "n_jobs": self.n_jobs,
+        }
 
     def _begin(self, *, keep_seed):
         """Draw the seeds of a fit, that of the annealing first.

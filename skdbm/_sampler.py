@@ -4,7 +4,7 @@ import numpy as np
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from . import _blocks, _docstrings, _validation, inference, sampling
+from . import _blocks, _docstrings, _validation, inference, likelihood, sampling
 from ._base import TRAINING_DTYPE, BaseDBM, _spawn
 from ._warnings import warn
 
@@ -176,11 +176,12 @@ class DBMSampler(BaseDBM):
         Notes
         -----
         Up to `n_chains` chains run side by side. They start from the persistent chains
-        of the training (from the biases alone after `from_machine`), and make
-        `burn_in` sweeps before the first sample and `thin` sweeps between two. Rows of
-        different chains are independent up to their common start; the chains of
-        well-trained machines move slowly between kinds of data. With `given` every
-        sample has a chain of its own, which starts from mean field.
+        of the training; after `from_machine`, from those that were annealed for log Z,
+        drawn by their importance weights, or for small machines from exact samples.
+        They make `burn_in` sweeps before the first sample and `thin` sweeps between
+        two. Rows of different chains are independent up to their common start; the
+        chains of well-trained machines move slowly between kinds of data. With `given`
+        every sample has a chain of its own, which starts from mean field.
 
         Examples
         --------
@@ -202,7 +203,7 @@ class DBMSampler(BaseDBM):
         start, seed = self._seeds(random_state)
         n_chains = min(n_samples, self.n_chains)
         machine = self.machine_.astype(TRAINING_DTYPE)
-        states = self._start_chains(n_chains, sampling.generator(start))
+        states = self._start_chains(n_chains, start)
         rows = np.empty((n_samples, machine.layer_sizes[0]), self.machine_.dtype)
         runs = range(0, n_samples, n_chains)
         for first, run_seed in zip(runs, seed.spawn(len(runs)), strict=True):
@@ -347,14 +348,16 @@ class DBMSampler(BaseDBM):
             random_state = self.random_state
         return _spawn(check_random_state(random_state), 2)
 
-    def _start_chains(self, n_chains, rng):
-        """Copy persistent chains chosen at random, or start from the biases."""
+    def _start_chains(self, n_chains, seed):
+        """Copy persistent chains at random, or annealed ones by their weights."""
         if self._trainer is None:
-            machine = self.machine_.astype(TRAINING_DTYPE)
-            return sampling.initial_states(machine, n_chains, rng)
+            states = likelihood.annealed_samples(
+                self.machine_, n_chains, random_state=seed, **self._annealing()
+            )
+            return [state.astype(TRAINING_DTYPE, copy=False) for state in states]
         kept = self._trainer.chains
-        chosen = np.resize(rng.permutation(len(kept[0])), n_chains)
-        return [layer[chosen] for layer in kept]
+        order = sampling.generator(seed).permutation(len(kept[0]))
+        return [layer[np.resize(order, n_chains)] for layer in kept]
 
     def _log_partition(self, totals=None):
         settings = (self.n_annealing_chains, self.n_temperatures)

@@ -622,6 +622,20 @@ def test_samples_have_the_moments_of_the_machine():
     assert np.all(np.abs(error) < 6 * np.sqrt(moments * (1 - moments) / n))
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_samples_without_training_begin_in_the_right_proportions(seed):
+    """Chains would stay for ever in the mode they began in."""
+    machine = DeepBoltzmannMachine(
+        [np.full((6, 5), 4.0)], [np.full(6, -10.0), np.full(5, -12.1)]
+    )
+    p = np.exp(enumerated_log_likelihood(machine, all_states(6)))
+    share, n = p @ all_states(6)[:, 0], 2000
+    assert 0.2 < share < 0.8
+    sampler = DBMSampler.from_machine(machine, n_chains=n, burn_in=1, random_state=seed)
+    error = 6 * np.sqrt(share * (1 - share) / n)
+    assert abs(sampler.sample(n)[:, 0].mean() - share) < error
+
+
 # partial_fit
 
 

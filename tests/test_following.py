@@ -39,7 +39,9 @@ def lead(before, after, n_chains, seed):
     first, second = np.random.SeedSequence(seed).spawn(2)
     with _blocks.workers(1) as team:
         log_weights, _ = way(states, 1000, first, team)
-    return log_weights, following._resampled(states, log_weights, second)
+    return log_weights, following._resampled(
+        states, log_weights, len(log_weights), second
+    )
 
 
 def check_ratio(log_weights, before, after):
@@ -116,7 +118,7 @@ def test_even_weights_leave_all_chains():
     states = [np.arange(7.0)[:, None]]
     for seed in range(20):
         seed = np.random.SeedSequence(seed)
-        [chosen] = following._resampled(states, np.full(7, 3.0), seed)
+        [chosen] = following._resampled(states, np.full(7, 3.0), 7, seed)
         assert_array_equal(chosen, states[0])
 
 
@@ -125,7 +127,9 @@ def test_resampling_follows_the_weights():
     weights = np.array([0.0, 2.0, 1.0, 1.0]) / 4
     with np.errstate(divide="ignore"):
         log_weights = np.log(weights) + 1000
-    [chosen] = following._resampled(states, log_weights, np.random.SeedSequence(0))
+    [chosen] = following._resampled(
+        states, log_weights, len(log_weights), np.random.SeedSequence(0)
+    )
     assert_array_equal(chosen[:, 0], [1, 1, 2, 3])
 
 

@@ -13,6 +13,8 @@ from sklearn.exceptions import ConvergenceWarning
 from skdbm.inference import mean_field
 from skdbm.likelihood import (
     annealed_log_partition,
+    annealed_samples,
+    annealing,
     annealing_bracket,
     bound,
     exact_log_likelihood,
@@ -779,10 +781,10 @@ def test_log_partition_is_remembered_for_a_machine_and_settings():
     model = random_model((24, 24), 0, scale=0.2)
     machine, twin = model.machine(), model.machine()
     first = log_partition(machine, **SETTINGS)
-    assert log_partition(machine, **SETTINGS) is first
+    assert log_partition(machine, **SETTINGS)[0] is first[0]
     again = log_partition(twin, **SETTINGS)  # another machine, the same seed
     assert again == first
-    assert again is not first
+    assert again[0] is not first[0]
     others = [
         {"seed": 1},
         {"n_chains": 11},
@@ -799,3 +801,67 @@ def test_log_partition_warns_where_few_chains_carry_it():
         ConvergenceWarning, match="100 chains are worth .*n_temperatures"
     ):
         log_partition(machine, **settings)
+
+
+# Annealed samples
+
+
+def two_kinds():
+    """A model whose states are of two kinds: the first units on, or the last ones."""
+    sign = np.repeat([1, -1], 4)
+    return Model([3.0 * np.outer(sign, sign)], [np.minimum(0, 0.3 * sign), np.zeros(8)])
+
+
+def share_of_first_kind(visible):
+    """Share of states of the first kind, of each row of visible states."""
+    return visible[:, :4].sum(axis=1) > visible[:, 4:].sum(axis=1)
+
+
+@each_seed
+def test_annealed_samples_have_the_proportions_of_the_machine(monkeypatch, seed):
+    """The chains that few temperatures leave, unweighted, are a tenth off."""
+    monkeypatch.setattr(annealing, "prefers_exact", lambda machine: False)
+    model, settings = two_kinds(), {"n_chains": 8000, "n_temperatures": 30}
+    machine, distribution = model.machine(), model.distribution
+    truth = distribution.probability @ share_of_first_kind(distribution.states[0])
+    v, h = annealed_samples(
+        machine, 2000, seed=seed, random_state=np.random.SeedSequence(seed), **settings
+    )
+    assert (v.shape, h.shape) == ((2000, 8), (2000, 8))
+    run = annealed_log_partition(
+        machine.astype(np.float32), random_state=seed, **settings
+    )
+    error = np.sqrt(truth * (1 - truth) / run.effective_sample_size)
+    # Drawn at even distances: a share is off by two of 2000 at most.
+    assert abs(share_of_first_kind(v).mean() - truth) < 6 * error + 0.001
+    assert 6 * error + 0.001 < 0.06
+
+
+@each_seed
+def test_samples_of_small_machines_are_exact(seed):
+    model = two_kinds()
+    states = annealed_samples(
+        model.machine(), 20_000, random_state=np.random.SeedSequence(seed), **SETTINGS
+    )
+    assert worst_moment(model, model.distribution, states, n_layers=2) < 1
+
+
+def test_chains_are_annealed_once_for_log_z_and_samples(monkeypatch):
+    calls, anneal = [], annealing._annealed_with_states
+
+    def counted(*args):
+        calls.append(args)
+        return anneal(*args)
+
+    monkeypatch.setattr(annealing, "_annealed_with_states", counted)
+    machine = random_model((24, 24), 0, scale=0.2).machine()
+    log_partition(machine, **SETTINGS)
+    first, again, other = (
+        annealed_samples(
+            machine, 9, random_state=np.random.SeedSequence(seed), **SETTINGS
+        )
+        for seed in (0, 0, 1)
+    )
+    assert len(calls) == 1
+    assert_array_equal(first[0], again[0])
+    assert np.any(first[0] != other[0])

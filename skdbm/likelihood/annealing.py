@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from scipy.ndimage import uniform_filter1d
@@ -23,6 +23,8 @@ from .exact import (
     exact_samples,
     prefers_exact,
 )
+
+_Result = TypeVar("_Result")
 
 #: The pilot runs that space the temperatures.
 PILOT_RUNS, PILOT_TEMPERATURES, PILOT_CHAINS = 2, 200, 32
@@ -410,10 +412,7 @@ def annealing_bracket(
         states = exact_samples(machine, n_chains, random_state=second)
     else:
         # The weighted states stand for the machine; the sweeps make them differ.
-        weights = np.exp(log_weights - log_weights.max())
-        rng = sampling.generator(second)
-        chosen = rng.choice(n_chains, n_chains, p=weights / weights.sum())
-        states = [state[chosen] for state in states]
+        states = _resampled(states, log_weights, n_chains, second)
         sampling.chains(machine, states, n_sweeps, second, n_jobs=n_jobs)
     with _blocks.workers(n_jobs) as team:
         log_weights = run(ladder[::-1], states, third, team)
@@ -683,10 +682,131 @@ def _gauss_nodes(n_steps: int) -> tuple[float, ...]:
     return (0.5 - np.sqrt(1 / 12), 0.5 + np.sqrt(1 / 12))
 
 
-_memo: weakref.WeakKeyDictionary[
-    DeepBoltzmannMachine, dict[Any, tuple[float, float]]
-] = weakref.WeakKeyDictionary()
+def _resampled(
+    states: Sequence[FloatArray],
+    log_weights: FloatArray,
+    n_samples: int,
+    seed: np.random.SeedSequence,
+) -> list[FloatArray]:
+    """Repeat or drop chains in proportion to their weights (systematic resampling)."""
+    weights = np.exp(log_weights - log_weights.max())
+    edges = np.cumsum(weights)
+    places = (np.arange(n_samples) + sampling.generator(seed).random()) / n_samples
+    chosen = np.searchsorted(edges / edges[-1], places, side="right")
+    return [state[np.minimum(chosen, len(weights) - 1)] for state in states]
+
+
+_memo: weakref.WeakKeyDictionary[DeepBoltzmannMachine, dict[Any, Any]] = (
+    weakref.WeakKeyDictionary()
+)
 _memo_lock = threading.Lock()
+
+
+def _remembered(
+    machine: DeepBoltzmannMachine, key: Any, compute: Callable[[], _Result]
+) -> _Result:
+    """Compute something of a machine once, as long as the machine lives."""
+    with _memo_lock:
+        known = _memo.setdefault(machine, {})
+    if key not in known:
+        known[key] = compute()
+    result: _Result = known[key]
+    return result
+
+
+def _annealed_once(
+    machine: DeepBoltzmannMachine,
+    n_chains: int,
+    n_temperatures: int,
+    seed: int,
+    n_jobs: int | None,
+) -> tuple[AnnealedLogPartition, list[FloatArray]]:
+    """Anneal a machine, or remember how that went, and where the chains ended."""
+
+    def anneal() -> tuple[AnnealedLogPartition, list[FloatArray]]:
+        # Rounding to float32 is far below the standard error, and twice as fast.
+        rounded = machine.astype(np.float32)
+        result, states = _annealed_with_states(
+            rounded, n_chains, n_temperatures, None, seed, n_jobs
+        )
+        _warn_if_low(result)
+        return result, states
+
+    return _remembered(machine, (n_chains, n_temperatures, seed), anneal)
+
+
+def annealed_samples(
+    machine: DeepBoltzmannMachine,
+    n_samples: int,
+    *,
+    n_chains: int,
+    n_temperatures: int,
+    seed: int,
+    random_state: np.random.SeedSequence,
+    n_jobs: int | None = None,
+) -> list[FloatArray]:
+    """Draw joint states of all layers in the proportions of the machine.
+
+    Gibbs chains hardly cross from one kind of state to another, and show for long
+    what they began with. Annealed chains end where the machine's probability is, once
+    they are drawn by their importance weights. They are those that `log_partition`
+    has moved for the same settings, or moves now. Small machines are enumerated, and
+    the states exact.
+
+    Parameters
+    ----------
+    machine : DeepBoltzmannMachine
+        The machine; it must not be changed afterwards.
+    n_samples : int
+        Number of joint states. Those that come from one chain are alike.
+    n_chains : int
+        Chains of the annealing.
+    n_temperatures : int
+        Temperatures of the annealing.
+    seed : int
+        Seed of the annealing.
+    random_state : numpy.random.SeedSequence
+        Seed of the choice among the chains.
+    n_jobs : int, default=None
+        Threads; None means as many as the BLAS library would use here.
+
+    Returns
+    -------
+    list of L + 1 ndarrays of shape (n_samples, n_l)
+        States of every layer.
+
+    Warns
+    -----
+    ConvergenceWarning
+        If few chains carry most of the weight.
+
+    See Also
+    --------
+    exact_samples : What it gives for small machines.
+    skdbm.sampling.chains : Makes states of one chain differ.
+
+    Examples
+    --------
+    Two kinds of states of which the second, in which all units are on, is e times as
+    likely as the first.
+
+    >>> import numpy as np
+    >>> from skdbm.likelihood import annealed_samples
+    >>> from skdbm.machine import DeepBoltzmannMachine
+    >>> machine = DeepBoltzmannMachine(
+    ...     [np.full((4, 4), 9.0)], [np.full(4, -18.0), np.full(4, -17.75)]
+    ... )
+    >>> v, h = annealed_samples(
+    ...     machine, 1000, n_chains=9, n_temperatures=9, seed=0,
+    ...     random_state=np.random.SeedSequence(0),
+    ... )
+    >>> bool(0.65 < np.mean(v) < 0.81)
+    True
+    """
+    if prefers_exact(machine):
+        return exact_samples(machine, n_samples, random_state=random_state)
+    result, states = _annealed_once(machine, n_chains, n_temperatures, seed, n_jobs)
+    return _resampled(states, result.log_weights, n_samples, random_state)
 
 
 def log_partition(
@@ -747,34 +867,26 @@ def log_partition(
     >>> log_partition(machine, n_chains=9, n_temperatures=9, seed=0)
     (3.4873..., 0.0)
     """
-    with _memo_lock:
-        known = _memo.setdefault(machine, {})
-    exact = prefers_exact(machine)
-    if exact and totals is not None:
-        return exact_log_partitions(machine, totals), np.zeros(len(totals))
+    settings = (n_chains, n_temperatures, seed)
 
-    def at(total: int | None) -> tuple[float, float]:
-        key = (n_chains, n_temperatures, seed, total)
-        if key not in known:
-            of_total = machine.with_totals(total)
-            if exact:
-                known[key] = (exact_log_partition(of_total), 0.0)
-            else:
-                # Rounding to float32 is far below the standard error, and twice as
-                # fast.
-                result = annealed_log_partition(
-                    of_total.astype(np.float32),
-                    n_chains=n_chains,
-                    n_temperatures=n_temperatures,
-                    random_state=seed,
-                    n_jobs=n_jobs,
-                )
-                _warn_if_low(result)
-                known[key] = (result.log_partition, result.standard_error)
-        return known[key]
+    def annealed(of_total: DeepBoltzmannMachine) -> tuple[float, float]:
+        result, _ = _annealed_once(of_total, *settings, n_jobs)
+        return result.log_partition, result.standard_error
 
+    if prefers_exact(machine):
+        if totals is not None:
+            return exact_log_partitions(machine, totals), np.zeros(len(totals))
+        return _remembered(machine, "exact", lambda: exact_log_partition(machine)), 0.0
     if totals is None:
-        return at(None)
+        return annealed(machine)
+
+    def at(total: int) -> tuple[float, float]:
+        # The machine of a total, and with it its chains, does not live on.
+        def anneal() -> tuple[float, float]:
+            return annealed(machine.with_totals(total))
+
+        return _remembered(machine, (*settings, total), anneal)
+
     distinct, where = np.unique(totals, return_inverse=True)
     values = [_interpolated(machine, int(total), at) for total in distinct]
     return tuple(np.array(values)[where].T)

@@ -11,6 +11,7 @@ from .annealing import (
     AnnealedLogPartition,
     _annealed_with_states,
     _kept_and_summed,
+    _resampled,
     _seed_sequence,
     _warn_if_low,
 )
@@ -175,7 +176,7 @@ class FollowedLogPartition:
         _warn_if_low(result)
         self.log_partition, self.n_steps = result.log_partition, 0
         self.standard_error = self._first_error = result.standard_error
-        self.states = _resampled(states, result.log_weights, second)
+        self.states = _resampled(states, result.log_weights, len(states[0]), second)
 
     def _follow(
         self,
@@ -200,7 +201,7 @@ class FollowedLogPartition:
             return False
         self.log_partition += ratio.log_partition
         self.standard_error, self.n_steps = error, n_steps
-        self.states = _resampled(states, log_weights, second)
+        self.states = _resampled(states, log_weights, len(states[0]), second)
         return True
 
 
@@ -337,15 +338,3 @@ class _Way:
                 self.change.units[layer].sample(
                     field, rng, out=field, scratch=scratch[layer]
                 )
-
-
-def _resampled(
-    states: list[FloatArray], log_weights: FloatArray, seed: np.random.SeedSequence
-) -> list[FloatArray]:
-    """Repeat or drop chains in proportion to their weights (systematic resampling)."""
-    weights = np.exp(log_weights - log_weights.max())
-    edges = np.cumsum(weights)
-    n = len(weights)
-    places = (np.arange(n) + sampling.generator(seed).random()) / n
-    chosen = np.searchsorted(edges / edges[-1], places, side="right")
-    return [state[np.minimum(chosen, n - 1)] for state in states]
