@@ -309,9 +309,8 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         n_importance_samples : int, default=None
             Samples of the posterior of each row. With 0 the score is the variational
             lower bound; with some it is the importance-weighted estimate of log p(v),
-            on average a lower bound, too, and a tighter one. The time grows in
-            proportion to them. None means `self.n_importance_samples`, which is 0 by
-            default.
+            on average a lower bound, too, and as a rule a tighter one. None means
+            `self.n_importance_samples`, which is 0 by default.
 
         Returns
         -------

@@ -131,7 +131,8 @@ hidden_layer_sizes : int or array-like of int, default=(256, 256)
         record is in `history_`, too.
 
     n_annealing_chains : int, default=100
-        Chains of the annealed importance sampling that estimates log Z.
+        Chains of the annealed importance sampling that estimates log Z. Around a given
+        machine, samples start from them, too.
 
     n_temperatures : int, default=1000
         Inverse temperatures of the annealed importance sampling.
@@ -141,8 +142,8 @@ hidden_layer_sizes : int or array-like of int, default=(256, 256)
         is one: `score_samples`, `score` and so searches, early stopping. With 0, the
         default, the score is the variational lower bound by mean field, which is cheap
         and deterministic. With k samples it is the importance-weighted estimate: on
-        average a lower bound, too, tighter as a rule, and the closer to log p(v) the
-        more samples. Take 10 or more to compare machines of different depths or
+        average a lower bound, too, as a rule a tighter one, and the closer to log p(v)
+        the more samples. Take 10 or more to compare machines of different depths or
         `n_posterior_gibbs_steps`, whose bounds are not equally tight. The time grows
         in proportion to the samples; each costs about as much as a mean-field sweep.
 

@@ -179,8 +179,10 @@ class DBMSampler(BaseDBM):
         of the training; after `from_machine`, from those that were annealed for log Z,
         drawn by their importance weights, or for small machines from exact samples.
         They make `burn_in` sweeps before the first sample and `thin` sweeps between
-        two. Rows of different chains are independent up to their common start; the
-        chains of well-trained machines move slowly between kinds of data. With `given`
+        two. Rows of different chains are independent up to their start, which several
+        may share, and the chains of well-trained machines move slowly between kinds of
+        data. What the annealing came to is not pickled; after unpickling, the first
+        call anneals anew where there was no training. With `given`
         every sample has a chain of its own, which starts from mean field.
 
         Examples
@@ -375,7 +377,8 @@ class DBMSampler(BaseDBM):
         except KeyboardInterrupt:
             warn(
                 "The estimation of log Z was interrupted; score_samples will make up "
-                "for it when it is called.",
+                "for it when it is called, and so will sample where there was no "
+                "training.",
                 RuntimeWarning,
             )
         else:

@@ -430,7 +430,7 @@ def second_order_fields(
     ----------
     .. [1] T. Plefka, "Convergence condition of the TAP equation for the
        infinite-ranged Ising spin glass model", Journal of Physics A 15, 1982.
-    .. [2] M. Gabrie, E. W. Tramel and F. Krzakala, "Training restricted Boltzmann
+    .. [2] M. Gabrié, E. W. Tramel and F. Krzakala, "Training restricted Boltzmann
        machines via the Thouless-Anderson-Palmer free energy", NIPS 2015.
 
     Examples

@@ -660,7 +660,10 @@ def test_importance_weighting_is_exact_for_one_hidden_layer(model):
 @pytest.mark.parametrize("n_importance_samples", [1, 20])
 @over([model for model in MODELS if len(model.sizes) > 2])
 def test_importance_weights_are_right_on_average(model, n_importance_samples, seed):
-    """The mean weight is p(v), the mean logarithm between the bound and log p(v)."""
+    """The mean weight is p(v), the mean logarithm between the bound and log p(v).
+
+    That it is above the bound is no theorem but true of couplings as strong as these.
+    """
     rng, n_rows = np.random.default_rng(seed), 3000
     X = model.visible_states()
     row = X[rng.integers(len(X))]
@@ -834,7 +837,7 @@ def test_annealed_samples_have_the_proportions_of_the_machine(monkeypatch, seed)
     error = np.sqrt(truth * (1 - truth) / run.effective_sample_size)
     # Drawn at even distances: a share is off by two of 2000 at most.
     assert abs(share_of_first_kind(v).mean() - truth) < 6 * error + 0.001
-    assert 6 * error + 0.001 < 0.06
+    assert 6 * error + 0.001 < 0.08
 
 
 @each_seed
@@ -865,3 +868,13 @@ def test_chains_are_annealed_once_for_log_z_and_samples(monkeypatch):
     assert len(calls) == 1
     assert_array_equal(first[0], again[0])
     assert np.any(first[0] != other[0])
+
+
+def test_samples_of_one_chain_do_not_stand_side_by_side():
+    machine = random_model((24, 24), 0, scale=0.2).machine()
+    v, _ = annealed_samples(
+        machine, 1000, random_state=np.random.SeedSequence(0), **SETTINGS
+    )
+    n_changes = np.count_nonzero(np.any(v[1:] != v[:-1], axis=1))
+    assert len(np.unique(v, axis=0)) <= SETTINGS["n_chains"]
+    assert n_changes > 500  # in the order of the chains there would be 9

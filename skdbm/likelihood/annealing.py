@@ -18,6 +18,8 @@ from .._warnings import warn
 from ..machine import DeepBoltzmannMachine
 from ..units import UnitType
 from .exact import (
+    _kept_probabilities,
+    _samples_of,
     exact_log_partition,
     exact_log_partitions,
     exact_samples,
@@ -758,7 +760,7 @@ def annealed_samples(
     machine : DeepBoltzmannMachine
         The machine; it must not be changed afterwards.
     n_samples : int
-        Number of joint states. Those that come from one chain are alike.
+        Number of joint states, in any order. Those that come from one chain are alike.
     n_chains : int
         Chains of the annealing.
     n_temperatures : int
@@ -788,7 +790,7 @@ def annealed_samples(
     Examples
     --------
     Two kinds of states of which the second, in which all units are on, is e times as
-    likely as the first.
+    likely as the first. A machine as small as this is enumerated.
 
     >>> import numpy as np
     >>> from skdbm.likelihood import annealed_samples
@@ -804,9 +806,16 @@ def annealed_samples(
     True
     """
     if prefers_exact(machine):
-        return exact_samples(machine, n_samples, random_state=random_state)
+        probabilities = _remembered(
+            machine, "probabilities", lambda: _kept_probabilities(machine)
+        )
+        return _samples_of(machine, probabilities, n_samples, random_state)
     result, states = _annealed_once(machine, n_chains, n_temperatures, seed, n_jobs)
-    return _resampled(states, result.log_weights, n_samples, random_state)
+    choice, order = random_state.spawn(2)
+    states = _resampled(states, result.log_weights, n_samples, choice)
+    # Samples of one chain would stand side by side.
+    places = sampling.generator(order).permutation(n_samples)
+    return [state[places] for state in states]
 
 
 def log_partition(

@@ -298,19 +298,37 @@ def exact_samples(
     >>> bool(np.mean(v == h) > 0.95)
     True
     """
-    units, weights, biases = machine.units, machine.weights, machine.biases
-    kept, n_terms = _smaller_parity(units, biases)
+    kept_probabilities = _kept_probabilities(machine)
+    return _samples_of(machine, kept_probabilities, n_samples, random_state)
+
+
+def _kept_probabilities(machine: DeepBoltzmannMachine) -> FloatArray:
+    """Compute the probability of every joint state of the smaller parity."""
+    kept, n_terms = _smaller_parity(machine.units, machine.biases)
     if n_terms > PREFER_EXACT_STATES:
         raise ValueError(
             f"Exact sampling of layers of {machine.layer_sizes} units needs "
             f"2^{math.log2(n_terms):.0f} probabilities; at most "
             f"{PREFER_EXACT_STATES} are held. Use skdbm.sampling.chains."
         )
+    parameters = machine.units, machine.weights, machine.biases
+    log_terms = np.concatenate(list(_chunks(*parameters, kept, int(n_terms))))
+    probabilities: FloatArray = np.exp(log_terms - logsumexp(log_terms))
+    probabilities /= probabilities.sum()
+    return probabilities
+
+
+def _samples_of(
+    machine: DeepBoltzmannMachine,
+    probabilities: FloatArray,
+    n_samples: int,
+    random_state: Seed,
+) -> list[FloatArray]:
+    """Draw joint states of all layers, given what `_kept_probabilities` gives."""
+    units, weights, biases = machine.units, machine.weights, machine.biases
     rng = generator(random_state)
-    chunks = _chunks(units, weights, biases, kept, int(n_terms))
-    log_terms = np.concatenate(list(chunks))
-    probabilities = np.exp(log_terms - logsumexp(log_terms))
-    index = rng.choice(n_terms, n_samples, p=probabilities / probabilities.sum())
+    index = rng.choice(len(probabilities), n_samples, p=probabilities)
+    kept, _ = _smaller_parity(units, biases)
     states = _kept_states(units, biases, kept, index)
     for layer in range(1 - kept, machine.n_layers, 2):
         field = _field(layer, states, weights, biases, n_samples)
