@@ -228,16 +228,17 @@ def test_interpolation_is_a_cubic_in_the_logarithm_of_the_total(monkeypatch):
     monkeypatch.setattr(annealing, "prefers_exact", lambda machine: False)
     machine = counts_machine()
 
-    def exact(of_total, **kwargs):
+    def exact(of_total, *args):
         total = of_total.units[0].n_trials
-        return SimpleNamespace(
+        result = SimpleNamespace(
             log_partition=log_partition_of_counts(machine, total),
             standard_error=0.0,
             effective_sample_size=9.0,
             log_weights=np.zeros(9),
         )
+        return result, []
 
-    monkeypatch.setattr(annealing, "annealed_log_partition", exact)
+    monkeypatch.setattr(annealing, "_annealed_with_states", exact)
     values, _ = log_partition(
         machine, n_chains=9, n_temperatures=9, seed=0, totals=TOTALS
     )
