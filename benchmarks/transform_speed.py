@@ -3,9 +3,10 @@
 Every row takes the sweeps that it needs. They are counted first, by
 `skdbm.inference.mean_field`; then each round times `transform`, and the matrix products
 of the same sweeps alone, on just the rows that are still active in each (float32,
-preallocated outputs, the same blocks of rows, shared by two threads with BLAS held to
-one thread each). The ratios of the rounds and their spread are printed. Last comes the
-peak memory above imports and rows, less the output, which should not grow with the
+preallocated outputs, the same blocks of rows) in two ways: block after block with BLAS
+on all its threads, and, a stricter limit, blocks shared by two threads with BLAS held
+to one thread each. The ratios of the rounds and their spread are printed. Last comes
+the peak memory above imports and rows, less the output, which should not grow with the
 number of rows; each in a process of its own.
 
 Run: python benchmarks/transform_speed.py [--data mnist.npz] [--machine machine.npz]
@@ -83,12 +84,18 @@ def main():
     )
     times = interleaved(
         {
-            "products": lambda: time_on_threads(products(machine, X, n_sweeps)),
+            "products, threaded BLAS": timed(
+                lambda: products(machine, X, n_sweeps)[0]()
+            ),
+            "products, two threads": lambda: time_on_threads(
+                products(machine, X, n_sweeps)
+            ),
             "transform": timed(lambda: transform(X, machine)),
         },
         options.rounds,
     )
-    print(f"transform / products: {spread(ratios(times, 'transform', 'products'))}")
+    for base in list(times)[:2]:
+        print(f"transform / {base}: {spread(ratios(times, 'transform', base))}")
     for n_rows in options.memory_rows:
         memory = added_memory(transform, X_train[:n_rows], machine)
         size = n_rows * sum(machine.layer_sizes[1:]) * 4 / 2**20
