@@ -24,6 +24,10 @@ from .machine import DeepBoltzmannMachine
 
 _Result = TypeVar("_Result")
 
+#: Rows that have stopped leave the active block when there are so many: to wait for
+#: more costs sweeps of rows that are done, to go one by one costs copies.
+LEAVING_ROWS = 4
+
 
 @dataclass(frozen=True)
 class MeanField:
@@ -736,8 +740,8 @@ def _settle(
 
     Gives the means of the free layers, the sweeps that each row took, and whether it
     converged. A row is read off at the sweep at which it stops. Rows that have stopped
-    leave the active block when they fill a tile: rows from the end take their places,
-    so all arrays that are passed are overwritten.
+    leave the active block a few at a time: rows from the end take their places, so all
+    arrays that are passed are overwritten.
     """
     states = list(states)
     results = {layer: np.empty_like(states[layer]) for layer in free}
@@ -762,7 +766,7 @@ def _settle(
         stopped |= finished
         if stopped.all():
             break
-        if np.count_nonzero(stopped) >= _blocks.TILE_ROWS:
+        if np.count_nonzero(stopped) >= LEAVING_ROWS:
             rows = _close_up(rows, stopped)
             if constant is not None:
                 constant = _close_up(constant, stopped)
