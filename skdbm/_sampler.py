@@ -182,8 +182,8 @@ class DBMSampler(BaseDBM):
         two. Rows of different chains are independent up to their start, which several
         may share, and the chains of well-trained machines move slowly between kinds of
         data. What the annealing came to is not pickled; after unpickling, the first
-        call anneals anew where there was no training. With `given`
-        every sample has a chain of its own, which starts from mean field.
+        call anneals anew where there was no training. With `given` every sample has a
+        chain of its own, which starts from mean field.
 
         Examples
         --------
