@@ -25,7 +25,7 @@ import numpy as np
 from _timing import interleaved, ratios, spread
 from _training import GIBBS, ROWS, SIZES, SWEEPS, multiplications, time_fit
 
-from skdbm._blocks import TRAINING_ROWS, row_blocks
+from skdbm.ops import TRAINING_ROWS, row_blocks
 from skdbm.training.trainer import SLICE_SIZE
 
 #: The size that all axes leave from: columns, then hidden units.

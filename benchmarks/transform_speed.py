@@ -22,8 +22,8 @@ from _data import load_mnist, parser, trained_machine
 from _timing import added_memory, interleaved, ratios, spread, time_on_threads, timed
 
 from skdbm import DBMTransformer
-from skdbm._blocks import INFERENCE_ROWS, row_blocks
 from skdbm.inference import mean_field
+from skdbm.ops import INFERENCE_ROWS, row_blocks
 
 
 def products(machine, X, n_sweeps):

@@ -11,13 +11,13 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from . import _blocks, _validation, likelihood
+from . import _validation, likelihood, ops
 from ._columns import Columns, Encoded, accepts_sparse, prototypes, resolve, state_means
 from ._progress import Progress
 from ._version import __version__
 from ._warnings import warn
 from .machine import DeepBoltzmannMachine
-from .sampling import generator
+from .ops import generator
 from .training.pretraining import greedy, grow
 from .training.stopping import EarlyStopping
 from .training.trainer import (
@@ -236,7 +236,7 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
             self._train(trainer, X.dtype, watched, n_training, loop)
 
         rate = self._first_learning_rate(unit, sizes[0])
-        with _blocks.workers(self.n_jobs) as team:
+        with ops.workers(self.n_jobs) as team:
             self._at_a_stable_rate(learn, rate, team, progress)
         self._finish(complete=True)
         context.call_on_fit_task_end(
@@ -291,7 +291,7 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         source = Rows(X, unit, trainer.row_rng if self.binarize else None)
         batches = batches_of(np.arange(X.shape[0]), self.batch_size)
         rate = self._first_learning_rate(unit, sizes[0])
-        with _blocks.workers(self.n_jobs) as team:
+        with ops.workers(self.n_jobs) as team:
             record = trainer.epoch(source, batches, lambda _: rate, team)
         history = {} if first else self.history_
         dtype = X.dtype if first else self.machine_.dtype
@@ -428,7 +428,7 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
                 "Perplexity is about words: it needs visible='counts' and rows that "
                 f"have some; the visible units are {unit!r}."
             )
-        blocks = _blocks.row_blocks(X.shape[0], _blocks.INFERENCE_ROWS)
+        blocks = ops.row_blocks(X.shape[0], ops.INFERENCE_ROWS)
         ways = -sum(unit.base(_dense(X[rows])).sum() for rows in blocks)
         return float(np.exp((ways - self._score_numbers(X).sum()) / totals.sum()))
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy import sparse
 
-from . import _arrays, _validation
+from . import _validation, ops
 from .units import Bernoulli, Categorical, Counts, Gaussian, Mixed, UnitType
 
 #: Unit types of visible layers by the names that `visible` takes.
@@ -287,7 +287,7 @@ def state_means(unit, X):
     """Mean state of every unit over the rows in which it is known."""
     if sparse.issparse(X):
         return np.asarray(X.mean(axis=0), dtype=np.float64).ravel()
-    return _arrays.column_means(Encoded(unit, X))
+    return ops.column_means(Encoded(unit, X))
 
 
 def prototypes(visible):

@@ -4,7 +4,7 @@ import numpy as np
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from . import _blocks, _docstrings, _validation, inference, likelihood, sampling
+from . import _docstrings, _validation, inference, likelihood, ops, sampling
 from ._base import TRAINING_DTYPE, BaseDBM, _spawn
 from ._warnings import warn
 
@@ -308,10 +308,10 @@ class DBMSampler(BaseDBM):
             raise ValueError(f"{unit!r} units share a total and cannot be missing.")
         X = X if isinstance(X, np.ndarray) else X.toarray()
         start, seed = self._seeds(random_state)
-        rng, result = sampling.generator(start), np.repeat(X, per_row, axis=0)
+        rng, result = ops.generator(start), np.repeat(X, per_row, axis=0)
         incomplete = np.flatnonzero(np.isnan(X).any(axis=1))
         at_once = max(1, _CHAINS_AT_ONCE // n_chains)
-        with _blocks.workers(self.n_jobs):
+        with ops.workers(self.n_jobs):
             for i in range(0, len(incomplete), at_once):
                 rows = incomplete[i : i + at_once]
                 # Encoded before it is cast: differences may be far smaller than values.
@@ -358,7 +358,7 @@ class DBMSampler(BaseDBM):
             )
             return [state.astype(TRAINING_DTYPE, copy=False) for state in states]
         kept = self._trainer.chains
-        order = sampling.generator(seed).permutation(len(kept[0]))
+        order = ops.generator(seed).permutation(len(kept[0]))
         return [layer[np.resize(order, n_chains)] for layer in kept]
 
     def _log_partition(self, totals=None):

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.exceptions import ConvergenceWarning
 
-from . import _blocks
+from . import ops
 from ._typing import BoolArray, FloatArray, IntArray, Rows, States
 from ._warnings import warn
 from .machine import DeepBoltzmannMachine
@@ -240,7 +240,7 @@ def map_posterior(
     array([[0.7311, 0.5   ],
            [0.5   , 0.7311]])
     """
-    blocks = _blocks.row_blocks(X.shape[0], _blocks.INFERENCE_ROWS)
+    blocks = ops.row_blocks(X.shape[0], ops.INFERENCE_ROWS)
     results: list[Any] = [None] * len(blocks)
     n_failed = [0] * len(blocks)
 
@@ -250,7 +250,7 @@ def map_posterior(
         n_failed[i] = int(np.count_nonzero(~part.converged))
         results[i] = function(rows, part, blocks[i].start)
 
-    with _blocks.workers(n_jobs) as team:
+    with ops.workers(n_jobs) as team:
         team.run([partial(solve, i) for i in range(len(blocks))])
     _warn_if_unconverged(sum(n_failed), X.shape[0], tol, max_iter)
     return results
@@ -544,14 +544,14 @@ def visible_means(
     array([[0.5       , 0.73105858]])
     """
     lowest = min(given)
-    blocks = _blocks.row_blocks(len(given[lowest]), _blocks.INFERENCE_ROWS)
+    blocks = ops.row_blocks(len(given[lowest]), ops.INFERENCE_ROWS)
     parts: list[Any] = [None] * len(blocks)
 
     def solve(i: int) -> None:
         rows = np.array(given[lowest][blocks[i]])  # a copy, to be overwritten
         parts[i] = _solve_below(machine, lowest, rows, tol, max_iter)
 
-    with _blocks.workers(n_jobs) as team:
+    with ops.workers(n_jobs) as team:
         team.run([partial(solve, i) for i in range(len(blocks))])
     converged = np.concatenate([part[1] for part in parts])
     n_failed = int(np.count_nonzero(~converged))

@@ -7,14 +7,14 @@ trained model is a function of this one object.
 import copy
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from . import _arrays
-from ._typing import FloatArray, IntArray, Rows, States
+from . import ops
+from ._typing import FloatArray, IntArray, States
 from .units import Bernoulli, UnitType, from_spec
 
 #: Version of the file format that `DeepBoltzmannMachine.save` writes.
@@ -35,7 +35,8 @@ class DeepBoltzmannMachine:
     Parameters
     ----------
     weights : sequence of L arrays, W_l of shape (n_l, n_{l+1})
-        Couplings of each layer with the next one, at least one array.
+        Couplings of each layer with the next one. An empty sequence means none: units
+        that are independent of each other, in any number of layers.
     biases : sequence of L + 1 arrays, b_l of shape (n_l,)
         Biases of every layer, the visible one first.
     units : sequence of L + 1 UnitType, default=None
@@ -171,11 +172,60 @@ class DeepBoltzmannMachine:
         _check_dtype("machine", np.dtype(dtype))
         if self.dtype == dtype:
             return self
-        return DeepBoltzmannMachine(
-            [weight.astype(dtype) for weight in self.weights],
-            [bias.astype(dtype) for bias in self.biases],
-            self.units,
-        )
+        return self.map(lambda array: array.astype(dtype))
+
+    def map(
+        self,
+        function: Callable[..., FloatArray],
+        *others: "DeepBoltzmannMachine",
+    ) -> "DeepBoltzmannMachine":
+        """Give the machine of which each array is a function of the present one.
+
+        Parameters
+        ----------
+        function : callable
+            Gets an array of weights or biases, and those of `others` that stand in the
+            same place; returns one of the same shape. Nothing checks it.
+        *others : DeepBoltzmannMachine
+            Machines of the same layers, coupled where this one is.
+
+        Returns
+        -------
+        DeepBoltzmannMachine
+            A machine with the units of this one.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skdbm.machine import DeepBoltzmannMachine
+        >>> one = DeepBoltzmannMachine([np.eye(2)], [np.zeros(2), np.zeros(2)])
+        >>> one.map(np.add, one).weights[0]
+        array([[2., 0.],
+               [0., 2.]])
+        """
+        result = copy.copy(self)
+        weights = zip(self.weights, *(other.weights for other in others), strict=True)
+        biases = zip(self.biases, *(other.biases for other in others), strict=True)
+        result.weights = [function(*arrays) for arrays in weights]
+        result.biases = [function(*arrays) for arrays in biases]
+        return result
+
+    def uncoupled(
+        self, biases: Sequence[FloatArray] | None = None
+    ) -> "DeepBoltzmannMachine":
+        """Give the machine of the same units without couplings.
+
+        Parameters
+        ----------
+        biases : sequence of L + 1 arrays of shape (n_l,), default=None
+            Its biases; None means those of this machine.
+
+        Returns
+        -------
+        DeepBoltzmannMachine
+            Independent units.
+        """
+        return DeepBoltzmannMachine([], biases or self.biases, self.units)
 
     def with_totals(self, totals: int | IntArray | None) -> "DeepBoltzmannMachine":
         """Give the machine of rows whose visible units share known totals.
@@ -211,6 +261,26 @@ class DeepBoltzmannMachine:
         result.units = tuple(units)
         return result
 
+    def neighbours(self, layer: int) -> list[tuple[int, FloatArray]]:
+        """List the layers that a layer is coupled with.
+
+        Parameters
+        ----------
+        layer : int
+            Index of the layer; 0 is the visible one.
+
+        Returns
+        -------
+        list of (int, ndarray)
+            Index of each neighbour, the one below first, and the couplings, of shape
+            (n_neighbour, n_layer).
+        """
+        below = [(layer - 1, self.weights[layer - 1])] if layer and self.weights else []
+        above = (
+            [(layer + 1, self.weights[layer].T)] if layer < len(self.weights) else []
+        )
+        return below + above
+
     def field(
         self,
         layer: int,
@@ -227,7 +297,8 @@ class DeepBoltzmannMachine:
         layer : int
             Index of the layer; 0 is the visible one.
         states : sequence of arrays of shape (n_rows, n_l)
-            States or means of every layer; only the neighbours are looked at.
+            States or means of every layer, or a mapping that has the neighbours; only
+            these are looked at.
         constant : ndarray of shape (n_rows, n_layer), default=None
             The value of b_l + s_{l-1} W_{l-1} where it is known already, as the part
             of the first hidden layer's field that comes from fixed data.
@@ -239,23 +310,23 @@ class DeepBoltzmannMachine:
         Returns
         -------
         ndarray of shape (n_rows, n_layer)
-            The fields.
+            The fields; without neighbours, of shape (1, n_layer).
         """
         fixed = self.biases[layer] if constant is None else constant
         result = None
-        if layer > 0 and constant is None:
-            result = _product(states[layer - 1], self.weights[layer - 1], out)
-        if layer + 1 < self.n_layers:
+        if layer > 0 and self.weights and constant is None:
+            result = ops.product(states[layer - 1], self.weights[layer - 1], out)
+        if layer < len(self.weights):
             weight = self.weights[layer].T
             if result is None:
-                result = _product(states[layer + 1], weight, out)
+                result = ops.product(states[layer + 1], weight, out)
             else:
-                result += _product(states[layer + 1], weight, scratch)
+                result += ops.product(states[layer + 1], weight, scratch)
         if result is not None:
             result += fixed
             return result
         if out is None:
-            return fixed.copy()
+            return np.array(fixed, ndmin=2)
         np.copyto(out, fixed)
         return out
 
@@ -309,7 +380,7 @@ class DeepBoltzmannMachine:
             energy += unit.base(state) - state @ bias.astype(dtype, copy=False)
         for below, weight, above in zip(arrays, self.weights, arrays[1:], strict=False):
             field = below @ weight.astype(dtype, copy=False)
-            energy -= _arrays.row_dot(field, above)
+            energy -= ops.row_dot(field, above)
         return energy
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -407,7 +478,8 @@ class DeepBoltzmannMachine:
         try:
             units = [from_spec(spec) for spec in header["units"]]
             biases = [content[f"biases_{i}"] for i in range(len(units))]
-            weights = [content[f"weights_{i}"] for i in range(len(units) - 1)]
+            n_weights = sum(name.startswith("weights_") for name in content)
+            weights = [content[f"weights_{i}"] for i in range(n_weights)]
             if len(content) != 1 + len(biases) + len(weights):
                 raise ValueError(
                     f"{len(units)} unit types for {len(content) - 1} arrays"
@@ -417,23 +489,17 @@ class DeepBoltzmannMachine:
             raise ValueError(f"{path!r} is damaged ({error}).") from error
 
 
-def _product(left: Rows, right: FloatArray, out: FloatArray | None) -> FloatArray:
-    """Multiply dense or sparse rows by a dense matrix."""
-    if out is None or not isinstance(left, np.ndarray):
-        return left @ right
-    return np.matmul(left, right, out=out)
-
-
 def _check_parameters(
     weights: Sequence[npt.ArrayLike], biases: Sequence[npt.ArrayLike]
 ) -> tuple[list[FloatArray], list[FloatArray]]:
     """Check weights and biases and bring them to one floating dtype."""
     matrices = [_check_real(f"weights[{i}]", w, ndim=2) for i, w in enumerate(weights)]
     vectors = [_check_real(f"biases[{i}]", b, ndim=1) for i, b in enumerate(biases)]
-    if not matrices or len(vectors) != len(matrices) + 1:
+    if not vectors or (matrices and len(vectors) != len(matrices) + 1):
         raise ValueError(
             f"Got {len(matrices)} weight matrices and {len(vectors)} bias vectors; a "
-            "machine with L hidden layers has L >= 1 matrices and L + 1 vectors."
+            "machine with L hidden layers has L matrices, or none if its units are "
+            "independent, and L + 1 vectors."
         )
     for i, weight in enumerate(matrices):
         expected = (len(vectors[i]), len(vectors[i + 1]))

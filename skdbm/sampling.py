@@ -11,8 +11,8 @@ from typing import TypeVar
 
 import numpy as np
 
-from . import _blocks
-from ._typing import BoolArray, Columns, FloatArray, Rng, Seed
+from . import ops
+from ._typing import BoolArray, Columns, FloatArray, Rng
 from .machine import DeepBoltzmannMachine
 
 _States = TypeVar("_States", bound=Sequence[FloatArray])
@@ -243,8 +243,8 @@ def chains(
     >>> v.shape
     (300, 2)
     """
-    blocks = _blocks.row_blocks(len(states[0]), _blocks.TRAINING_ROWS)
-    streams = [generator(child) for child in seed.spawn(len(blocks))]
+    blocks = ops.row_blocks(len(states[0]), ops.TRAINING_ROWS)
+    streams = [ops.generator(child) for child in seed.spawn(len(blocks))]
     mask = _mask(clamped_columns, states[0].shape)
     by_row = None if mask is None else np.broadcast_to(mask, states[0].shape)
 
@@ -253,7 +253,7 @@ def chains(
         part = [state[block] for state in states]
         gibbs_sweeps(machine, part, n_sweeps, rng, clamped_columns=clamped)
 
-    with _blocks.workers(n_jobs) as team:
+    with ops.workers(n_jobs) as team:
         team.run(
             [
                 partial(advance, block, rng)
@@ -320,8 +320,8 @@ def conditional_means(
     >>> bool(means[0, 1] > 0.4)
     True
     """
-    blocks = _blocks.row_blocks(len(states[0]), _blocks.TRAINING_ROWS)
-    streams = [generator(child) for child in seed.spawn(len(blocks))]
+    blocks = ops.row_blocks(len(states[0]), ops.TRAINING_ROWS)
+    streams = [ops.generator(child) for child in seed.spawn(len(blocks))]
     total = np.zeros(states[0].shape)
 
     def advance(block: slice, rng: Rng) -> None:
@@ -332,7 +332,7 @@ def conditional_means(
             gibbs_sweeps(machine, part, 1, rng, clamped_columns=clamped)
             total[block] += machine.units[0].mean(machine.field(0, part))
 
-    with _blocks.workers(n_jobs) as team:
+    with ops.workers(n_jobs) as team:
         team.run(
             [
                 partial(advance, block, rng)
@@ -340,31 +340,3 @@ def conditional_means(
             ]
         )
     return np.where(known, states[0], total / n_sweeps)
-
-
-def generator(seed: Seed) -> Rng:
-    """Make the random generator that all of skdbm draws from.
-
-    SFC64 is the fastest bit generator of numpy for floats.
-
-    Parameters
-    ----------
-    seed : numpy.random.SeedSequence or int
-        The seed.
-
-    Returns
-    -------
-    numpy.random.Generator
-        The generator.
-
-    See Also
-    --------
-    chains : Uses one for every block of chains.
-
-    Examples
-    --------
-    >>> from skdbm.sampling import generator
-    >>> generator(0).bit_generator.__class__.__name__
-    'SFC64'
-    """
-    return np.random.Generator(np.random.SFC64(seed))

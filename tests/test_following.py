@@ -10,7 +10,7 @@ from numpy.testing import assert_array_equal
 from scipy.special import logsumexp
 from sklearn.exceptions import ConvergenceWarning
 
-from skdbm import DBMTransformer, _blocks
+from skdbm import DBMTransformer, ops
 from skdbm._base import BaseDBM
 from skdbm.likelihood import FollowedLogPartition, following
 
@@ -37,7 +37,7 @@ def lead(before, after, n_chains, seed):
     states = [state.astype(np.float32) for state in states]
     way = following._Way(before.machine(np.float32), after.machine(np.float32))
     first, second = np.random.SeedSequence(seed).spawn(2)
-    with _blocks.workers(1) as team:
+    with ops.workers(1) as team:
         log_weights, _ = way(states, 1000, first, team)
     return log_weights, following._resampled(
         states, log_weights, len(log_weights), second

@@ -170,7 +170,6 @@ VH, HT = np.zeros((4, 3)), np.zeros((3, 2))
 @pytest.mark.parametrize(
     ("weights", "biases", "message"),
     [
-        ([], [V], "0 weight matrices and 1 bias vectors"),
         ([], [], "0 weight matrices and 0 bias vectors"),
         ([VH], [V], "1 weight matrices and 1 bias vectors"),
         ([VH], [V, H, T], "1 weight matrices and 3 bias vectors"),
@@ -563,3 +562,33 @@ def test_saving_again_puts_a_new_file_in_the_place(saved):
     machine.save(path)
     assert_same_machine(DeepBoltzmannMachine.load(path), machine)
     assert_same_machine(DeepBoltzmannMachine.load(other_name), former)
+
+
+# Without couplings, and array by array
+
+
+def test_independent_units_need_no_weights():
+    machine = DeepBoltzmannMachine([], [np.array([0.5, -1.0]), np.array([2.0])])
+    states = [np.array([[1.0, 1.0], [0.0, 1.0]]), np.array([[1.0], [0.0]])]
+    assert_allclose(machine.energy(states), [-1.5, 1.0])
+    assert_allclose(machine.field(1, states), [[2.0]])
+    assert machine.n_layers == 2
+
+
+def test_uncoupled_keeps_units_and_biases():
+    machine = DeepBoltzmannMachine(
+        [VH, HT], [V, H, T], [Binomial(2), *[Bernoulli()] * 2]
+    )
+    independent = machine.uncoupled()
+    assert independent.weights == []
+    assert independent.units == machine.units
+    assert independent.layer_sizes == machine.layer_sizes
+
+
+def test_map_goes_through_all_arrays_in_step():
+    one = DeepBoltzmannMachine([VH + 1], [V, H + 2])
+    other = DeepBoltzmannMachine([VH + 3], [V + 5, H])
+    change = one.map(lambda a, b: b - a, other)
+    assert_allclose(change.weights[0], 2)
+    assert_allclose(change.biases[0], 5)
+    assert_allclose(change.biases[1], -2)

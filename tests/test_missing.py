@@ -7,7 +7,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 
-from skdbm import DBMSampler, DBMTransformer, _blocks
+from skdbm import DBMSampler, DBMTransformer, ops
 from skdbm.inference import (
     fill_missing,
     mean_field,
@@ -22,7 +22,8 @@ from skdbm.likelihood import (
     importance_weighted_log_likelihood,
 )
 from skdbm.machine import DeepBoltzmannMachine
-from skdbm.sampling import chains, conditional_means, generator, gibbs_sweeps
+from skdbm.ops import generator
+from skdbm.sampling import chains, conditional_means, gibbs_sweeps
 from skdbm.training.pretraining import EncodedRows, Step
 from skdbm.training.trainer import ENCODING_RATE, Options, Rows, Trainer
 from skdbm.units import Bernoulli, Gaussian
@@ -399,7 +400,7 @@ def gradient_step(model, X, rate=1e-6):
     arrays = (*trainer.machine.weights, *trainer.machine.biases)
     rates = np.repeat([*of_weights, *shares], [array.size for array in arrays]) * rate
     offsets = [offset.copy() for offset in trainer.offsets]
-    trainer.step(States(X), np.arange(len(X)), rate, _blocks.Workers(1))
+    trainer.step(States(X), np.arange(len(X)), rate, ops.Workers(1))
     return (flat() - before) / rates, offsets, trainer
 
 

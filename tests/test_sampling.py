@@ -5,10 +5,10 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from skdbm.machine import DeepBoltzmannMachine
+from skdbm.ops import generator
 from skdbm.sampling import (
     chains,
     draw_parity,
-    generator,
     gibbs_sweeps,
     initial_states,
 )

@@ -14,10 +14,10 @@ from scipy import sparse
 from scipy.special import expit, logit
 from sklearn.datasets import load_digits
 
-from skdbm import DBMTransformer, _blocks
+from skdbm import DBMTransformer, ops
 from skdbm.likelihood import exact_log_likelihood
 from skdbm.machine import DeepBoltzmannMachine
-from skdbm.sampling import generator
+from skdbm.ops import generator
 from skdbm.training import optimizers, trainer
 from skdbm.training.pretraining import greedy, grow
 from skdbm.training.statistics import Statistics, data_phase
@@ -29,7 +29,7 @@ from ._reference import Model, formula_model, joint_states, largest_error
 
 SEEDS = [0, 1, 2]
 FORMULA_SIZES = [(4, 3), (4, 3, 2), (4, 3, 2, 2)]
-TEAM = _blocks.Workers(1)
+TEAM = ops.Workers(1)
 
 #: Hyper-parameters of small fits, all that matter, so that no default does.
 EXPLICIT = {
@@ -951,13 +951,13 @@ def test_every_kind_of_columns_grows(visible):
 @pytest.fixture
 def runs(monkeypatch):
     """Use threads for small work too; how many threads ran how many tasks."""
-    seen, run = set(), _blocks.Workers.run
+    seen, run = set(), ops.Workers.run
 
     def noted(team, tasks):
         seen.add((team.n_threads, len(tasks)))
         run(team, tasks)
 
-    monkeypatch.setattr(_blocks.Workers, "run", noted)
+    monkeypatch.setattr(ops.Workers, "run", noted)
     monkeypatch.setattr(trainer, "THREADED_WORK", 0)
     monkeypatch.setattr(trainer, "SLICE_SIZE", 500)
     return seen
@@ -1144,7 +1144,7 @@ def test_rows_are_transformed_and_scored_each_by_itself(
     rng = np.random.default_rng(seed)
     order = rng.permutation(len(X))
     subset = rng.choice(len(X), 37, replace=False)
-    assert len(X) > 2 * _blocks.INFERENCE_ROWS
+    assert len(X) > 2 * ops.INFERENCE_ROWS
     for method in (trained_on_digits.transform, trained_on_digits.score_samples):
         whole = method(X)
         assert whole.dtype == np.float64

@@ -9,7 +9,6 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy.special import expit
 
 from skdbm import DBMSampler
-from skdbm._blocks import Workers
 from skdbm.inference import mean_field
 from skdbm.likelihood import (
     annealed_log_partition,
@@ -24,7 +23,8 @@ from skdbm.likelihood import (
     prefers_exact,
 )
 from skdbm.machine import DeepBoltzmannMachine
-from skdbm.sampling import generator, gibbs_sweeps, initial_states
+from skdbm.ops import Workers, generator
+from skdbm.sampling import gibbs_sweeps, initial_states
 from skdbm.training.trainer import Options, Trainer
 from skdbm.units import (
     Bernoulli,

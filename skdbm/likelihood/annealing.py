@@ -12,7 +12,7 @@ import numpy as np
 from scipy.ndimage import uniform_filter1d
 from sklearn.exceptions import ConvergenceWarning
 
-from .. import _arrays, _blocks, sampling
+from .. import ops, sampling
 from .._typing import FloatArray, IntArray, Rng, Seed
 from .._warnings import warn
 from ..machine import DeepBoltzmannMachine
@@ -98,7 +98,7 @@ class AnnealedLogPartition:
             Estimate, standard error, effective sample size.
         """
         weights = np.exp(log_weights - log_weights.max())
-        estimate = _arrays.log_mean_exp(log_weights)
+        estimate = ops.log_mean_exp(log_weights)
         return cls(
             log_partition=-estimate if reverse else estimate,
             standard_error=float(
@@ -259,7 +259,7 @@ def _annealed_with_states(
         machine, n_chains, n_temperatures, base, random_state, n_jobs
     )
     states = run.initial_states(n_chains, seed)
-    with _blocks.workers(n_jobs) as team:
+    with ops.workers(n_jobs) as team:
         log_weights = run(ladder, states, seed, team)
     result = AnnealedLogPartition.from_log_weights(
         log_weights + run.log_partition_of_base(), ladder
@@ -342,7 +342,7 @@ def reverse_annealed_log_partition(
         machine, len(states[0]), n_temperatures, base, random_state, n_jobs
     )
     states = [np.array(state, dtype=machine.dtype) for state in states]
-    with _blocks.workers(n_jobs) as team:
+    with ops.workers(n_jobs) as team:
         log_weights = run(ladder[::-1], states, seed, team)
     return AnnealedLogPartition.from_log_weights(
         log_weights - run.log_partition_of_base(), ladder, reverse=True
@@ -405,7 +405,7 @@ def annealing_bracket(
     run, ladder, seed = _prepare(machine, n_chains, n_temperatures, base, first, n_jobs)
     exact = prefers_exact(machine)
     states = run.initial_states(n_chains, seed)
-    with _blocks.workers(n_jobs) as team:
+    with ops.workers(n_jobs) as team:
         log_weights = run(ladder, states, seed, team)
     forward = AnnealedLogPartition.from_log_weights(
         log_weights + run.log_partition_of_base(), ladder
@@ -416,7 +416,7 @@ def annealing_bracket(
         # The weighted states stand for the machine; the sweeps make them differ.
         states = _resampled(states, log_weights, n_chains, second)
         sampling.chains(machine, states, n_sweeps, second, n_jobs=n_jobs)
-    with _blocks.workers(n_jobs) as team:
+    with ops.workers(n_jobs) as team:
         log_weights = run(ladder[::-1], states, third, team)
     reverse = AnnealedLogPartition.from_log_weights(
         log_weights - run.log_partition_of_base(), ladder, reverse=True
@@ -459,7 +459,7 @@ def _prepare(
             raise ValueError("base holds NaN or infinite values.")
     pilot_seed, seed = _seed_sequence(random_state).spawn(2)
     run = _AnnealingRun(machine, start)
-    with _blocks.workers(n_jobs) as team:
+    with ops.workers(n_jobs) as team:
         ladder = _fitted_ladder(run, n_temperatures, pilot_seed, team)
     return run, ladder, seed
 
@@ -468,7 +468,7 @@ def _fitted_ladder(
     run: "_AnnealingRun",
     n_steps: int,
     seed: np.random.SeedSequence,
-    team: _blocks.Workers,
+    team: ops.Workers,
 ) -> FloatArray:
     """Space the inverse temperatures by what short pilot runs measure."""
     n_pilot = max(2, min(PILOT_TEMPERATURES, n_steps))
@@ -542,7 +542,7 @@ class _AnnealingRun:
         independent = type(self.machine)(
             self.machine.weights, self.start, self.machine.units
         )
-        rng = sampling.generator(seed.spawn(1)[0])
+        rng = ops.generator(seed.spawn(1)[0])
         return sampling.initial_states(independent, n_chains, rng)
 
     def __call__(
@@ -550,7 +550,7 @@ class _AnnealingRun:
         ladder: FloatArray,
         states: list[FloatArray],
         seed: np.random.SeedSequence,
-        team: _blocks.Workers,
+        team: ops.Workers,
         slopes: FloatArray | None = None,
     ) -> FloatArray:
         """Carry the chains along the ladder; their log-weights.
@@ -559,7 +559,7 @@ class _AnnealingRun:
         derivative of every log-weight in every step.
         """
         n_chains = len(states[0])
-        blocks = _blocks.row_blocks(n_chains, _blocks.ANNEALING_ROWS)
+        blocks = ops.row_blocks(n_chains, ops.ANNEALING_ROWS)
         log_weights = np.zeros(n_chains)
 
         def anneal(block: slice, rng: Rng) -> None:
@@ -568,7 +568,7 @@ class _AnnealingRun:
                 ladder, [s[block] for s in states], log_weights[block], rng, traced
             )
 
-        streams = [sampling.generator(child) for child in seed.spawn(len(blocks))]
+        streams = [ops.generator(child) for child in seed.spawn(len(blocks))]
         team.run(
             [
                 partial(anneal, block, rng)
@@ -633,7 +633,7 @@ class _AnnealingRun:
             mean = self._tempered(layer, temperature, change, scratch[layer])
             self.machine.units[layer].mean(mean, out=mean)
             np.multiply(change[layer], mean, out=mean)
-            total += _arrays.row_sum(mean)
+            total += ops.row_sum(mean)
         return total / len(temperatures)
 
     def _tempered(
@@ -693,7 +693,7 @@ def _resampled(
     """Repeat or drop chains in proportion to their weights (systematic resampling)."""
     weights = np.exp(log_weights - log_weights.max())
     edges = np.cumsum(weights)
-    places = (np.arange(n_samples) + sampling.generator(seed).random()) / n_samples
+    places = (np.arange(n_samples) + ops.generator(seed).random()) / n_samples
     chosen = np.searchsorted(edges / edges[-1], places, side="right")
     return [state[np.minimum(chosen, len(weights) - 1)] for state in states]
 
@@ -814,7 +814,7 @@ def annealed_samples(
     choice, order = random_state.spawn(2)
     states = _resampled(states, result.log_weights, n_samples, choice)
     # Samples of one chain would stand side by side.
-    places = sampling.generator(order).permutation(n_samples)
+    places = ops.generator(order).permutation(n_samples)
     return [state[places] for state in states]
 
 

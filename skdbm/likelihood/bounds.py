@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .. import _arrays
+from .. import ops
 from .._typing import BoolArray, FloatArray, Rng, Rows, Seed
 from ..inference import MeanField, map_posterior, second_order_fields
 from ..machine import DeepBoltzmannMachine
-from ..sampling import generator
+from ..ops import generator
 
 
 def bound(
@@ -262,7 +262,7 @@ def _importance_weighted(
             draw = unit.sample(field, rng)
             # log p* - log q of the layer; its base measure is in both and cancels
             tilt = draw * (machine.biases[layer] - field)
-            log_weight += _arrays.row_sum(tilt, drawn[layer]) + proposal[layer]
+            log_weight += ops.row_sum(tilt, drawn[layer]) + proposal[layer]
             if missing is not None and layer == 0:
                 draw = np.where(missing, draw, visible)
             states[layer] = draw
@@ -288,5 +288,5 @@ def _visible_term(
     dense = rows if isinstance(rows, np.ndarray) else rows.toarray()
     terms = dense.astype(np.float64) * machine.biases[0].astype(np.float64)
     known = None if missing is None else ~missing
-    weighted = _arrays.row_sum(terms, None if missing_bias else known)
+    weighted = ops.row_sum(terms, None if missing_bias else known)
     return weighted - machine.units[0].base(dense, where=known)

@@ -14,7 +14,7 @@ from scipy.special import logsumexp
 
 from .._typing import FloatArray, IntArray, Seed
 from ..machine import DeepBoltzmannMachine
-from ..sampling import generator
+from ..ops import generator
 from ..units import UnitType
 
 #: Most joint states that are summed one by one.

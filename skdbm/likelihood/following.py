@@ -4,7 +4,7 @@ from functools import partial
 
 import numpy as np
 
-from .. import _arrays, _blocks, sampling
+from .. import ops
 from .._typing import FloatArray, Rng, Seed
 from ..machine import DeepBoltzmannMachine
 from .annealing import (
@@ -189,7 +189,7 @@ class FollowedLogPartition:
         first, second = seed.spawn(2)
         states = [state.copy() for state in self.states]
         most = max(1, int(LONGEST_WAY * self.n_temperatures))
-        with _blocks.workers(n_jobs) as team:
+        with ops.workers(n_jobs) as team:
             arrived = _Way(before, machine)(states, most, first, team)
         if arrived is None:
             return False
@@ -230,14 +230,14 @@ class _Way:
         states: list[FloatArray],
         most: int,
         seed: np.random.SeedSequence,
-        team: _blocks.Workers,
+        team: ops.Workers,
     ) -> tuple[FloatArray, int] | None:
         """Lead the chains along; their log-weights, and the number of steps.
 
         `states` are overwritten by where the chains end. None if a block of chains has
         not arrived after `most` steps. Every block chooses its own steps.
         """
-        blocks = _blocks.row_blocks(len(states[0]), _blocks.ANNEALING_ROWS)
+        blocks = ops.row_blocks(len(states[0]), ops.ANNEALING_ROWS)
         log_weights, steps = np.zeros(len(states[0])), [0] * len(blocks)
 
         def lead(i: int, block: slice, rng: Rng) -> None:
@@ -245,7 +245,7 @@ class _Way:
                 [state[block] for state in states], log_weights[block], most, rng
             )
 
-        streams = [sampling.generator(child) for child in seed.spawn(len(blocks))]
+        streams = [ops.generator(child) for child in seed.spawn(len(blocks))]
         team.run(
             [
                 partial(lead, i, block, rng)
@@ -317,7 +317,7 @@ class _Way:
             mean = self._between(layer, t, fields, changes, scratch[layer])
             self.change.units[layer].mean(mean, out=mean)
             np.multiply(changes[layer], mean, out=mean)
-            total += _arrays.row_sum(mean)
+            total += ops.row_sum(mean)
         return total
 
     def _sweep(

@@ -6,6 +6,6 @@ gradient, `optimizers` turns it into an update, `pretraining` prepares the start
 threads gets them from `workers`.
 """
 
-from .._blocks import workers
+from ..ops import workers
 
 __all__ = ["workers"]

@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 import numpy as np
 import numpy.typing as npt
 
-from .. import _blocks, inference, sampling
+from .. import inference, ops, sampling
 from .._typing import (
     BoolArray,
     FloatArray,
@@ -242,16 +242,14 @@ class Trainer:
         self.options = options
         self.n_steps = 0
         first, rows, *seeds = seed.spawn(
-            2 + len(_blocks.row_blocks(n_chains, _blocks.TRAINING_ROWS))
+            2 + len(ops.row_blocks(n_chains, ops.TRAINING_ROWS))
         )
-        self.chains = sampling.initial_states(
-            machine, n_chains, sampling.generator(first)
-        )
+        self.chains = sampling.initial_states(machine, n_chains, ops.generator(first))
         for state, known in zip(self.chains, chains or (), strict=False):
             np.copyto(state, known)
-        self.streams = [sampling.generator(seed) for seed in seeds]
-        self.row_rng = sampling.generator(rows)
-        self.posterior_streams = [sampling.generator(seed.spawn(1)[0])]
+        self.streams = [ops.generator(seed) for seed in seeds]
+        self.row_rng = ops.generator(rows)
+        self.posterior_streams = [ops.generator(seed.spawn(1)[0])]
         self._statistics = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -319,7 +317,7 @@ class Trainer:
         source: Source,
         indices: Indices,
         learning_rate: float,
-        team: _blocks.Workers,
+        team: ops.Workers,
     ) -> tuple[int, bool]:
         """Update the machine by one batch.
 
@@ -368,7 +366,7 @@ class Trainer:
         self,
         statistics: Statistics,
         n_rows: int,
-        team: _blocks.Workers,
+        team: ops.Workers,
         missing: BoolArray | None,
     ) -> tuple[int, bool]:
         """Run both phases over threads; what `step` returns."""
@@ -412,11 +410,11 @@ class Trainer:
             )
             statistics.centre(rows, self.offsets, -1 / n_chains)
 
-        data_blocks = _blocks.row_blocks(n_rows, _blocks.TRAINING_ROWS)
-        chain_blocks = _blocks.row_blocks(n_chains, _blocks.TRAINING_ROWS)
+        data_blocks = ops.row_blocks(n_rows, ops.TRAINING_ROWS)
+        chain_blocks = ops.row_blocks(n_chains, ops.TRAINING_ROWS)
         seeding, *streams = self.posterior_streams
         for _ in data_blocks[len(streams) :]:
-            streams.append(sampling.generator(int(seeding.integers(2**63))))
+            streams.append(ops.generator(int(seeding.integers(2**63))))
         self.posterior_streams = [seeding, *streams]
         tasks = [
             partial(data_task, block, rng)
@@ -470,7 +468,7 @@ class Trainer:
         return [
             (layer, rows)
             for layer, weight in enumerate(self.machine.weights)
-            for rows in _blocks.row_blocks(
+            for rows in ops.row_blocks(
                 len(weight), max(1, SLICE_SIZE // weight.shape[1])
             )
         ]
@@ -522,7 +520,7 @@ class Trainer:
         statistics: Statistics,
         n_rows: int,
         learning_rate: float,
-        team: _blocks.Workers,
+        team: ops.Workers,
     ) -> None:
         """Compute the gradient, and move the machine and the offsets."""
         machine, velocity = self.machine, self.velocity
@@ -579,7 +577,7 @@ class Trainer:
         source: Source,
         batches: Sequence[Indices],
         learning_rate_of: Callable[[int], float],
-        team: _blocks.Workers,
+        team: ops.Workers,
     ) -> Record:
         """Train on the batches of one epoch.
 
@@ -628,7 +626,7 @@ class Trainer:
         start = time.perf_counter()
         every = -(-len(batches) // MONITORED_BATCHES)
         if self.work() < THREADED_WORK:
-            team = _blocks.Workers(1)
+            team = ops.Workers(1)
         mean_field, monitored, visible = [], [], None
         # A diverging run overflows before the check at the end of the epoch says so.
         with np.errstate(over="ignore", invalid="ignore"):
@@ -656,7 +654,7 @@ class Trainer:
         }
 
     def _monitor(
-        self, n_rows: int, before: FloatArray | None, team: _blocks.Workers
+        self, n_rows: int, before: FloatArray | None, team: ops.Workers
     ) -> tuple[FloatArray, float, float, float]:
         """Measure the batch just seen: what follows the first result is recorded.
 
@@ -855,7 +853,7 @@ def train(
     learning_rate_init: float,
     schedule: optimizers.Schedule,
     rng: Rng,
-    team: _blocks.Workers,
+    team: ops.Workers,
     progress: ProgressLike,
 ) -> None:
     """Train for some epochs, each over all rows in a new order.

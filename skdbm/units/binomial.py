@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import gammaln
 
-from .. import _arrays
+from .. import ops
 from .._typing import BoolArray, FloatArray, IntArray, Rng
 from .contract import UnitType
 
@@ -99,7 +99,7 @@ class Binomial(UnitType):
         ndarray of shape (n_rows,)
             The sums, in nats, float64.
         """
-        return self.n_trials * _arrays.row_sum(_arrays.softplus(field), where)
+        return self.n_trials * ops.row_sum(ops.softplus(field), where)
 
     def mean(self, field: FloatArray, out: FloatArray | None = None) -> FloatArray:
         """Compute the mean n / (1 + exp(-x)) of every unit.
@@ -116,7 +116,7 @@ class Binomial(UnitType):
         ndarray of shape (n_rows, n_units)
             The means.
         """
-        out = _arrays.sigmoid(field, out=out)
+        out = ops.sigmoid(field, out=out)
         if self.n_trials != 1:
             out *= self.n_trials
         return out
@@ -146,8 +146,8 @@ class Binomial(UnitType):
         ndarray of shape (n_rows, n_units)
             The states, in the dtype of `field`.
         """
-        trials = [_arrays.bernoulli(field, rng) for _ in range(self.n_trials - 1)]
-        out = _arrays.bernoulli(field, rng, out=out, scratch=scratch)
+        trials = [ops.bernoulli(field, rng) for _ in range(self.n_trials - 1)]
+        out = ops.bernoulli(field, rng, out=out, scratch=scratch)
         for trial in trials:
             out += trial
         return out
@@ -201,8 +201,8 @@ class Binomial(UnitType):
             The entropies relative to exp(-base(s)), in nats, float64.
         """
         p = np.asarray(mean, dtype=np.float64) / self.n_trials
-        terms = _arrays.xlogx(p) + _arrays.xlogx(1 - p)
-        return -self.n_trials * _arrays.row_sum(terms, where)
+        terms = ops.xlogx(p) + ops.xlogx(1 - p)
+        return -self.n_trials * ops.row_sum(terms, where)
 
     def reaction(self, mean: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Give the variance of every unit and its derivative by the mean.
@@ -245,7 +245,7 @@ class Binomial(UnitType):
         s = np.asarray(states, dtype=np.float64)
         n = self.n_trials
         terms = gammaln(s + 1) + gammaln(n - s + 1) - gammaln(n + 1)
-        return _arrays.row_sum(terms, where)
+        return ops.row_sum(terms, where)
 
     def sample_of_mean(
         self, mean: FloatArray, rng: Rng, out: FloatArray | None = None
@@ -370,7 +370,7 @@ class Bernoulli(Binomial):
         ndarray of shape (n_rows, n_units)
             Zeros and ones, in the dtype of `mean`.
         """
-        draws = _arrays.uniform(rng, np.empty(mean.shape, mean.dtype))
+        draws = ops.uniform(rng, np.empty(mean.shape, mean.dtype))
         return np.less(draws, mean, out=np.empty_like(mean) if out is None else out)
 
     def spec(self) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .. import _arrays
+from .. import ops
 from .._typing import BoolArray, FloatArray, Rng, Rows
 from .contract import UnitType
 
@@ -151,7 +151,7 @@ class Gaussian(UnitType):
             The sums, in nats, float64.
         """
         square = np.square(field, dtype=np.float64)
-        return self.n_copies / 2 * _arrays.row_sum(square + np.log(2 * np.pi), where)
+        return self.n_copies / 2 * ops.row_sum(square + np.log(2 * np.pi), where)
 
     def mean(self, field: FloatArray, out: FloatArray | None = None) -> FloatArray:
         """Compute the mean x of every unit.
@@ -196,7 +196,7 @@ class Gaussian(UnitType):
             The states, in the dtype of `field`.
         """
         noise = np.empty_like(field) if scratch is None else scratch
-        _arrays.normal(rng, noise)
+        ops.normal(rng, noise)
         if self.n_copies != 1:
             noise *= noise.dtype.type(np.sqrt(self.n_copies))
         out = self.mean(field, out=out)
@@ -251,7 +251,7 @@ class Gaussian(UnitType):
             The entropies relative to exp(-base(s)), in nats, float64.
         """
         square = np.square(np.asarray(mean, dtype=np.float64) / self.n_copies)
-        return self.n_copies / 2 * _arrays.row_sum(np.log(2 * np.pi) - square, where)
+        return self.n_copies / 2 * ops.row_sum(np.log(2 * np.pi) - square, where)
 
     def reaction(self, mean: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Give the variance of every unit and its derivative by the mean.
@@ -289,7 +289,7 @@ class Gaussian(UnitType):
         square = np.square(states, dtype=np.float64) / (2 * n)
         # The convolution of n densities exp(-s^2 / 2) has this factor.
         constant = (np.log(n) - (n - 1) * np.log(2 * np.pi)) / 2
-        return _arrays.row_sum(square + constant, where)
+        return ops.row_sum(square + constant, where)
 
     def tied_copies(self, n_copies: int) -> "Gaussian":
         """Give the unit type of the sum of `n_copies` units of one field.
@@ -375,8 +375,8 @@ class Gaussian(UnitType):
         Gaussian
             The unit type for these columns.
         """
-        loc = _arrays.column_means(X)
-        scale = np.sqrt(_arrays.column_means(X, lambda part: (part - loc) ** 2))
+        loc = ops.column_means(X)
+        scale = np.sqrt(ops.column_means(X, lambda part: (part - loc) ** 2))
         # A column that varies by less than the rounding of its mean does not vary.
         dtype = np.result_type(X.dtype, np.float32)
         varies = scale > 4 * np.finfo(dtype).eps * np.abs(loc)

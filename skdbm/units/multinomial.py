@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import gammaln
 
-from .. import _arrays
+from .. import ops
 from .._typing import BoolArray, FloatArray, IntArray, Rng
 from .contract import UnitType
 
@@ -119,7 +119,7 @@ class Multinomial(UnitType):
     def _sum_of_groups(self, values: FloatArray, where: BoolArray | None) -> FloatArray:
         """Sum values of groups over each row, or over groups that are wanted."""
         wanted = None if where is None else where[:, self._starts]
-        return _arrays.row_sum(values, wanted)
+        return ops.row_sum(values, wanted)
 
     def log_partition(
         self, field: FloatArray, where: BoolArray | None = None
@@ -294,7 +294,7 @@ class Multinomial(UnitType):
         """
         n = self._trials()
         share = np.asarray(mean, dtype=np.float64) / np.maximum(n, 1)
-        return -_arrays.row_sum(n * _arrays.xlogx(share), where)
+        return -ops.row_sum(n * ops.xlogx(share), where)
 
     def base(self, states: FloatArray, where: BoolArray | None = None) -> FloatArray:
         """Compute -log(n! / prod s!) of every group, summed over each row.
@@ -314,7 +314,7 @@ class Multinomial(UnitType):
         states = np.asarray(states, dtype=np.float64)
         totals = np.add.reduceat(states, self._starts, axis=1)
         ways = self._sum_of_groups(gammaln(totals + 1), where)
-        return _arrays.row_sum(gammaln(states + 1), where) - ways
+        return ops.row_sum(gammaln(states + 1), where) - ways
 
     def tied_copies(self, n_copies: int) -> UnitType:
         """Give the unit type of the sum of `n_copies` groups of one field.

@@ -5,15 +5,15 @@ import pytest
 from numpy.testing import assert_allclose
 from scipy.special import expit
 
-from skdbm import _arrays, _blocks
-from skdbm.sampling import generator
+from skdbm import ops
+from skdbm.ops import generator, random, threads
 
 from ._reference import largest_error
 
 SEEDS = [0, 1, 2]
 
 #: More than one portion of draws, and an odd number of them.
-SHAPE = (7, _arrays.DRAWS_AT_ONCE // 4 + 1)
+SHAPE = (7, random.DRAWS_AT_ONCE // 4 + 1)
 
 #: The generator of this package, which draws two numbers at a time, and others, one of
 #: which gives 32 bits at a time.
@@ -40,7 +40,7 @@ def empty(request):
 @pytest.mark.parametrize("seed", SEEDS)
 def test_uniform(rng_of, empty, seed):
     out = empty(SHAPE)
-    draws = _arrays.uniform(rng_of(seed), out)
+    draws = ops.uniform(rng_of(seed), out)
     assert draws is out
     assert draws.min() >= 0
     assert draws.max() < 1
@@ -51,7 +51,7 @@ def test_uniform(rng_of, empty, seed):
         std = np.sqrt(1 / (2 * power + 1) - mean**2)
         assert abs(np.mean(flat**power) - mean) < largest_error(std, n)
     # neighbours come from one raw number, and portions meet somewhere
-    for lag in (1, 2, _arrays.DRAWS_AT_ONCE):
+    for lag in (1, 2, random.DRAWS_AT_ONCE):
         products = (flat[:-lag] - 0.5) * (flat[lag:] - 0.5)
         # Each draw is in two products. Of every second run of `lag` products, no two
         # have a draw in common.
@@ -63,7 +63,7 @@ def test_uniform(rng_of, empty, seed):
 @pytest.mark.parametrize("bit", range(24))
 def test_every_bit_of_a_float32_draw_is_a_fair_coin(seed, bit):
     out = np.empty(SHAPE, np.float32)
-    numbers = (_arrays.uniform(generator(seed), out) * 2**24).astype(np.int64)
+    numbers = (ops.uniform(generator(seed), out) * 2**24).astype(np.int64)
     heads = numbers >> bit & 1
     assert abs(heads.mean() - 0.5) < largest_error(0.5, heads.size)
 
@@ -78,10 +78,10 @@ def test_bernoulli(rng_of, empty, in_place, seed):
     rng = rng_of(seed)
     if in_place:
         scratch = empty(field.shape)
-        states = _arrays.bernoulli(field, rng, out=field, scratch=scratch)
+        states = ops.bernoulli(field, rng, out=field, scratch=scratch)
         assert states is field
     else:
-        states = _arrays.bernoulli(field, rng)
+        states = ops.bernoulli(field, rng)
         assert (field == fields.astype(field.dtype)).all()
     assert states.dtype == field.dtype
     assert np.isin(states, [0, 1]).all()
@@ -94,27 +94,27 @@ def test_bernoulli(rng_of, empty, in_place, seed):
 
 def test_draws_do_not_repeat():
     rng, out = generator(0), np.empty(SHAPE, np.float32)
-    first = _arrays.uniform(rng, out).copy()
-    second = _arrays.uniform(rng, out)
+    first = ops.uniform(rng, out).copy()
+    second = ops.uniform(rng, out)
     assert np.mean(first == second) < 1e-3
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_sigmoid(dtype):
     x = np.array([-np.inf, -1000, -30, -1, 0, 1, 30, 1000, np.inf], dtype)
-    assert_allclose(_arrays.sigmoid(x), expit(x), rtol=4 * np.finfo(dtype).eps, atol=0)
+    assert_allclose(ops.sigmoid(x), expit(x), rtol=4 * np.finfo(dtype).eps, atol=0)
     out = np.empty_like(x)
-    assert _arrays.sigmoid(x, out=out) is out
+    assert ops.sigmoid(x, out=out) is out
 
 
 @pytest.mark.parametrize("most", [1, 5, 64, 128, 131])
 @pytest.mark.parametrize("n_rows", [1, 2, 15, 16, 100, 127, 128, 129, 150, 1000])
 def test_row_blocks_cover_all_rows_once(n_rows, most):
-    blocks = _blocks.row_blocks(n_rows, most)
+    blocks = ops.row_blocks(n_rows, most)
     rows = [row for block in blocks for row in range(block.start, block.stop)]
     assert rows == list(range(n_rows))
     lengths = [block.stop - block.start for block in blocks]
     assert min(lengths) > 0
-    assert max(lengths) <= most + _blocks.TILE_ROWS / 2
+    assert max(lengths) <= most + threads.TILE_ROWS / 2
     if most >= 64:
-        assert all(length % _blocks.TILE_ROWS == 0 for length in lengths[:-1])
+        assert all(length % threads.TILE_ROWS == 0 for length in lengths[:-1])

@@ -8,14 +8,16 @@ never on the number of threads: one seed gives one result, bit for bit.
 import contextvars
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeVar
 
 from joblib import effective_n_jobs
 from threadpoolctl import ThreadpoolController
+
+_Result = TypeVar("_Result")
 
 #: Most rows of one block in training. Products with more rows gain little, and
 #: several blocks can share the work of a large batch.
@@ -104,35 +106,51 @@ def resolve_n_threads(n_jobs: int | None) -> int:
 
 
 class Workers:
-    """Run independent tasks on threads, the calling thread among them."""
+    """Map functions over pieces on threads, the calling thread among them."""
 
     def __init__(self, n_threads: int) -> None:
         self.n_threads = n_threads
         self._pool = ThreadPoolExecutor(n_threads - 1) if n_threads > 1 else None
 
-    def run(self, tasks: Sequence[Callable[[], object]]) -> None:
-        """Call every task, and return when all have ended.
+    def map(
+        self, function: Callable[..., _Result], *pieces: Iterable[Any]
+    ) -> list[_Result]:
+        """Call a function on every piece, as `map` does; the results in their order.
 
-        The first error is raised again, after the other tasks have ended.
+        The first error is raised again, after the other calls have ended.
         """
-        if self._pool is None or len(tasks) < 2:
-            for task in tasks:
-                task()
-            return
-        queue = deque(tasks)
-        helpers = min(len(tasks), self.n_threads) - 1
+        arguments = list(zip(*pieces, strict=True))
+        if self._pool is None or len(arguments) < 2:
+            return [function(*piece) for piece in arguments]
+        results: list[Any] = [None] * len(arguments)
+        queue = deque(enumerate(arguments))
+
+        def work() -> None:
+            while True:
+                try:
+                    i, piece = queue.popleft()
+                except IndexError:
+                    return
+                results[i] = function(*piece)
+
+        helpers = min(len(arguments), self.n_threads) - 1
         # Every helper gets a copy of the context, hence the caller's np.errstate.
         futures = [
-            self._pool.submit(contextvars.copy_context().run, _drain, queue)
+            self._pool.submit(contextvars.copy_context().run, work)
             for _ in range(helpers)
         ]
         try:
-            _drain(queue)
+            work()
         finally:
             errors = [future.exception() for future in futures]
         for error in errors:
             if error is not None:
                 raise error
+        return results
+
+    def run(self, tasks: Sequence[Callable[[], object]]) -> None:
+        """Call every task."""
+        self.map(lambda task: task(), tasks)
 
     def close(self) -> None:
         """End the threads."""
@@ -140,44 +158,12 @@ class Workers:
             self._pool.shutdown()
 
 
-def _drain(queue: deque[Callable[[], object]]) -> None:
-    while True:
-        try:
-            task = queue.popleft()
-        except IndexError:
-            return
-        task()
-
-
 @contextmanager
 def workers(n_jobs: int | None = None) -> Iterator[Workers]:
     """Provide threads for a stretch of work, the BLAS library held to one meanwhile.
 
-    Parameters
-    ----------
-    n_jobs : int, default=None
-        Number of threads, as joblib counts them; None means as many as the BLAS
-        library would use here, which nested parallel work has already lowered.
-
-    Yields
-    ------
-    Workers
-        The threads. ``run(tasks)`` calls every one of a list of functions, and returns
-        when all have ended. When the stretch ends they end, too, and BLAS gets its
-        threads back.
-
-    See Also
-    --------
-    skdbm.training.trainer.train : Takes such threads.
-
-    Examples
-    --------
-    >>> from skdbm.training import workers
-    >>> done = []
-    >>> with workers(n_jobs=2) as team:
-    ...     team.run([lambda: done.append(1), lambda: done.append(2)])
-    >>> sorted(done)
-    [1, 2]
+    `n_jobs` counts threads as joblib does; None means as many as the BLAS library would
+    use here, which nested parallel work has already lowered.
     """
     n_threads = resolve_n_threads(n_jobs)
     with _single_threaded_blas():
