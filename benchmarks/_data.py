@@ -4,7 +4,7 @@ import argparse
 
 import numpy as np
 
-from skdbm import DBMTransformer, DeepBoltzmannMachine
+from skdbm import DBMTransformer, DeepBoltzmannMachine, Pretraining
 
 
 def parser(description):
@@ -41,7 +41,7 @@ def trained_machine(path, X):
     model = DBMTransformer(
         hidden_layer_sizes=(500, 1000),
         max_iter=5,
-        pretraining_max_iter=2,
+        pretraining=Pretraining("greedy", max_iter=2),
         batch_size=100,
         n_gibbs_steps=1,
         n_mean_field_steps=5,

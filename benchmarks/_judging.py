@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from skdbm import DBMSampler
+from skdbm import DBMSampler, Likelihood
 
 
 class Judgement:
@@ -26,13 +26,14 @@ class Judgement:
         n_chains=100,
         draws=(100,),
     ):
-        sampler = DBMSampler.from_machine(
-            machine,
-            n_annealing_chains=n_chains,
+        likelihood = Likelihood(
+            n_chains=n_chains,
             n_temperatures=n_temperatures,
             # Coarse: some rows take very long to settle, and any means give a bound.
             mean_field_tol=1e-3,
-            random_state=0,
+        )
+        sampler = DBMSampler.from_machine(
+            machine, likelihood=likelihood, random_state=0
         )
         self.bound = self.drawn = sampler.score_samples(rows)
         self.estimates = [self.bound[:n_estimated] for _ in draws]

@@ -6,7 +6,8 @@ persistent chains with 5 Gibbs sweeps, gradient and update.
 
 from itertools import pairwise
 
-from skdbm import DBMTransformer
+from skdbm import DBMTransformer, Likelihood
+from skdbm.encodings import Probabilities
 
 SIZES, ROWS, SWEEPS, GIBBS = (784, 500, 1000), 100, 10, 5
 
@@ -19,9 +20,9 @@ def time_fit(X, hidden=SIZES[1:], **params):
         "n_chains": ROWS,
         "n_gibbs_steps": GIBBS,
         "n_mean_field_steps": SWEEPS,
-        "mean_field_tol": 0,
+        "likelihood": Likelihood(mean_field_tol=0),
         "pretraining": None,
-        "binarize": False,
+        "visible": Probabilities(redraw=False),
         "random_state": 0,
     }
     model = DBMTransformer(hidden_layer_sizes=hidden, **(defaults | params))

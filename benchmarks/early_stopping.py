@@ -15,7 +15,8 @@ import numpy as np
 from sklearn.datasets import load_digits
 
 from skdbm import DBMTransformer
-from skdbm.likelihood import FollowedLogPartition, annealed_log_partition
+from skdbm.likelihood import annealed_log_partition
+from skdbm.likelihood.following import FollowedLogPartition
 
 EVERY = 5
 
@@ -27,19 +28,36 @@ def timed(work):
     return time.process_time() - start, result
 
 
+class Keep:
+    """A callback that keeps the machines of every fifth epoch."""
+
+    def __init__(self):
+        self.machines, self.n_epochs = [], 0
+
+    def setup(self, estimator, context):
+        """Do nothing before the fit."""
+
+    def teardown(self, estimator, context):
+        """Do nothing after it."""
+
+    def on_fit_task_begin(self, estimator, context):
+        """Do nothing before an epoch."""
+
+    def on_fit_task_end(self, estimator, context, *, fitted_estimator=None):
+        """Count the epochs of the joint training."""
+        if context.task_name == "training":
+            self.n_epochs += 1
+            if self.n_epochs % EVERY == 0:
+                self.machines.append(fitted_estimator.machine_)
+
+
 def train(sizes):
     """Train, and give the machines of every fifth epoch."""
-    machines, epochs = [], []
-
-    def keep(record, machine):
-        epochs.append(record)
-        if len(epochs) % EVERY == 0:
-            machines.append(machine().astype(np.float32))
-
+    keep = Keep()
     DBMTransformer(
-        hidden_layer_sizes=sizes, max_iter=180, monitor=keep, random_state=0, n_jobs=1
-    ).fit(load_digits().data / 16)
-    return machines
+        hidden_layer_sizes=sizes, max_iter=180, random_state=0, n_jobs=1
+    ).set_callbacks(keep).fit(load_digits().data / 16)
+    return keep.machines
 
 
 def anneal(machines):

@@ -10,7 +10,7 @@ import numpy as np
 from sklearn.datasets import load_digits
 from sklearn.model_selection import GridSearchCV
 
-from skdbm import DBMTransformer
+from skdbm import DBMTransformer, Likelihood
 
 SIZES = [(32, 32), (64, 64), (128, 128)]
 
@@ -18,7 +18,10 @@ SIZES = [(32, 32), (64, 64), (128, 128)]
 def search(X, n_temperatures):
     """Give the mean held-out score of every size, and the seconds of a score."""
     model = DBMTransformer(
-        max_iter=30, n_temperatures=n_temperatures, random_state=0, n_jobs=1
+        max_iter=30,
+        likelihood=Likelihood(n_temperatures=n_temperatures),
+        random_state=0,
+        n_jobs=1,
     )
     grid = GridSearchCV(model, {"hidden_layer_sizes": SIZES}, cv=3, n_jobs=-1)
     grid.fit(X)
@@ -29,7 +32,7 @@ def search(X, n_temperatures):
 def main():
     """Print both rankings."""
     X = (np.random.default_rng(0).random((1797, 64)) < load_digits().data / 16) * 1.0
-    default = DBMTransformer().n_temperatures
+    default = Likelihood().n_temperatures
     rankings = []
     for n_temperatures in (default, 20 * default):
         scores, seconds = search(X, n_temperatures)

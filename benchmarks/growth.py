@@ -26,7 +26,7 @@ from _timing import interleaved, ratios, spread
 from _training import GIBBS, ROWS, SIZES, SWEEPS, multiplications, time_fit
 
 from skdbm.ops import TRAINING_ROWS, row_blocks
-from skdbm.training.trainer import SLICE_SIZE
+from skdbm.training.update import SLICE_SIZE
 
 #: The size that all axes leave from: columns, then hidden units.
 BASE = (500, 500, 500)

@@ -22,7 +22,13 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from skdbm import DBMSampler, DBMTransformer, DeepBoltzmannMachine
+from skdbm import (
+    DBMSampler,
+    DBMTransformer,
+    DeepBoltzmannMachine,
+    Likelihood,
+    Pretraining,
+)
 from skdbm.display import LearningCurveDisplay, SamplesDisplay
 
 #: Candidates for C of the classifier.
@@ -68,8 +74,7 @@ def train(options, X):
     """Train a machine, or go on with one, print the time, save what came out."""
     begin, cpu = time.perf_counter(), time.process_time()
     settings = {
-        "pretraining": options.start,
-        "pretraining_max_iter": options.pretraining,
+        "pretraining": Pretraining(options.start, max_iter=options.pretraining),
         "batch_size": 100,
         "learning_rate_init": options.rate,
         "n_chains": options.chains,
@@ -158,7 +163,9 @@ def main():
     norms = [f"{np.linalg.norm(weight):.1f}" for weight in machine.weights]
     print(f"weights: largest {largest}, Frobenius norms {norms}")
     sampler = DBMSampler.from_machine(
-        machine, n_temperatures=options.temperatures, random_state=0
+        machine,
+        likelihood=Likelihood(n_temperatures=options.temperatures),
+        random_state=0,
     )
     print(f"log Z {sampler.log_partition_:.2f} +- {sampler.log_partition_std_:.2f}")
     likelihoods(sampler, drawn)

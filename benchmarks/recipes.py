@@ -21,7 +21,7 @@ import numpy as np
 from _data import load_mnist, parser
 from _judging import Judgement
 
-from skdbm import DBMTransformer
+from skdbm import DBMTransformer, Pretraining
 
 #: Share of the time that goes to what comes before the joint training.
 GROW = {"pretraining": "grow", "share": 0.3, "n_mean_field_steps": 1}
@@ -66,7 +66,8 @@ def fit_for(minutes, recipe, width, X):
     if share:  # one stage of growing is one hidden layer, two pairs are about two
         stage = cost({**COMMON, "hidden_layer_sizes": width}, X)
         stage *= 1 if recipe["pretraining"] == "grow" else 2
-        recipe["pretraining_max_iter"] = max(1, round(minutes * share / stage))
+        n_epochs = max(1, round(minutes * share / stage))
+        recipe["pretraining"] = Pretraining(recipe["pretraining"], max_iter=n_epochs)
     recipe["hidden_layer_sizes"] = sizes
     joint = cost({**recipe, "pretraining": None}, X)
     recipe["max_iter"] = max(1, round(minutes * (1 - share) / joint))

@@ -19,7 +19,7 @@ from _timing import interleaved, ratios, spread, timed
 from scipy.sparse import csr_array
 from threadpoolctl import threadpool_limits
 
-from skdbm.sampling import chains, initial_states
+from skdbm.sampling import gibbs_sweeps, initial_states
 
 
 def repeated(work, n_calls):
@@ -61,7 +61,7 @@ def main():
     X = None if options.machine else load_mnist(options.data)[0]
     machine = trained_machine(options.machine, X)
     states = initial_states(machine, max(options.chains), np.random.default_rng(0))
-    chains(machine, states, options.sweeps, np.random.SeedSequence(0))
+    gibbs_sweeps(machine, states, options.sweeps, random_state=0)
     print(f"{machine}, chains after {options.sweeps} sweeps")
     for layer, state in enumerate(states):
         print(f"layer {layer}: {state.mean():.3f} of the states are ones")

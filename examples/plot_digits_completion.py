@@ -17,15 +17,15 @@ from sklearn.datasets import load_digits
 from sklearn.impute import KNNImputer, SimpleImputer
 from sklearn.model_selection import train_test_split
 
-from skdbm import DBMSampler
+from skdbm import DBMSampler, Likelihood
 from skdbm.display import SamplesDisplay
 
 X, y = load_digits(return_X_y=True)
 X = X / X.max()
 X_train, X_test = train_test_split(X, test_size=0.2, random_state=0)
-sampler = DBMSampler(max_iter=60, burn_in=200, n_temperatures=100, random_state=0).fit(
-    X_train
-)
+sampler = DBMSampler(
+    max_iter=60, likelihood=Likelihood(n_temperatures=100), random_state=0
+).fit(X_train)
 
 # %%
 # How near the means come
@@ -38,7 +38,7 @@ halves[:, 32:] = np.nan
 filled = {
     "column means": SimpleImputer().fit(X_train).transform(halves),
     "five neighbours": KNNImputer(n_neighbors=5).fit(X_train).transform(halves),
-    "DBMSampler.impute": sampler.impute(halves),
+    "DBMSampler.impute": sampler.impute(halves, burn_in=200),
 }
 for name, digits in filled.items():
     error = np.sqrt(np.mean((digits - X_test)[:, 32:] ** 2))
@@ -50,7 +50,7 @@ for name, digits in filled.items():
 # Each row shows a test digit, its mean completion, and six completions drawn.
 
 chosen = halves[:8]
-drawn = sampler.sample(6, given=chosen).reshape(8, 6, 64)
+drawn = sampler.sample(6, given=chosen, burn_in=200).reshape(8, 6, 64)
 rows = np.concatenate(
     [X_test[:8, None], filled["DBMSampler.impute"][:8, None], drawn], axis=1
 )

@@ -77,14 +77,13 @@ sampler = DBMSampler(
     ],
     hidden_layer_sizes=(32, 16),
     allow_missing=True,
-    burn_in=100,
     random_state=0,
 ).set_output(transform="pandas")
 filled = {
     "SimpleImputer": impute(SimpleImputer()),
     "KNNImputer": impute(KNNImputer()),
     "IterativeImputer": impute(IterativeImputer(max_iter=50, random_state=0)),
-    "DBMSampler.impute": sampler.fit(holed).impute(holed),
+    "DBMSampler.impute": sampler.fit(holed).impute(holed, burn_in=100),
 }
 
 # %%

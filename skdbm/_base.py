@@ -1,59 +1,32 @@
 """What both estimators share: hyper-parameters, fit, partial_fit, the score."""
 
-import copy
-from abc import ABCMeta, abstractmethod
-from itertools import pairwise
-
 import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.callback import CallbackSupportMixin
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import check_random_state
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
-from . import _validation, likelihood, ops
-from ._columns import Columns, Encoded, accepts_sparse, prototypes, resolve, state_means
+from . import _fitting, _validation, ops
+from ._columns import Columns, accepts_sparse, prototypes, resolve
 from ._progress import Progress
 from ._version import __version__
 from ._warnings import warn
+from .encodings import Counts, Probabilities, States
+from .encodings.rows import EncodedRows
+from .likelihood.log_partition import LogPartition
+from .likelihood.scores import log_likelihood
 from .machine import DeepBoltzmannMachine
-from .ops import generator
-from .training.pretraining import greedy, grow
-from .training.stopping import EarlyStopping
-from .training.trainer import (
-    DivergenceError,
-    Options,
-    Rows,
-    Trainer,
-    batches_of,
-    train,
-)
-from .units import Bernoulli, UnitType
+from .settings import Likelihood, Pretraining
+from .training import start
+from .training.record import appended
+from .training.run import batches_of, epoch
+from .units import Bernoulli, ReplicatedSoftmax
 
-#: Training runs in float32 whatever the data: rounding is far below the noise of the
-#: chains, and products are twice as fast.
-TRAINING_DTYPE = np.float32
-
-#: Standard deviation of the first weights, times the root of the number of units in
-#: the layer below: enough for small layers to leave the start, little for large ones.
-INITIAL_SCALE = 0.3
-
-#: First mean of the hidden units. Units that are mostly off specialise: features
-#: become sparse, and the likelihood is better than from means of one half.
-INITIAL_ACTIVITY = 0.02
-
-#: Where training diverges with the automatic learning rate it begins anew, so often,
-#: each time with the rate divided by so much.
-SLOWER_ATTEMPTS, SLOWER_BY = 3, 4
-
-#: The automatic number of epochs, and the ranges of updates and epochs it is moved
-#: into: small data needs more epochs, large data fewer.
-EPOCHS = 100
-UPDATES_BETWEEN = (6_000, 120_000)
-EPOCHS_BETWEEN = (10, 2_000)
+#: Value objects, by the parameters that take them.
+_SETTINGS = {"likelihood": Likelihood, "pretraining": Pretraining}
 
 
-class BaseDBM(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
+class BaseDBM(CallbackSupportMixin, BaseEstimator):
     """A deep Boltzmann machine as a scikit-learn estimator.
 
     The two public estimators differ in what they do with the trained machine. Their
@@ -62,22 +35,90 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
 
     _parameter_constraints: dict = _validation.PARAMETER_CONSTRAINTS
 
-    @abstractmethod
-    def __init__(self):
-        """Store the hyper-parameters."""
+    def __init__(
+        self,
+        *,
+        hidden_layer_sizes=(256, 256),
+        visible="bernoulli",
+        hidden="bernoulli",
+        allow_missing=False,
+        max_iter=None,
+        batch_size=50,
+        learning_rate_init="auto",
+        alpha=1e-4,
+        n_chains=100,
+        n_gibbs_steps=5,
+        n_mean_field_steps=10,
+        n_posterior_gibbs_steps=0,
+        pretraining="greedy",
+        early_stopping=False,
+        validation_fraction=0.1,
+        evaluate_every=5,
+        n_iter_no_change=10,
+        tol=0.01,
+        likelihood=None,
+        warm_start=False,
+        random_state=None,
+        verbose=0,
+        n_jobs=None,
+    ):
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.visible = visible
+        self.hidden = hidden
+        self.allow_missing = allow_missing
+        self.max_iter = max_iter
+        self.batch_size = batch_size
+        self.learning_rate_init = learning_rate_init
+        self.alpha = alpha
+        self.n_chains = n_chains
+        self.n_gibbs_steps = n_gibbs_steps
+        self.n_mean_field_steps = n_mean_field_steps
+        self.n_posterior_gibbs_steps = n_posterior_gibbs_steps
+        self.pretraining = pretraining
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.evaluate_every = evaluate_every
+        self.n_iter_no_change = n_iter_no_change
+        self.tol = tol
+        self.likelihood = likelihood
+        self.warm_start = warm_start
+        self.random_state = random_state
+        self.verbose = verbose
+        self.n_jobs = n_jobs
+
+    def set_params(self, **params):
+        """Set hyper-parameters, those of value objects by ``likelihood__n_chains``.
+
+        Parameters
+        ----------
+        **params : dict
+            Hyper-parameters.
+
+        Returns
+        -------
+        estimator
+            The estimator itself.
+
+        Raises
+        ------
+        ValueError
+            If there is no such parameter, or no value object that it belongs to.
+        """
+        _validation.check_nested(self, params, _SETTINGS)
+        return super().set_params(**params)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        units = self._prototypes()
-        tags.input_tags.sparse = accepts_sparse(self.visible, units)
+        kinds = self._prototypes()
+        tags.input_tags.sparse = accepts_sparse(self.visible)
         # Categories are codes only inside: outside they may be any values.
         tags.input_tags.positive_only = any(
-            unit.bounds[0] == 0 and not unit.is_categorical for unit in units
+            kind.bounds[0] == 0 and not kind.is_categorical for kind in kinds
         )
-        tags.input_tags.string = any(unit.is_categorical for unit in units)
-        tags.input_tags.categorical = any(unit.holds_codes for unit in units)
+        tags.input_tags.string = any(kind.is_categorical for kind in kinds)
+        tags.input_tags.categorical = any(kind.holds_codes for kind in kinds)
         tags.input_tags.allow_nan = self.allow_missing and all(
-            unit.may_be_missing for unit in units
+            kind.may_be_missing for kind in kinds
         )
         return tags
 
@@ -139,22 +180,23 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
                 f"machine is a {type(machine).__name__}; a DeepBoltzmannMachine is "
                 "expected (a fitted estimator keeps its own in `machine_`)."
             )
-        hidden = machine.layer_sizes[1:]
-        plain = all(unit == Bernoulli() for unit in machine.units)
-        units = {"visible": machine.units[0], "hidden": list(machine.units[1:])}
-        described = {"hidden_layer_sizes": hidden} | ({} if plain else units)
-        estimator = cls(**(described | params))
+        hidden, described = machine.layer_sizes[1:], {}
+        if any(unit != Bernoulli() for unit in machine.units):
+            units = {"visible": machine.encoding, "hidden": list(machine.units[1:])}
+            described |= units
+        estimator = cls(**({"hidden_layer_sizes": hidden} | described | params))
         estimator._validate_params()
         if estimator._check_layers() != hidden:
             raise ValueError(
                 f"hidden_layer_sizes={estimator.hidden_layer_sizes!r} contradicts the "
                 f"machine, whose hidden layers have {hidden} units; leave it out."
             )
-        unit = machine.units[0]
-        estimator.n_features_in_ = unit.n_columns(machine.layer_sizes[0])
-        estimator._columns = Columns.of_unit(unit, estimator.n_features_in_)
-        estimator._begin(keep_seed=False)
-        estimator._adopt(machine, trainer=None, history={})
+        n_columns = machine.encoding.n_columns(machine.layer_sizes[0])
+        estimator.n_features_in_ = n_columns
+        estimator._columns = Columns.of_encoding(machine.encoding, n_columns)
+        estimator._dtype = machine.dtype.name
+        _fitting.draw_seeds(estimator, keep=False)
+        vars(estimator).update(estimator._attributes(machine, None, {}))
         estimator._finish(complete=True)
         return estimator
 
@@ -191,57 +233,34 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         ConvergenceWarning
             If `early_stopping` is on and `max_iter` ended the training first, or
             training diverged and began again with a smaller automatic rate.
-        RuntimeWarning
-            If an interrupt (Ctrl-C) ended the training; what was learned is kept.
+
+        Notes
+        -----
+        An interrupt (Ctrl-C) is raised again, so that it stops a search or a pipeline,
+        too. If an epoch of the joint training has ended by then, the estimator is
+        fitted with what was learned.
         """
         goes_on = self.warm_start and self.__sklearn_is_fitted__()
-        data = {"X": X, "y": y}
-        X, columns = self._read(X, reset=not goes_on, training=True)
-        sizes = self._check_layers()
-        unit = self.machine_.units[0] if goes_on else columns.unit.fit(X)
-        self._columns = columns
-        seeds = self._begin(keep_seed=goes_on)
-        self._finish(complete=False)
-        X, watched = self._hold_out(X, seeds["held_out"])
-        n_training = self._n_epochs(X.shape[0])
-        n_pretraining = 0
-        if self.pretraining and len(sizes) > 1 and not goes_on:
-            n_pretraining = self.pretraining_max_iter or -(-n_training // 5)
-        n_stages = len(sizes) - (self.pretraining == "grow")
-        n_epochs = n_pretraining * n_stages + n_training
-        context = self._init_callback_context(max_subtasks=n_epochs)
-        context.call_on_fit_task_begin(estimator=self, **data)
-        progress = Progress(self, context, n_epochs, data)
-
-        def learn(rate, team):
-            own = copy.deepcopy(seeds)  # so that every attempt draws the same
-            loop = {
-                "source": Rows(
-                    X, unit, generator(own["visible"]) if self.binarize else None
-                ),
-                "learning_rate_init": rate,
-                "schedule": self.learning_rate,
-                "rng": generator(own["order"]),
-                "team": team,
-                "progress": progress,
-            }
-            if goes_on:
-                trainer = self._continued_trainer(X.shape[0], own["chains"])
-            else:
-                machine = self._initial_machine(X, unit, sizes, own["weights"])
-                chains = None
-                if n_pretraining:
-                    machine, chains = self._pretrain(machine, n_pretraining, own, loop)
-                trainer = self._new_trainer(machine, X.shape[0], own["chains"], chains)
-            self._train(trainer, X.dtype, watched, n_training, loop)
-
-        rate = self._first_learning_rate(unit, sizes[0])
-        with ops.workers(self.n_jobs) as team:
-            self._at_a_stable_rate(learn, rate, team, progress)
+        data, X = {"X": X, "y": y}, self._read(X, reset=not goes_on, training=True)
+        run = _fitting.new_run(self, X, goes_on=goes_on)
+        progress = Progress(self, run, data, before=self.history_ if goes_on else {})
+        try:
+            with ops.workers(self.n_jobs) as team:
+                while not run.done:
+                    progress.begin()
+                    progress.end(run.advance(team))
+        except KeyboardInterrupt as interrupt:
+            if not run.records:
+                raise
+            self._adopt(run.finish(), progress.history())
+            self._finish(complete=False)
+            raise _validation.TrainingInterrupted(
+                f"after {len(run.records)} of {run.n_joint_epochs} epochs of the joint "
+                "training; the estimator is what was learned"
+            ) from interrupt
+        self._adopt(run.finish(), progress.history())
         self._finish(complete=True)
-        context.call_on_fit_task_end(
-            estimator=self, reconstruction_attributes={}, **data
-        )
+        progress.close()
         return self
 
     @_validation.fit_method
@@ -276,26 +295,18 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
             If training diverges. After any error the estimator is as it was.
         """
         first = not self.__sklearn_is_fitted__()
-        X, columns = self._read(X, reset=first, training=True)
-        sizes = self._check_layers()
-        unit = columns.unit.fit(X) if first else self.machine_.units[0]
-        self._columns = columns
-        if first:
-            seeds = self._begin(keep_seed=False)
-            machine = self._initial_machine(
-                X[: self.batch_size], unit, sizes, seeds["weights"]
-            )
-            trainer = self._new_trainer(machine, self.batch_size, seeds["chains"])
-        else:
-            trainer = self._continued_trainer(self.batch_size, None)
-        source = Rows(X, unit, trainer.row_rng if self.binarize else None)
+        X = self._read(X, reset=first, training=True)
+        state = _fitting.new_state(self, X) if first else _fitting.state_of(self)
+        source = EncodedRows(
+            state.machine.encoding, X, start.TRAINING_DTYPE, state.row_rng
+        )
         batches = batches_of(np.arange(X.shape[0]), self.batch_size)
-        rate = self._first_learning_rate(unit, sizes[0])
+        rate = _fitting.first_learning_rate(self, state.machine.encoding)
+        options = _fitting.options(self, self.batch_size)
         with ops.workers(self.n_jobs) as team:
-            record = trainer.epoch(source, batches, lambda _: rate, team)
+            record = epoch(state, source, batches, lambda _: rate, options, team)
         history = {} if first else self.history_
-        dtype = X.dtype if first else self.machine_.dtype
-        self._adopt(trainer.snapshot(dtype), trainer, _appended(history, [record]))
+        self._adopt(state, appended(history, [record]))
         self._finish(complete=False)
         return self
 
@@ -310,7 +321,7 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
             Samples of the posterior of each row. With 0 the score is the variational
             lower bound; with some it is the importance-weighted estimate of log p(v),
             on average a lower bound, too, and as a rule a tighter one. None means
-            `self.n_importance_samples`, which is 0 by default.
+            the number in `likelihood`, which is 0 by default.
 
         Returns
         -------
@@ -339,46 +350,28 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         machine, by annealed importance sampling. It and the samples of the posterior
         are seeded from `fit`; the score never draws fresh randomness. The estimate of Z
         is unbiased, so log Z is a little low on average and the score a little high;
-        more `n_temperatures` and `n_annealing_chains` make it better.
+        more `n_temperatures` and `n_chains` in `likelihood` make it better.
         """
         X = self._check_fitted_input(X)
         if n_importance_samples is not None:
             _validation.check_count(
                 "n_importance_samples", n_importance_samples, least=0
             )
-        return self._score_numbers(X, n_importance_samples)
+        return self._score(X, n_importance_samples)
 
-    def _score_numbers(self, X, n_importance_samples=None):
+    def _score(self, X, n_importance_samples=None):
         """Score rows that have been validated."""
-        machine = self.machine_.astype(X.dtype)
-        log_partition, _ = self._log_partition(machine.units[0].totals(X))
-        return self._scores(machine, X, log_partition, n_importance_samples)
-
-    def _scores(
-        self, machine, X, log_partition, n_importance_samples=None, *, n_jobs=None
-    ):
-        """Score rows by any machine of which log Z is known."""
-        if n_importance_samples is None:
-            n_importance_samples = self.n_importance_samples
-        unit = machine.units[0]
-        rows = Encoded(unit, X, machine.dtype)
-        settings = {
-            "tol": self.mean_field_tol,
-            "max_iter": self.mean_field_max_iter,
-            "n_jobs": self.n_jobs if n_jobs is None else n_jobs,
-        }
-        if n_importance_samples:
-            scores = likelihood.importance_weighted_log_likelihood(
-                machine,
-                rows,
-                log_partition,
-                n_importance_samples=n_importance_samples,
-                random_state=self._annealing_seed,
-                **settings,
-            )
-        else:
-            scores = likelihood.bound(machine, rows, log_partition, **settings)
-        return scores + unit.log_jacobian(X)
+        totals = self.machine_.units[0].totals(X)
+        log_partition, _ = self._log_partition().of(totals, n_jobs=self.n_jobs)
+        return log_likelihood(
+            self.machine_,
+            X,
+            log_partition,
+            self._setting("likelihood"),
+            self._annealing_seed,
+            n_importance_samples=n_importance_samples,
+            n_jobs=self.n_jobs,
+        )
 
     def score(self, X, y=None):
         """Compute the mean score of the rows, in nats.
@@ -397,13 +390,23 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         """
         return float(np.mean(self.score_samples(X)))
 
+    def _has_counts(self):
+        """Whether the columns are counts, so that there is a perplexity."""
+        return any(
+            isinstance(kind, Counts)
+            or (isinstance(kind, States) and isinstance(kind.unit, ReplicatedSoftmax))
+            for kind in self._prototypes()
+        )
+
+    @available_if(_has_counts)
     def perplexity(self, X):
         """Compute the perplexity per word of rows of counts.
 
         It is exp(-sum log p(words | total) / sum of totals) with the score for
         log p, and p that of the words in their order: the number of equally likely
         words among which the model chooses on average.
-        `sklearn.decomposition.LatentDirichletAllocation.perplexity` is alike.
+        `sklearn.decomposition.LatentDirichletAllocation.perplexity` is alike. There is
+        no such method where the columns are not counts.
 
         Parameters
         ----------
@@ -418,19 +421,25 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         Raises
         ------
         ValueError
-            If the visible units are not counts, or there is no word.
+            If `X` is not valid, or there is no word.
         """
         X = self._check_fitted_input(X)
         unit = self.machine_.units[0]
         totals = unit.totals(X)
-        if totals is None or not totals.sum():
-            raise ValueError(
-                "Perplexity is about words: it needs visible='counts' and rows that "
-                f"have some; the visible units are {unit!r}."
-            )
+        if not totals.sum():
+            raise ValueError("Perplexity is about words: it needs rows that have some.")
         blocks = ops.row_blocks(X.shape[0], ops.INFERENCE_ROWS)
-        ways = -sum(unit.base(_dense(X[rows])).sum() for rows in blocks)
-        return float(np.exp((ways - self._score_numbers(X).sum()) / totals.sum()))
+        ways = -sum(unit.base(ops.dense(X[rows])).sum() for rows in blocks)
+        return float(np.exp((ways - self._score(X).sum()) / totals.sum()))
+
+    def _setting(self, name):
+        """Give a value object, the default one for None."""
+        value = getattr(self, name)
+        return _SETTINGS[name]() if value is None else value
+
+    def _validate_params(self):
+        super()._validate_params()
+        _validation.check_settings(self)
 
     def _finish(self, *, complete):
         """Do what follows training; `complete` unless more chunks may come."""
@@ -440,14 +449,14 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         return _validation.check_layer_sizes(self.hidden_layer_sizes)
 
     def _prototypes(self):
-        """Unit types of the visible columns, for tags and checks before any data."""
+        """Encodings of the columns, for tags and checks before any data."""
         try:
             return prototypes(self.visible)
         except (TypeError, ValueError):  # a wrong parameter; fit will say so
-            return [Bernoulli()]
+            return [Probabilities()]
 
     def _read(self, X, *, reset, training, allow_missing=None):
-        """Validate data and turn them into numbers; the columns that were found."""
+        """Validate data and turn them into numbers, with what was found of columns."""
         kinds = prototypes(self.visible)
         name = type(self).__name__
         allow_missing = self.allow_missing if allow_missing is None else allow_missing
@@ -464,340 +473,65 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
             allow_missing=allow_missing,
             may_be_missing=may_be_missing,
             categorical=categorical,
-            sparse_too=accepts_sparse(self.visible, kinds),
+            sparse_too=accepts_sparse(self.visible),
         )
-        if reset:
-            columns = Columns.of(self.visible, seen if is_frame else X)
-        else:
-            columns = self._columns
+        columns = Columns.of(self.visible, seen if is_frame else X) if reset else None
+        columns = columns or self._columns
         if categorical:
             X = columns.numbers(
                 X,
                 name=name,
                 allow_missing=allow_missing,
                 may_be_missing=may_be_missing,
-                unknown="error" if training else self.handle_unknown,
             )
-        X = _validation.check_bounds(X, columns.unit, name, training=training)
-        return X, columns
+        X = _validation.check_bounds(X, columns.encoding, name, training=training)
+        if training:
+            self._check_layers()
+        if reset:
+            self._columns, self._dtype = columns, X.dtype.name
+        return X
 
     def _check_fitted_input(self, X, allow_missing=None):
         """Validate rows for a fitted estimator."""
         check_is_fitted(self)
-        X, _ = self._read(X, reset=False, training=False, allow_missing=allow_missing)
-        return X
+        return self._read(X, reset=False, training=False, allow_missing=allow_missing)
 
-    def _values(self, states):
+    def _rows(self, X):
+        """Rows as states of the trained machine."""
+        return EncodedRows(self.machine_.encoding, X, self.machine_.dtype)
+
+    def _values(self, states, dtype):
         """Turn states or means of the visible units into what the user knows."""
-        numbers = self.machine_.units[0].decode(states)
+        numbers = self.machine_.encoding.decode(states.astype(dtype))
         return self._columns.values(numbers, _validation.output_container(self))
 
-    def _log_partition(self, totals=None):
-        """Log Z of the trained machine and its standard error."""
-        return likelihood.log_partition(
-            self.machine_, totals=totals, **self._annealing()
+    def _log_partition_of(self, machine):
+        """What computes log Z of a machine when it is asked for, and keeps it."""
+        likelihood = self._setting("likelihood")
+        return LogPartition(
+            machine,
+            n_chains=likelihood.n_chains,
+            n_temperatures=likelihood.n_temperatures,
+            seed=self._annealing_seed,
         )
 
-    def _annealing(self):
-        """Give the settings with which the trained machine is annealed."""
-        return {
-            "n_chains": self.n_annealing_chains,
-            "n_temperatures": self.n_temperatures,
-            "seed": self._annealing_seed,
-            "n_jobs": self.n_jobs,
-        }
+    def _log_partition(self):
+        """What keeps log Z of the trained machine, for `likelihood` as it is now."""
+        now = self._log_partition_of(self.machine_)
+        kept = self._kept_log_partition
+        return kept if kept.settings == now.settings else now
 
-    def _begin(self, *, keep_seed):
-        """Draw the seeds of a fit, that of the annealing first.
-
-        So the score of a machine depends on `random_state` alone, whether the
-        estimator trained the machine or wraps it.
-        """
-        rng = check_random_state(self.random_state)
-        annealing_seed = int(rng.randint(2**31))
-        if not keep_seed:
-            self._annealing_seed = annealing_seed
-        # A fit that goes on shall not draw what the last one drew.
-        seeds = _spawn(rng, len(_STREAMS), self.n_iter_ if keep_seed else 0)
-        return dict(zip(_STREAMS, seeds, strict=True))
-
-    def _hold_out(self, X, seed):
-        """Split off the rows that early stopping watches.
-
-        With them come training rows to compare them with, as many if there are.
-        """
-        if not self.early_stopping:
-            return X, None
-        n_held_out = int(np.ceil(self.validation_fraction * X.shape[0]))
-        if n_held_out >= X.shape[0]:
-            raise ValueError(
-                f"validation_fraction={self.validation_fraction} of {X.shape[0]} rows "
-                "leaves no row to train on; give more rows or a smaller fraction, or "
-                "turn early_stopping off."
-            )
-        order = generator(seed).permutation(X.shape[0])
-        held_out, training = order[:n_held_out], order[n_held_out:]
-        watched = X[np.sort(held_out)], X[np.sort(training[:n_held_out])]
-        return X[np.sort(training)], watched
-
-    def _options(self, n_rows):
-        """Gather what the update of one batch depends on."""
-        return Options(
-            batch_size=min(self.batch_size, n_rows),
-            momentum=self.momentum,
-            alpha=self.alpha,
-            n_gibbs_steps=self.n_gibbs_steps,
-            n_mean_field_steps=self.n_mean_field_steps,
-            n_posterior_gibbs_steps=self.n_posterior_gibbs_steps,
-            mean_field_tol=self.mean_field_tol,
-        )
-
-    def _initial_machine(self, X, unit, hidden, seed):
-        """Make the start: small random weights, the data means in the biases."""
-        rng, sizes = generator(seed), (unit.width(X.shape[1]), *hidden)
-        upper = self._hidden_units(len(hidden))
-        resting = [
-            kind.resting_bias(size, INITIAL_ACTIVITY)
-            for kind, size in zip(upper, hidden, strict=True)
-        ]
-        return DeepBoltzmannMachine(
-            [
-                rng.normal(0, INITIAL_SCALE / np.sqrt(below), (below, above))
-                for below, above in pairwise(sizes)
-            ],
-            [unit.bias_of_data(state_means(unit, X), X.shape[0]), *resting],
-            [unit, *upper],
-        ).astype(TRAINING_DTYPE)
-
-    def _hidden_units(self, n_layers):
-        """Unit types of the hidden layers."""
-        if isinstance(self.hidden, str):
-            return [Bernoulli()] * n_layers
-        if isinstance(self.hidden, UnitType):
-            return [self.hidden] * n_layers
-        if len(self.hidden) != n_layers:
-            raise ValueError(
-                f"hidden names {len(self.hidden)} unit types for {n_layers} hidden "
-                "layers; give one for each, or one for all."
-            )
-        return list(self.hidden)
-
-    def _n_epochs(self, n_rows):
-        """Give the number of epochs of joint training, worked out if it is None."""
-        if self.max_iter is not None:
-            return self.max_iter
-        n_batches = -(-n_rows // self.batch_size)
-        lowest, highest = UPDATES_BETWEEN
-        n_epochs = np.clip(EPOCHS, -(-lowest // n_batches), highest // n_batches)
-        return int(np.clip(n_epochs, *EPOCHS_BETWEEN))
-
-    def _first_learning_rate(self, unit, n_above):
-        """Give the learning rate at the start, worked out if it is "auto"."""
-        if self.learning_rate_init == "auto":
-            return unit.automatic_rate(self.n_features_in_, n_above)
-        return self.learning_rate_init
-
-    def _at_a_stable_rate(self, learn, rate, team, progress):
-        """Call `learn(rate, team)`, with smaller rates where the automatic diverges."""
-        n_slower = SLOWER_ATTEMPTS if self.learning_rate_init == "auto" else 0
-        for n_left in reversed(range(n_slower + 1)):
-            try:
-                learn(rate, team)
-            except DivergenceError:
-                if not n_left:
-                    raise
-            else:
-                return
-            slower = float(f"{rate / SLOWER_BY:.2g}")
-            warn(
-                f"Training diverged with the automatic learning rate of {rate:.2g} and "
-                f"begins again with {slower:g}; learning_rate_init={slower:g} saves "
-                "what it took. Columns that determine each other, and hidden layers "
-                "far wider than the data, need small rates.",
-                ConvergenceWarning,
-            )
-            rate = slower
-            progress.begin_again()
-
-    def _new_trainer(self, machine, n_rows, seed, chains=None):
-        return Trainer(machine, self.n_chains, self._options(n_rows), seed, chains)
-
-    def _continued_trainer(self, n_rows, seed):
-        """Take up the training of this estimator where it stopped."""
-        sizes = self._check_layers()
-        if sizes != self.machine_.layer_sizes[1:]:
-            raise ValueError(
-                f"hidden_layer_sizes={self.hidden_layer_sizes!r}, but the machine to "
-                f"train on has {self.machine_.layer_sizes[1:]} hidden units. Use a "
-                "clone, or fit with warm_start=False."
-            )
-        if self._trainer is not None and self.n_chains != len(self._trainer.chains[0]):
-            raise ValueError(
-                f"n_chains={self.n_chains}, but the training that is to go on has "
-                f"{len(self._trainer.chains[0])} chains. Use a clone, or fit with "
-                "warm_start=False."
-            )
-        if self._trainer is None:
-            seed = seed or _spawn(check_random_state(self.random_state), 1)[0]
-            machine = self.machine_.astype(TRAINING_DTYPE)
-            return self._new_trainer(machine, n_rows, seed)
-        trainer = copy.deepcopy(self._trainer)  # an error leaves the old one as it is
-        trainer.configure(self._options(n_rows))
-        return trainer
-
-    def _pretrain(self, machine, n_epochs, seeds, loop):
-        """Prepare the start of the joint training: a machine, and chains or None."""
-        progress, seed = loop["progress"], seeds["pretraining"]
-
-        def trained(start, stage, chains=None, **changed):
-            progress.enter(f"pretraining {stage}")
-            child = seed.spawn(1)[0]
-            source = changed.get("source", loop["source"])
-            trainer = self._new_trainer(start, len(source), child, chains)
-            train(trainer, n_epochs=n_epochs, **(loop | changed))
-            return trainer.snapshot(TRAINING_DTYPE), trainer.chains
-
-        def train_pair(pair, source):
-            stage = f"pair {seed.n_children_spawned + 1}"
-            return trained(pair, stage, source=source)[0]
-
-        def train_machine(part, chains):
-            # The rate stays: the next stage goes on with all that is in this machine,
-            # and begins with that rate.
-            stage = f"layer {part.n_layers - 1}"
-            return trained(part, stage, chains, schedule="constant")
-
-        if self.pretraining == "grow":
-            return grow(machine, train_machine)
-        carry = generator(seeds["carrying"])
-        return greedy(machine, loop["source"], train_pair, carry), None
-
-    def _train(self, trainer, dtype, watched, n_epochs, loop):
-        """Train all layers together and adopt what comes out."""
-        progress = loop["progress"]
-        before = getattr(self, "history_", {}) if self.warm_start else {}
-        records, stopping = [], watched and self._early_stopping(watched, loop)
-
-        def watch(record):
-            records.append(record)
-            stop = stopping and stopping.update(
-                record,
-                lambda: trainer.snapshot(TRAINING_DTYPE),
-                last=len(records) == n_epochs,
-            )
-            if self.monitor is None:
-                return stop
-            asked = self.monitor(record, lambda: trainer.snapshot(dtype))
-            return stop or asked
-
-        def attributes():
-            machine = trainer.snapshot(dtype)
-            return self._attributes(machine, None, _appended(before, records))
-
-        progress.enter("training", watch=watch, fitted_attributes=attributes)
-        train(trainer, n_epochs=n_epochs, **loop)
-        if stopping and stopping.best_machine is not None:
-            trainer.restart_from(stopping.best_machine)
-        self._adopt(trainer.snapshot(dtype), trainer, _appended(before, records))
-        if progress.interrupted:
-            warn(
-                f"Training was interrupted after {len(records)} of {n_epochs} epochs; "
-                "the model is what was learned until then.",
-                RuntimeWarning,
-            )
-        elif stopping and len(records) == n_epochs and not stopping.stopped:
-            warn(
-                f"early_stopping did not end the training within max_iter={n_epochs} "
-                "epochs; raise max_iter if the held-out score was still rising.",
-                ConvergenceWarning,
-            )
-
-    def _early_stopping(self, watched, loop):
-        """Make what judges the epochs by their scores of the watched rows."""
-        team = loop["team"]
-        followed = likelihood.FollowedLogPartition(
-            n_chains=self.n_annealing_chains,
-            n_temperatures=self.n_temperatures,
-            random_state=self._annealing_seed,
-        )
-
-        def scores(machine):
-            logs = self._watched_log_partitions(machine, watched, followed, team)
-            return [
-                float(self._scores(machine, X, log_z, n_jobs=team.n_threads).mean())
-                for X, log_z in zip(watched, logs, strict=True)
-            ]
-
-        return EarlyStopping(
-            scores,
-            every=self.evaluate_every,
-            patience=self.n_iter_no_change,
-            tol=self.tol,
-        )
-
-    def _watched_log_partitions(self, machine, watched, followed, team):
-        """Log Z of a machine in training, for each part of the watched rows."""
-        totals = [machine.units[0].totals(X) for X in watched]
-        if totals[0] is None and not likelihood.prefers_exact(machine):
-            log_partition, _ = followed.update(machine, n_jobs=team.n_threads)
-            return [log_partition] * len(watched)
-        return [
-            likelihood.log_partition(
-                machine,
-                n_chains=self.n_annealing_chains,
-                n_temperatures=self.n_temperatures,
-                seed=self._annealing_seed,
-                n_jobs=team.n_threads,
-                totals=of_rows,
-            )[0]
-            for of_rows in totals
-        ]
-
-    def _attributes(self, machine, trainer, history):
+    def _attributes(self, machine, state, history):
         """Gather what makes the estimator a fitted one."""
         return {
             "machine_": machine,
             "history_": history,
             "n_iter_": len(history.get("seconds", ())),
-            "_trainer": trainer,
+            "_state": state,
+            "_kept_log_partition": self._log_partition_of(machine),
         }
 
-    def _adopt(self, machine, trainer, history):
-        """Become a fitted estimator around a machine."""
-        if trainer is not None:
-            trainer.configure(trainer.options)  # let go of the working memory
-        vars(self).update(self._attributes(machine, trainer, history))
-
-
-#: Consumers of randomness in a fit, each with a stream of its own.
-_STREAMS = (
-    "held_out",
-    "visible",
-    "order",
-    "chains",
-    "weights",
-    "pretraining",
-    "carrying",
-)
-
-
-def _spawn(rng, n_streams, key=0):
-    """Turn a RandomState into independent seeds, others for another key."""
-    entropy = [int(word) for word in rng.randint(0, 2**32, size=4, dtype=np.uint32)]
-    return np.random.SeedSequence([*entropy, key]).spawn(n_streams)
-
-
-def _appended(history, records):
-    """Add the records of epochs to a history of lists, without changing it."""
-    keys = dict.fromkeys([*history, *(key for record in records for key in record)])
-    n_before = max((len(values) for values in history.values()), default=0)
-    return {
-        key: list(history.get(key, [np.nan] * n_before))
-        + [record.get(key, np.nan) for record in records]
-        for key in keys
-    }
-
-
-def _dense(rows):
-    """Give rows as an ndarray."""
-    return rows if isinstance(rows, np.ndarray) else rows.toarray()
+    def _adopt(self, state, history):
+        """Become a fitted estimator around what was trained."""
+        state.let_go()
+        vars(self).update(self._attributes(state.snapshot(), state, history))

@@ -1,74 +1,72 @@
-"""Columns of data as a user sees them, and as numbers that unit types encode.
+"""Columns of data as a user sees them, and as numbers that encodings take.
 
-A unit type turns numbers into states. What comes before is the same for all of them:
-which columns belong to which unit type, categories as codes, gaps as NaN, and the way
+An encoding turns numbers into states. What comes before is the same for all of them:
+which columns belong to which encoding, categories as codes, gaps as NaN, and the way
 back to an array or DataFrame like the one that `fit` saw.
 """
 
 from dataclasses import dataclass, field
+from itertools import repeat
 
 import numpy as np
-from scipy import sparse
 
-from . import _validation, ops
-from .units import Bernoulli, Categorical, Counts, Gaussian, Mixed, UnitType
+from . import _validation
+from .encodings import Categories, Counts, Encoding, Mixed, Probabilities, Real, States
+from .units import UnitType
 
-#: Unit types of visible layers by the names that `visible` takes.
+#: Encodings by the names that `visible` takes.
 KINDS = {
-    "bernoulli": Bernoulli,
-    "gaussian": Gaussian,
-    "categorical": Categorical,
+    "bernoulli": Probabilities,
+    "gaussian": Real,
+    "categorical": Categories,
     "counts": Counts,
 }
 
 
 @dataclass
 class Columns:
-    """What `fit` saw: the unit type, values of categories, names and dtypes.
+    """What `fit` saw: the encoding, values of categories, names and dtypes."""
 
-    Parameters
-    ----------
-    unit : UnitType
-        Unit type of the visible layer, not fitted.
-    categories : dict of int to ndarray
-        Values of every categorical column, by its index; codes are their places.
-    frame : dict of str to dtype, default=None
-        Names and dtypes of the columns of the DataFrame that `fit` saw.
-    """
-
-    unit: UnitType
+    #: As `visible` describes it, not fitted.
+    encoding: Encoding
+    #: Values of every categorical column, by its index; codes are their places.
     categories: dict = field(default_factory=dict)
+    #: Names and dtypes of the columns of a DataFrame.
     frame: dict | None = None
 
     @classmethod
     def of(cls, visible, X):
         """Resolve the parameter `visible` for the columns of `X`."""
-        unit = resolve(visible, X)
+        encoding = resolve(visible, X)
         frame = (
             dict(zip(X.columns, X.dtypes, strict=True))
             if _validation.is_frame(X)
             else None
         )
-        columns = cls(unit, frame=frame)
-        for kind, indices in unit.columns(X.shape[1]):
-            if kind.is_categorical:
-                for index in np.arange(X.shape[1])[indices]:
-                    values = _column(X, index)
-                    columns.categories[int(index)] = _categories(values, index)
+        columns = cls(encoding, frame=frame)
+        for _, indices in columns._categorical(X.shape[1]):
+            for index in indices:
+                columns.categories[index] = _categories(_column(X, index), index)
         return columns
 
     @classmethod
-    def of_unit(cls, unit, n_columns):
-        """Make columns for a fitted unit type; categories are their codes."""
-        columns = cls(unit)
-        for kind, indices in unit.columns(n_columns):
-            if kind.is_categorical:
-                places = np.arange(n_columns)[indices]
-                for index, size in zip(places, kind.sizes, strict=True):
-                    columns.categories[int(index)] = np.arange(size)
+    def of_encoding(cls, encoding, n_columns):
+        """Make columns for a fitted encoding; categories are their codes."""
+        columns = cls(encoding)
+        for part, indices in columns._categorical(n_columns):
+            for index, size in zip(indices, part.sizes, strict=True):
+                columns.categories[index] = np.arange(size)
         return columns
 
-    def numbers(self, X, *, name, allow_missing, may_be_missing, unknown="error"):
+    def _categorical(self, n_columns):
+        """Encodings of categories with the indices of their columns."""
+        return [
+            (part, np.arange(n_columns)[indices].tolist())
+            for part, indices in self.encoding.columns(n_columns)
+            if part.is_categorical
+        ]
+
+    def numbers(self, X, *, name, allow_missing, may_be_missing):
         """Turn columns, some of which hold categories, into a matrix of numbers."""
         n_rows, n_columns = X.shape
         dtype = np.float32 if getattr(X, "dtype", None) == np.float32 else np.float64
@@ -76,33 +74,33 @@ class Columns:
         if not allow_missing:  # before a category that nobody knows is one more error
             gaps = [i for i in range(n_columns) if _is_missing(_column(X, i)).any()]
             _validation.check_gaps(gaps, name, may_be_missing)
+        codes = {
+            index: self._codes(_column(X, index), index, part.handle_unknown)
+            for part, indices in self._categorical(n_columns)
+            for index in indices
+        }
         for index in range(n_columns):
-            if index in self.categories:
-                result[:, index] = self._codes(_column(X, index), index, unknown)
-            else:
-                result[:, index] = _floats(X, index)
+            known = codes.get(index)
+            result[:, index] = _floats(X, index) if known is None else known
         return result
 
-    def _codes(self, values, index, unknown):
+    def _codes(self, values, index, handle_unknown):
         """Places of values among the categories of a column; NaN where missing."""
         categories = self.categories[index]
         place = {value: code for code, value in enumerate(categories.tolist())}
-        missing = _is_missing(values)
-        codes = np.array(
-            [
-                np.nan if gap else place.get(value, -1)
-                for value, gap in zip(values.tolist(), missing, strict=True)
-            ],
-            dtype=np.float64,
-        )
-        if np.any(codes == -1) and unknown == "error":
-            strange = values[codes == -1][0]
-            raise ValueError(
-                f"Column {index} holds the category {strange!r}, which fit did not see "
-                f"(known are {_listed(categories)}). Set handle_unknown='missing' to "
-                "treat such values as missing."
-            )
-        return np.where(codes == -1, np.nan, codes)
+        # No loop of Python's: looking values up runs in C.
+        found = map(place.get, values.tolist(), repeat(np.nan))
+        codes = np.fromiter(found, np.float64, len(values))
+        if handle_unknown == "error":
+            others = values[np.isnan(codes)]
+            for strange in others[~_is_missing(others)][:1]:
+                raise ValueError(
+                    f"Column {index} holds the category {strange!r}, which fit did not "
+                    f"see (known are {_listed(categories)}). Pass "
+                    "skdbm.encodings.Categories(handle_unknown='missing') in visible "
+                    "to treat such values as missing."
+                )
+        return codes
 
     def values(self, numbers, container="default"):
         """Turn a matrix of numbers back into what `fit` saw."""
@@ -138,11 +136,9 @@ class Columns:
 
 
 def resolve(visible, X):
-    """Make the unit type that the parameter `visible` describes, for columns of `X`."""
-    if isinstance(visible, UnitType):
-        return visible
-    if isinstance(visible, str):
-        return _kind(visible)()
+    """Make the encoding that the parameter `visible` describes, for columns of `X`."""
+    if _is_whole(visible):
+        return _kind(visible)
     n_columns, parts, taken = X.shape[1], [], {}
     for entry in visible:
         kind, key = _entry(entry)
@@ -155,8 +151,7 @@ def resolve(visible, X):
                 )
             taken[index] = kind
         if len(indices):
-            unit = kind if isinstance(kind, UnitType) else _kind(kind)()
-            parts.append((unit, indices))
+            parts.append((_kind(kind), indices))
     left = sorted(set(range(n_columns)) - set(taken))
     if left:
         names = [X.columns[i] for i in left] if _validation.is_frame(X) else left
@@ -177,13 +172,22 @@ def _entry(entry):
     )
 
 
-def _kind(name):
-    """Find a unit type by its name."""
-    if name in KINDS:
-        return KINDS[name]
+def _is_whole(visible):
+    """Whether `visible` is about all columns, not a list of groups."""
+    return isinstance(visible, (str, Encoding, UnitType))
+
+
+def _kind(kind):
+    """Make the encoding that a name, an encoding or a unit type stands for."""
+    if isinstance(kind, Encoding):
+        return kind
+    if isinstance(kind, UnitType):
+        return States(kind)
+    if isinstance(kind, str) and kind in KINDS:
+        return KINDS[kind]()
     raise ValueError(
-        f"visible names the kind {name!r}; one of {sorted(KINDS)}, or a "
-        "skdbm.units.UnitType, is expected."
+        f"visible names the kind {kind!r}; one of {sorted(KINDS)}, a "
+        "skdbm.encodings.Encoding or a skdbm.units.UnitType is expected."
     )
 
 
@@ -202,7 +206,9 @@ def _is_missing(values):
         return np.isnan(values)
     if values.dtype.kind != "O":
         return np.zeros(len(values), bool)
-    return np.array([_validation.is_missing(value) for value in values], dtype=bool)
+    values = values.tolist()
+    gaps = {value for value in set(values) if _validation.is_missing(value)}
+    return np.fromiter(map(gaps.__contains__, values), bool, len(values))
 
 
 def _floats(X, index):
@@ -268,38 +274,14 @@ def _cast(frame, name, dtype, container):
     return frame.astype({name: dtype})
 
 
-class Encoded:
-    """Rows of data as visible states, made of a slice of rows when it is asked for.
-
-    So memory stays flat in the number of rows. Values are encoded before they are cast
-    to another dtype: their differences may be far smaller than themselves.
-    """
-
-    def __init__(self, unit, X, dtype=None):
-        self.unit, self.X, self.dtype = unit, X, X.dtype if dtype is None else dtype
-        self.shape = (X.shape[0], unit.width(X.shape[1]))
-
-    def __getitem__(self, rows):
-        return self.unit.encode(self.X[rows]).astype(self.dtype, copy=False)
-
-
-def state_means(unit, X):
-    """Mean state of every unit over the rows in which it is known."""
-    if sparse.issparse(X):
-        return np.asarray(X.mean(axis=0), dtype=np.float64).ravel()
-    return ops.column_means(Encoded(unit, X))
-
-
 def prototypes(visible):
-    """Unit types that the parameter `visible` names, whatever the columns."""
-    if isinstance(visible, (str, UnitType)):
-        visible = [(visible, None)]
-    kinds = [_entry(entry)[0] for entry in visible]
-    units = [kind if isinstance(kind, UnitType) else _kind(kind)() for kind in kinds]
-    return [part for unit in units for part, _ in unit.columns(1)]
+    """Encodings that the parameter `visible` names, whatever the columns."""
+    entries = [(visible, None)] if _is_whole(visible) else map(_entry, visible)
+    return [part for kind, _ in entries for part, _ in _kind(kind).columns(1)]
 
 
-def accepts_sparse(visible, kinds):
+def accepts_sparse(visible):
     """Whether data may be sparse; where columns are taken apart they may not."""
-    whole = isinstance(visible, (str, UnitType))
-    return whole and all(kind.accepts_sparse for kind in kinds)
+    if isinstance(visible, str):
+        return KINDS.get(visible, Probabilities).accepts_sparse  # fit rejects others
+    return _is_whole(visible) and _kind(visible).accepts_sparse

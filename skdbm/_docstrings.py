@@ -7,15 +7,18 @@ hidden_layer_sizes : int or array-like of int, default=(256, 256)
         Number of units in each hidden layer, the lowest first. An integer means one
         hidden layer, a restricted Boltzmann machine.
 
-    visible : str, UnitType or list of (str or UnitType, columns), default="bernoulli"
+    visible : str, Encoding or list of (str or Encoding, columns), default="bernoulli"
         What the columns hold: "bernoulli" (zeros and ones, or probabilities between
-        them), "gaussian" (real values; location and scale of each column are learned),
-        "categorical" (one of several values, numbers or strings) or "counts" (word
-        counts, given the total of the row). For columns of several kinds a list of
-        pairs, such as ``[("gaussian", ["age"]), ("categorical", ["job"])]``, in which
-        the columns are names, indices, a slice, a mask, or a callable such as
-        `sklearn.compose.make_column_selector`. Counts do not mix. Of a `UnitType` only
-        the kind matters: `fit` learns location, scale and categories anew.
+        them, from which states are drawn anew at each presentation), "gaussian" (real
+        values; location and scale of each column are learned), "categorical" (one of
+        several values, numbers or strings) or "counts" (word counts, given the total of
+        the row). For columns of several kinds a list of pairs, such as
+        ``[("gaussian", ["age"]), ("categorical", ["job"])]``, in which the columns are
+        names, indices, a slice, a mask, or a callable such as
+        `sklearn.compose.make_column_selector`. Counts do not mix. In place of a name
+        stands an encoding of `skdbm.encodings` where more is to be said, as in
+        ``Probabilities(redraw=False)`` or ``Categories(handle_unknown="missing")``;
+        what it learns from data, `fit` learns anew.
 
     hidden : "bernoulli", UnitType or list of UnitType, default="bernoulli"
         Unit types of the hidden layers, one for all or a list. Next to Bernoulli
@@ -27,9 +30,6 @@ hidden_layer_sizes : int or array-like of int, default=(256, 256)
         by mean field. If False they are an error, but for `impute` and
         `sample(given=...)` of `DBMSampler`.
 
-    handle_unknown : {{"error", "missing"}}, default="error"
-        What a category that `fit` did not see is: an error, or a missing value.
-
     max_iter : int, default=None
         Number of epochs, passes over the training rows, of the joint training. None
         means 100; more on small data, up to 2,000, until there are 6,000 updates, and
@@ -38,23 +38,17 @@ hidden_layer_sizes : int or array-like of int, default=(256, 256)
     batch_size : int, default={batch_size}
         Rows of one minibatch; more than there are rows means all of them.
 
-    learning_rate : {{"linear", "constant"}}, default="linear"
-        How the learning rate goes on from `learning_rate_init`: "linear" lets it fall
-        almost to zero at the end of the run, so that the noise that the chains put on
-        the weights dies out; "constant" does not.
-
     learning_rate_init : "auto" or float, default="auto"
         The first learning rate. "auto" means 6.4 / n_features, at most 0.1: the more
         columns, the further one step moves the fields of the hidden units. With
-        momentum the effective step is learning_rate_init / (1 - momentum). For
+        a momentum of 0.9 the effective step is ten times as long. The rate falls almost
+        to zero at the end of the run, so that the noise that the chains put on the
+        weights dies out; in `partial_fit` it stays. For
         "gaussian" columns "auto" is at most 25 over the number of hidden units, and
         they move at a share of it, 0.3 over the largest variance of the data in any
         direction; for "counts" eight times the mean total stands for n_features if it
         is more. If training diverges with the automatic rate, `fit` warns and begins
         again with a quarter of it, at most three times.
-
-    momentum : float, default=0.9
-        Share of the velocity of the weights that stays from update to update.
 
     alpha : float, default={alpha}
         Strength of the L2 penalty (weight decay); biases are free of it.
@@ -67,42 +61,27 @@ hidden_layer_sizes : int or array-like of int, default=(256, 256)
 
     n_mean_field_steps : int, default=10
         Most mean-field sweeps of a minibatch in training; a minibatch that has
-        converged to `mean_field_tol` takes fewer.
+        converged takes fewer.
 
     n_posterior_gibbs_steps : int, default=0
         Gibbs sweeps over the hidden layers of every row, and over what is missing in
         it, that follow mean field in training. Mean field takes the units of a row for
         independent; a few sweeps, 3 for example, bring in that they are not, with which
-        upper layers learn more. The likelihood, as scores with `n_importance_samples`
-        estimate it, becomes better, but the bound that is the score without them, made
-        by mean field, looser. With 0, the default, mean field alone is used: it is
-        cheaper. It makes no difference to one hidden layer without missing values,
-        where the posterior is exact.
+        upper layers learn more. The likelihood, as scores with
+        ``Likelihood(n_importance_samples=10)`` estimate it, becomes better, but the
+        bound that is the score without them, made by mean field, looser. With 0, the
+        default, mean field alone is used: it is cheaper. It makes no difference to one
+        hidden layer without missing values, where the posterior is exact.
 
-    mean_field_tol : float, default=1e-4
-        Mean field of a row has converged when a sweep changes no mean by as much.
-
-    mean_field_max_iter : int, default=500
-        Most mean-field sweeps after training, for features, scores and what is missing.
-        A warning says how many rows had not converged by then.
-
-    pretraining : {{"greedy", "grow", None}}, default="greedy"
+    pretraining : {{"greedy", "grow", None}} or Pretraining, default="greedy"
         How the joint training starts, if there is more than one hidden layer. "greedy"
         trains every pair of neighbouring layers first, from the bottom up [1]_. "grow"
         trains the machine of the lowest hidden layer, then that of the two lowest, and
         so on, each with a layer of small random weights on top of the one before; with
         ``n_mean_field_steps=1``, which keeps these weights growing. None starts from
-        small random weights, from which the upper layers often stay unused.
-
-    pretraining_max_iter : int, default=None
-        Number of epochs of each stage of pretraining; None means a fifth of those of
-        the joint training.
-
-    binarize : bool, default=True
-        Whether visible states are drawn anew, 0 or 1, from values between 0 and 1 at
-        each presentation of a row in training: what the values mean as probabilities.
-        It makes no difference to data of zeros and ones, nor to columns that are not
-        "bernoulli". False trains on the values as they are.
+        small random weights, from which the upper layers often stay unused. A stage has
+        a fifth of the epochs of the joint training, or as many as
+        ``Pretraining("greedy", max_iter=...)`` says.
 
     early_stopping : bool, default=False
         Whether training stops when the score of held-out rows stops improving; the
@@ -122,34 +101,15 @@ hidden_layer_sizes : int or array-like of int, default=(256, 256)
     tol : float, default=0.01
         Smallest improvement of the held-out score that counts, in nats.
 
-    monitor : callable, default=None
-        Called as ``monitor(record, machine)`` after every epoch of the joint training
-        in `fit`: with the record of the epoch, a dict of what is appended to
-        `history_`, and a function without arguments that gives a copy of the averaged
-        `DeepBoltzmannMachine` so far. If it returns True the training ends there, as
-        early stopping would end it, and what was learned is kept. What it adds to the
-        record is in `history_`, too.
-
-    n_annealing_chains : int, default=100
-        Chains of the annealed importance sampling that estimates log Z. Around a given
-        machine, samples start from them, too.
-
-    n_temperatures : int, default=1000
-        Inverse temperatures of the annealed importance sampling.
-
-    n_importance_samples : int, default=0
-        Samples of the posterior of every row that its score is made of, wherever there
-        is one: `score_samples`, `score` and so searches, early stopping. With 0, the
-        default, the score is the variational lower bound by mean field, which is cheap
-        and deterministic. With k samples it is the importance-weighted estimate: on
-        average a lower bound, too, as a rule a tighter one, and the closer to log p(v)
-        the more samples. Take 10 or more to compare machines of different depths or
-        `n_posterior_gibbs_steps`, whose bounds are not equally tight. The time grows
-        in proportion to the samples; each costs about as much as a mean-field sweep.
+    likelihood : Likelihood, default=None
+        How log-likelihoods and posterior means are computed after training: chains and
+        temperatures of the annealing for log Z, importance samples of a score,
+        tolerance of mean field. None means `skdbm.Likelihood()`.
 
     warm_start : bool, default=False
         Whether `fit` goes on from the machine of the last fit, with another
-        `max_iter` epochs, instead of starting anew.
+        `max_iter` epochs, instead of starting anew. The rows held out for early
+        stopping stay the same.
 
     random_state : int, RandomState instance or None, default=None
         Seed of initial weights, order of rows, chains and annealing. An int gives the
@@ -174,9 +134,9 @@ machine_ : DeepBoltzmannMachine
         minus that of the chains, nats), "chain_autocorrelation" (correlation of the
         visible states of the chains with those a tenth of the epoch before, 1 where
         they stand still; NaN for an epoch of one batch), "mean_field_sweeps",
-        "unconverged" (share of the batches that did not reach `mean_field_tol`),
-        "dead_units" (share of the hidden units that are almost always off or almost
-        always on, one number a hidden layer), "weight_norms" (one number a matrix),
+        "unconverged" (share of the batches in which mean field did not converge),
+        "dead_units" (share of the hidden units whose mean hardly varies over the rows,
+        one number a hidden layer), "weight_norms" (one number a matrix),
         "learning_rate", "seconds", and with early stopping "validation_score" (mean
         score of the held-out rows, nats) and "overfitting" (mean score of as many
         training rows minus that of the held-out rows, nats, in which log Z cancels

@@ -1,86 +1,93 @@
 """Progress of a fit: lines on the screen, scikit-learn callbacks, the record."""
 
 import time
+from contextlib import suppress
+
+from sklearn.exceptions import ConvergenceWarning
+
+from ._warnings import warn
+from .training.record import appended
 
 
 class Progress:
     """Follow the epochs of one fit, pretraining included.
 
-    Parameters
-    ----------
-    estimator : estimator
-        What is being fitted; the callbacks are told about it.
-    context : sklearn.callback.CallbackContext
-        Root context of the fit.
-    n_epochs : int
-        Number of epochs that the whole fit may take.
-    data : dict
-        Training data under "X" and "y", as callbacks want them.
-
-    Attributes
-    ----------
-    interrupted : bool
-        Whether an interrupt has ended the training.
+    Callbacks are told about the `estimator`, whose `run` this is, and get the training
+    data under "X" and "y" of `data`. The history goes on from `before`.
     """
 
-    def __init__(self, estimator, context, n_epochs, data):
-        self.estimator, self.context, self.n_epochs = estimator, context, n_epochs
-        self.data = data
-        self.interrupted = False
-        self.n_done = 0
+    def __init__(self, estimator, run, data, before):
+        self.estimator, self.run, self.data = estimator, run, data
+        self.before = before
+        self.context = estimator._init_callback_context(max_subtasks=run.n_epochs)
+        self.context.call_on_fit_task_begin(estimator=estimator, **data)
         self.start = time.perf_counter()
-        self.enter("training")
-
-    def enter(self, stage, *, watch=None, fitted_attributes=None):
-        """Begin a stage of the fit.
-
-        `watch(record)` judges each epoch of the stage: whether to stop. The function
-        `fitted_attributes` makes what callbacks need to evaluate the model.
-        """
-        self.stage, self.watch = stage, watch
-        self.fitted_attributes = fitted_attributes
-
-    def begin_again(self):
-        """Allow for all epochs once more."""
-        self.context.max_subtasks += self.n_epochs
-        self.n_done, self.start = 0, time.perf_counter()
 
     def begin(self):
         """Open the task of an epoch."""
-        self.task = self.context.subcontext(task_name=self.stage)
+        self.stage = self.run.stage
+        self.task = self.context.subcontext(task_name=self.stage.name)
         self.task.call_on_fit_task_begin(estimator=self.estimator, **self.data)
 
     def end(self, record):
-        """Close the task of an epoch; whether to stop the stage.
-
-        Callbacks find the record in the `record` of the context they get.
-        """
-        self.n_done += 1
-        stop = self.watch is not None and self.watch(record)
+        """Close the task of an epoch, and end its stage if a callback asks for it."""
+        if record is None:  # training begins again, and all epochs are allowed anew
+            self.context.max_subtasks += self.run.n_epochs
+            self.start = time.perf_counter()
+            return
         if self.estimator.verbose:
             self._print(record)
-        # Not as metadata: those go to the scorers of a ScoringMonitor.
+        # Callbacks find it in their context. Not as metadata, which go to the scorers
+        # of a ScoringMonitor.
         self.task.record = record
-        asked = self.task.call_on_fit_task_end(
+        stop = self.task.call_on_fit_task_end(
             estimator=self.estimator,
-            reconstruction_attributes=self.fitted_attributes,
+            reconstruction_attributes=self._fitted if self.run.records else None,
             **self.data,
         )
-        return stop or asked
+        if stop:
+            self.run.end(self.stage)
+
+    def close(self):
+        """Close the task of the whole fit."""
+        stopping, n_epochs = self.run.stopping, self.run.n_joint_epochs
+        if stopping and not stopping.stopped and len(self.run.records) == n_epochs:
+            warn(
+                "early_stopping did not end the training within max_iter="
+                f"{n_epochs} epochs; raise max_iter if the held-out score was still "
+                "rising.",
+                ConvergenceWarning,
+            )
+        self.context.call_on_fit_task_end(
+            estimator=self.estimator, reconstruction_attributes={}, **self.data
+        )
+
+    def _fitted(self):
+        """What makes the estimator a fitted one after this epoch."""
+        return self.estimator._attributes(
+            self.run.state.snapshot(), None, self.history()
+        )
+
+    def history(self):
+        """The history with the epochs of this fit."""
+        return appended(self.before, self.run.records)
 
     def _print(self, record):
+        """Print a line; a closed output must not cost the training."""
+        n_done, n_epochs = self.run.n_done, self.run.n_epochs
         spent = time.perf_counter() - self.start
-        left = spent / self.n_done * (self.n_epochs - self.n_done)
         parts = [
-            f"[{type(self.estimator).__name__}] {self.stage}, "
-            f"epoch {self.n_done}/{self.n_epochs}",
+            f"[{type(self.estimator).__name__}] {self.stage.name}, "
+            f"epoch {n_done}/{n_epochs}",
             f"reconstruction error {record['reconstruction_error']:.4f}",
             f"energy gap {record['energy_gap']:+.2f} nats",
         ]
         if "validation_score" in record:
             parts.append(f"validation score {record['validation_score']:.2f} nats")
-        parts += [f"{record['seconds']:.1f} s", f"{_duration(left)} left"]
-        print(", ".join(parts), flush=True)
+        left = _duration(spent / n_done * (n_epochs - n_done))
+        parts += [f"{record['seconds']:.1f} s", f"{left} left"]
+        with suppress(OSError, ValueError):
+            print(", ".join(parts), flush=True)
 
 
 def _duration(seconds):

@@ -4,9 +4,10 @@ import numpy as np
 from sklearn.base import TransformerMixin
 from sklearn.utils.validation import check_array, check_is_fitted
 
-from . import _docstrings, _validation, inference
+from . import _docstrings, _validation
 from ._base import BaseDBM
-from ._columns import Encoded
+from .evidence import Evidence
+from .inference.mean_field import map_posterior, mean_field
 
 
 @_docstrings.shared
@@ -39,8 +40,10 @@ class DBMTransformer(TransformerMixin, BaseDBM):
     -----
     Training is stochastic maximum likelihood [1]_ with centred gradients [2]_, [3]_:
     mean field for the data, persistent Gibbs chains for the model, momentum, and an
-    average of the weights that leans on the last part of the run. It runs in float32;
-    `transform` and the score run in the dtype of their input.
+    average of the weights that leans on the last part of the run. Training and all that
+    follows run in float32, results come in the dtype of their input; a machine in
+    float64, as ``DBMTransformer.from_machine(machine.astype("float64"))`` has it, makes
+    everything run in float64.
 
     `fit_transform`, `set_output` (features as DataFrames) and `set_callbacks` (progress
     bars, `skdbm.callback.TrainingMonitor`) are those of every scikit-learn transformer.
@@ -78,70 +81,52 @@ class DBMTransformer(TransformerMixin, BaseDBM):
         visible="bernoulli",
         hidden="bernoulli",
         allow_missing=False,
-        handle_unknown="error",
         max_iter=None,
         batch_size=50,
-        learning_rate="linear",
         learning_rate_init="auto",
-        momentum=0.9,
         alpha=1e-4,
         n_chains=100,
         n_gibbs_steps=5,
         n_mean_field_steps=10,
         n_posterior_gibbs_steps=0,
-        mean_field_tol=1e-4,
-        mean_field_max_iter=500,
         pretraining="greedy",
-        pretraining_max_iter=None,
-        binarize=True,
         early_stopping=False,
         validation_fraction=0.1,
         evaluate_every=5,
         n_iter_no_change=10,
         tol=0.01,
-        monitor=None,
-        n_annealing_chains=100,
-        n_temperatures=1000,
-        n_importance_samples=0,
+        likelihood=None,
         warm_start=False,
         random_state=None,
         verbose=0,
         n_jobs=None,
         feature_layers="all",
     ):
-        self.hidden_layer_sizes = hidden_layer_sizes
-        self.visible = visible
-        self.hidden = hidden
-        self.allow_missing = allow_missing
-        self.handle_unknown = handle_unknown
-        self.max_iter = max_iter
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.learning_rate_init = learning_rate_init
-        self.momentum = momentum
-        self.alpha = alpha
-        self.n_chains = n_chains
-        self.n_gibbs_steps = n_gibbs_steps
-        self.n_mean_field_steps = n_mean_field_steps
-        self.n_posterior_gibbs_steps = n_posterior_gibbs_steps
-        self.mean_field_tol = mean_field_tol
-        self.mean_field_max_iter = mean_field_max_iter
-        self.pretraining = pretraining
-        self.pretraining_max_iter = pretraining_max_iter
-        self.binarize = binarize
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.evaluate_every = evaluate_every
-        self.n_iter_no_change = n_iter_no_change
-        self.tol = tol
-        self.monitor = monitor
-        self.n_annealing_chains = n_annealing_chains
-        self.n_temperatures = n_temperatures
-        self.n_importance_samples = n_importance_samples
-        self.warm_start = warm_start
-        self.random_state = random_state
-        self.verbose = verbose
-        self.n_jobs = n_jobs
+        super().__init__(
+            hidden_layer_sizes=hidden_layer_sizes,
+            visible=visible,
+            hidden=hidden,
+            allow_missing=allow_missing,
+            max_iter=max_iter,
+            batch_size=batch_size,
+            learning_rate_init=learning_rate_init,
+            alpha=alpha,
+            n_chains=n_chains,
+            n_gibbs_steps=n_gibbs_steps,
+            n_mean_field_steps=n_mean_field_steps,
+            n_posterior_gibbs_steps=n_posterior_gibbs_steps,
+            pretraining=pretraining,
+            early_stopping=early_stopping,
+            validation_fraction=validation_fraction,
+            evaluate_every=evaluate_every,
+            n_iter_no_change=n_iter_no_change,
+            tol=tol,
+            likelihood=likelihood,
+            warm_start=warm_start,
+            random_state=random_state,
+            verbose=verbose,
+            n_jobs=n_jobs,
+        )
         self.feature_layers = feature_layers
 
     def __sklearn_tags__(self):
@@ -171,22 +156,20 @@ class DBMTransformer(TransformerMixin, BaseDBM):
             If values outside of the range of the visible units were clipped.
         """
         X = self._check_fitted_input(X)
-        machine = self.machine_.astype(X.dtype)
-        layers = self._feature_layers()
-        edges = np.cumsum([0, *(machine.layer_sizes[layer] for layer in layers)])
-        features = np.empty((X.shape[0], edges[-1]), machine.dtype)
+        layers, likelihood = self._feature_layers(), self._setting("likelihood")
+        n_features = sum(self.machine_.layer_sizes[layer] for layer in layers)
+        features = np.empty((X.shape[0], n_features), X.dtype)
 
-        def write(rows, part, start):
-            block = features[start : start + rows.shape[0]]
-            for layer, first, last in zip(layers, edges, edges[1:], strict=False):
-                block[:, first:last] = part.means[layer - 1]
+        def write(evidence, part, start):  # in place, so that nothing stands twice
+            means = [part.means[layer - 1] for layer in layers]
+            np.concatenate(means, axis=1, out=features[start : start + len(means[0])])
 
-        inference.map_posterior(
-            machine,
-            Encoded(machine.units[0], X),
+        map_posterior(
+            self.machine_,
+            self._rows(X),
             write,
-            tol=self.mean_field_tol,
-            max_iter=self.mean_field_max_iter,
+            tol=likelihood.mean_field_tol,
+            max_iter=likelihood.mean_field_max_iter,
             n_jobs=self.n_jobs,
         )
         return features
@@ -223,17 +206,17 @@ class DBMTransformer(TransformerMixin, BaseDBM):
                 f"X has {X.shape[1]} columns; {sum(sizes)} are expected, the features "
                 f"of hidden layers {layers} as `transform` gives them."
             )
-        given = dict(
-            zip(layers, np.split(X, np.cumsum(sizes)[:-1], axis=1), strict=True)
-        )
-        means = inference.visible_means(
-            self.machine_.astype(X.dtype),
-            given,
-            tol=self.mean_field_tol,
-            max_iter=self.mean_field_max_iter,
+        parts = np.split(X, np.cumsum(sizes)[:-1], axis=1)
+        given = dict(zip(layers, ((part, None) for part in parts), strict=True))
+        likelihood = self._setting("likelihood")
+        posterior = mean_field(
+            self.machine_,
+            Evidence(given),
+            tol=likelihood.mean_field_tol,
+            max_iter=likelihood.mean_field_max_iter,
             n_jobs=self.n_jobs,
         )
-        return self._values(means)
+        return self._values(posterior.visible, X.dtype)
 
     def get_feature_names_out(self, input_features=None):
         """Name the features after their layer and unit.

@@ -10,12 +10,18 @@ from sklearn.base import _fit_context
 from sklearn.exceptions import DataConversionWarning
 from sklearn.utils._indexing import _get_column_indices
 from sklearn.utils._missing import is_pandas_na, is_scalar_nan
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import (
+    Interval,
+    StrOptions,
+    validate_parameter_constraints,
+)
 from sklearn.utils._set_output import _get_output_config
 from sklearn.utils.validation import _check_feature_names_in, validate_data
 
+from . import ops
 from ._warnings import warn
-from .inference import missing_entries
+from .encodings import Encoding
+from .settings import Likelihood, Pretraining
 from .units import UnitType
 
 _AT_LEAST_ONE = Interval(Integral, 1, None, closed="left")
@@ -26,45 +32,78 @@ PARAMETER_CONSTRAINTS = {
     "hidden_layer_sizes": ["array-like", _AT_LEAST_ONE],
     "max_iter": [_AT_LEAST_ONE, None],
     "batch_size": [_AT_LEAST_ONE],
-    "learning_rate": [StrOptions({"linear", "constant"})],
     "learning_rate_init": [
         StrOptions({"auto"}),
         Interval(Real, 0, None, closed="neither"),
     ],
-    "momentum": [Interval(Real, 0, 1, closed="left")],
     "alpha": [_NOT_NEGATIVE],
     "n_chains": [_AT_LEAST_ONE],
     "n_gibbs_steps": [_AT_LEAST_ONE],
     "n_mean_field_steps": [_AT_LEAST_ONE],
     "n_posterior_gibbs_steps": [Interval(Integral, 0, None, closed="left")],
-    "mean_field_tol": [_NOT_NEGATIVE],
-    "mean_field_max_iter": [_AT_LEAST_ONE],
-    "pretraining": [StrOptions({"grow", "greedy"}), None],
-    "pretraining_max_iter": [_AT_LEAST_ONE, None],
-    "binarize": ["boolean"],
-    "visible": [str, UnitType, list, tuple],
+    "pretraining": [StrOptions({"grow", "greedy"}), Pretraining, None],
+    "likelihood": [Likelihood, None],
+    "visible": [str, Encoding, UnitType, list, tuple],
     "hidden": [StrOptions({"bernoulli"}), UnitType, list, tuple],
     "allow_missing": ["boolean"],
-    "handle_unknown": [StrOptions({"error", "missing"})],
     "early_stopping": ["boolean"],
     "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
     "evaluate_every": [_AT_LEAST_ONE],
     "n_iter_no_change": [_AT_LEAST_ONE],
     "tol": [_NOT_NEGATIVE],
-    "monitor": [callable, None],
-    "n_importance_samples": [Interval(Integral, 0, None, closed="left")],
-    "n_annealing_chains": [Interval(Integral, 2, None, closed="left")],
-    "n_temperatures": [_AT_LEAST_ONE],
     "warm_start": ["boolean"],
     "random_state": ["random_state"],
     "verbose": ["verbose"],
     "n_jobs": [Integral, None],
 }
 
-#: Constraints of the hyper-parameters of one estimator alone.
+#: Constraints of a hyper-parameter of one estimator alone.
 FEATURE_LAYERS = [StrOptions({"last", "all"}), "array-like", Integral]
-BURN_IN = [Interval(Integral, 0, None, closed="left")]
-THIN = [_AT_LEAST_ONE]
+
+#: Constraints of the fields of value objects.
+SETTINGS_CONSTRAINTS = {
+    "likelihood": {
+        "n_chains": [Interval(Integral, 2, None, closed="left")],
+        "n_temperatures": [_AT_LEAST_ONE],
+        "n_importance_samples": [Interval(Integral, 0, None, closed="left")],
+        "mean_field_tol": [_NOT_NEGATIVE],
+        "mean_field_max_iter": [_AT_LEAST_ONE],
+    },
+    "pretraining": {
+        "method": [StrOptions({"grow", "greedy"})],
+        "max_iter": [_AT_LEAST_ONE, None],
+    },
+}
+
+
+class TrainingInterrupted(KeyboardInterrupt):
+    """An interrupt after which the estimator is fitted with what was learned."""
+
+
+def check_settings(estimator):
+    """Check the fields of value objects that were passed."""
+    for name, constraints in SETTINGS_CONSTRAINTS.items():
+        value = getattr(estimator, name)
+        if value is not None and not isinstance(value, str):
+            validate_parameter_constraints(
+                constraints, value.get_params(deep=False), type(value).__name__
+            )
+
+
+def check_nested(estimator, params, classes):
+    """Raise an error where a field is set of a value object that was not passed."""
+    for key in params:
+        name, is_nested, field = key.partition("__")
+        if not is_nested or name not in classes:
+            continue
+        value = params.get(name, getattr(estimator, name))
+        if not hasattr(value, "set_params"):
+            kind = classes[name].__name__
+            raise ValueError(
+                f"{key} cannot be set, since {name} is {value!r}; pass "
+                f"{name}=skdbm.{kind}({field}={params[key]!r}) instead, once, and its "
+                "fields can be set and searched from then on."
+            )
 
 
 def fit_method(method):
@@ -78,6 +117,8 @@ def fit_method(method):
         before = dict(vars(estimator))
         try:
             return checked(estimator, *args, **kwargs)
+        except TrainingInterrupted:
+            raise
         except BaseException:
             vars(estimator).clear()
             vars(estimator).update(before)
@@ -152,11 +193,7 @@ def output_container(estimator):
 def check_container(
     estimator, X, *, reset, allow_missing, may_be_missing, categorical, sparse_too
 ):
-    """Check the form of data; numbers in float64 or float32, dense or CSR.
-
-    Data with categories keep their values, and a DataFrame with them stays one; whether
-    something is missing in them is for `Columns.numbers` to say.
-    """
+    """Check the form of data: numbers, dense or CSR, or categories as they are."""
     if categorical and is_frame(X):
         validate_data(estimator, X, reset=reset, skip_check_array=True)
         if 0 in X.shape:
@@ -180,7 +217,7 @@ def check_container(
             "their columns in `visible`, for example visible=[('categorical', "
             "['colour']), ('bernoulli', ['round'])], or encode them first."
         ) from None
-    missing = None if categorical or allow_missing else missing_entries(X)
+    missing = None if categorical or allow_missing else ops.missing(X)
     if missing is not None:
         gaps = np.flatnonzero(missing.any(axis=0)).tolist()
         check_gaps(gaps, type(estimator).__name__, may_be_missing)
@@ -209,14 +246,11 @@ def check_gaps(gaps, name, may_be_missing):
     )
 
 
-def check_bounds(X, unit, name, *, training):
-    """Check values of the columns against the range of their unit type.
-
-    What lies below the range is an error in training, because it means data of
-    another kind. Otherwise values outside of the range are clipped, and a warning says
-    so: a held-out row may leave the range of the training data.
-    """
-    for part, columns in unit.columns(X.shape[1]):
+def check_bounds(X, encoding, name, *, training):
+    """Check and clip values of the columns; in training too small ones are an error."""
+    # Below the range are data of another kind; a held-out row may leave the range of
+    # the training data.
+    for part, columns in encoding.columns(X.shape[1]):
         whole = isinstance(columns, slice)
         values = X.data if sparse.issparse(X) else X if whole else X[:, columns]
         clipped = _clip(values, part, name, training=training)
@@ -233,9 +267,9 @@ def check_bounds(X, unit, name, *, training):
     return X
 
 
-def _clip(values, unit, name, *, training):
-    """Clip values to the range of a unit type, to rounding of the dtype."""
-    lowest, highest = unit.bounds
+def _clip(values, encoding, name, *, training):
+    """Clip values to the range of an encoding, to rounding of the dtype."""
+    lowest, highest = encoding.bounds
     if values.size == 0:
         return values
     # Not NaN but where all is; and no array of the size of the data is made.
@@ -247,13 +281,13 @@ def _clip(values, unit, name, *, training):
     if training and smallest < lowest - tolerance:
         raise ValueError(
             f"Negative values in data passed to {name}: the smallest is "
-            f"{smallest:.3g}, and {unit!r} visible units take values from "
-            f"{lowest} to {highest}.{_advice(highest)}"
+            f"{smallest:.3g}, and {encoding!r} columns take values from {lowest} to "
+            f"{highest}.{_advice(highest)}"
         )
     if smallest < lowest - tolerance or largest > highest + tolerance:
         warn(
             f"{name} got values from {smallest:.3g} to {largest:.3g} and clips them to "
-            f"the range of {unit!r} visible units, {lowest} to {highest}."
+            f"the range of {encoding!r} columns, {lowest} to {highest}."
             f"{_advice(highest)}",
             DataConversionWarning,
         )

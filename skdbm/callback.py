@@ -43,9 +43,9 @@ class TrainingMonitor:
     record, is fitted anew.
 
     Records travel between processes as those of scikit-learn's `ScoringMonitor` do, so
-    what holds for it holds here: the processes run on one machine, and what the
-    function `monitor` adds to a record can be pickled. scikit-learn calls its callbacks
-    experimental.
+    what holds for it holds here: the processes run on one machine, and what other
+    callbacks add to the `record` of their context, which `history_` then has, too, can
+    be pickled. scikit-learn calls its callbacks experimental.
 
     Examples
     --------
@@ -84,14 +84,9 @@ class TrainingMonitor:
         Parameters
         ----------
         estimator : DBMTransformer or DBMSampler
-            What is fitted.
+            What is fitted; a TypeError says if it is something else.
         context : sklearn.callback.CallbackContext
             Context of the fit.
-
-        Raises
-        ------
-        TypeError
-            If the estimator is of another kind.
         """
         if not isinstance(estimator, BaseDBM):
             name = type(estimator).__name__
@@ -158,8 +153,7 @@ class TrainingMonitor:
             "fit" the path of the fit in it, as numbers of scikit-learn's tasks, (0,)
             for the outermost one itself; "stage" is "training" or, for example,
             "pretraining pair 1"; "epoch" counts the epochs of the fit from 1,
-            pretraining included. All else is the record, as in `history_`, with what
-            `monitor` has added.
+            pretraining included. All else is the record, as in `history_`.
         """
         try:
             runs = self._log.get_logs(select="all")
@@ -178,11 +172,6 @@ class TrainingMonitor:
         pandas.DataFrame
             One row for each epoch, one column for each key of `to_dicts`; NaN where
             there is no value, as for "validation_score" in pretraining.
-
-        Raises
-        ------
-        ImportError
-            If pandas is not installed.
         """
         try:
             import pandas as pd

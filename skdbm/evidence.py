@@ -6,12 +6,17 @@ distribution is again one of layers in a chain, with biases that differ from row
 row: what known units add to the fields of their neighbours is fixed.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from . import ops
 from ._typing import BoolArray, FloatArray, Rows, States
 from .machine import DeepBoltzmannMachine
+
+__all__ = ["Evidence"]
+
+#: All columns of a layer.
+_ALL = slice(None)
 
 
 class Evidence:
@@ -20,9 +25,15 @@ class Evidence:
     Parameters
     ----------
     layers : dict of int to tuple of (states, known)
-        For layers of which something is known, by their index: states, an array (of
-        the visible layer also a sparse matrix) of shape (n_rows, n_l), and which of
-        them are known, an array of bool of that shape. None means all of them.
+        For layers of which something is known, by their index: states, an array of
+        shape (n_rows, n_l), and which of them are known, an array of bool of that
+        shape, or None for all of them. Visible states that are all known may be a
+        sparse matrix. Units of a group, as of a category, are known together or not.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not agree, or sparse states are not all known.
 
     See Also
     --------
@@ -41,6 +52,17 @@ class Evidence:
     """
 
     def __init__(self, layers: Mapping[int, tuple[Rows, BoolArray | None]]) -> None:
+        if len({states.shape[0] for states, _ in layers.values()}) > 1:
+            shapes = {layer: states.shape for layer, (states, _) in layers.items()}
+            raise ValueError(f"Layers have different numbers of rows: {shapes}.")
+        for layer, (states, known) in layers.items():
+            if known is not None and known.shape != states.shape:
+                raise ValueError(
+                    f"Layer {layer} has states of shape {states.shape}, and its mask "
+                    f"of known ones has shape {known.shape}."
+                )
+            if known is not None and ops.is_sparse(states):
+                raise ValueError("Sparse states can only be known as a whole.")
         self.layers = {
             layer: (states, None if known is None or known.all() else known)
             for layer, (states, known) in layers.items()
@@ -65,13 +87,7 @@ class Evidence:
 
     @property
     def n_rows(self) -> int:
-        """Number of rows.
-
-        Returns
-        -------
-        int
-            The number.
-        """
+        """Number of rows."""
         states, _ = next(iter(self.layers.values()))
         return int(states.shape[0])
 
@@ -104,11 +120,12 @@ NOTHING = Evidence({})
 
 
 class Conditional:
-    """A machine given evidence, for one block of rows: fields of what is not known.
+    """A machine given evidence, for one block of rows: fields of what is not known."""
 
-    `free` lists the layers of which something is unknown, the even ones first, as a
-    sweep takes them. `room` holds arrays for the fixed parts of fields, by layer.
-    """
+    # `free` lists the layers of which something is unknown, the even ones first, as a
+    # sweep takes them. `known` has the evidence in the machine's dtype. `fixed` has the
+    # parts of the fields that do not change, (1, n_l) or one for each row, and `inputs`
+    # what does: neighbour, columns, weights. `room` holds arrays for the fixed parts.
 
     def __init__(
         self,
@@ -117,39 +134,44 @@ class Conditional:
         room: Mapping[int, FloatArray] | None = None,
     ) -> None:
         self.machine = machine
-        self.known = evidence.layers  # {layer: (states, which of them, None for all)}
-        layers = range(machine.n_layers)
-        whole = {n for n, (_, known) in self.known.items() if known is None}
-        self.free = sorted(set(layers) - whole, key=lambda layer: (layer % 2, layer))
-        # Of each layer its open inputs (neighbour, columns or None for all, weights),
-        # and the rest of its field, which is fixed: (1, n_l), or one for each row.
-        self._inputs: dict[int, list[tuple[int, Any, FloatArray]]] = {}
+        self.known: dict[int, tuple[Rows, BoolArray | None]] = {}
+        for layer, (states, known) in evidence.layers.items():
+            if (layer, states.shape[1]) not in enumerate(machine.layer_sizes):
+                raise ValueError(
+                    f"Evidence on layer {layer} has {states.shape[1]} columns; the "
+                    f"machine has layers of {machine.layer_sizes} units."
+                )
+            self.known[layer] = states.astype(machine.dtype, copy=False), known
+        whole = {layer for layer, (_, known) in self.known.items() if known is None}
+        layers = set(range(machine.n_layers)) - whole
+        self.free = sorted(layers, key=lambda layer: (layer % 2, layer))
         self.fixed: dict[int, FloatArray] = {}
+        self.inputs: dict[int, list[tuple[int, Any, FloatArray]]] = {}
         for layer in self.free:
-            self.fixed[layer] = machine.biases[layer][None]
-            self._inputs[layer] = []
-            for neighbour, weight in machine.neighbours(layer):
-                self._join(layer, neighbour, weight, (room or {}).get(layer))
+            self._split_field(layer, (room or {}).get(layer))
 
-    def _join(
-        self, layer: int, neighbour: int, weight: FloatArray, out: FloatArray | None
-    ) -> None:
-        """Split what a neighbour adds to a field into an open and a fixed part."""
-        if neighbour not in self.known:
-            self._inputs[layer].append((neighbour, None, weight))
-            return
-        states, known = self.known[neighbour]
-        if known is None:
-            fixed = ops.product(states, weight, out)
-        else:
-            # A column that no row lacks adds a fixed part, as a known layer does.
-            in_all_rows = known.all(axis=0)
-            columns = ops.flatnonzero(~in_all_rows)
-            self._inputs[layer].append((neighbour, columns, weight[columns]))
-            closed = ops.flatnonzero(in_all_rows)
-            fixed = ops.product(states[:, closed], weight[closed], out)
-        fixed += self.fixed[layer]
-        self.fixed[layer] = fixed
+    def _split_field(self, layer: int, out: FloatArray | None) -> None:
+        """Split the field of a layer into what is fixed and what the open units add."""
+        fixed: FloatArray = self.machine.biases[layer][None]
+        inputs: list[tuple[int, Any, FloatArray]] = []
+        for neighbour, weight in self.machine.neighbours(layer):
+            if neighbour not in self.known:
+                inputs.append((neighbour, _ALL, weight))
+                continue
+            states, known = self.known[neighbour]
+            if known is not None:
+                # A column that no row lacks adds a fixed part, as a known layer does.
+                closed = known.all(axis=0)
+                if not closed.any():
+                    inputs.append((neighbour, _ALL, weight))
+                    continue
+                columns = ops.flatnonzero(~closed)
+                inputs.append((neighbour, columns, weight[columns]))
+                states, weight = states[:, closed], weight[closed]
+            part = ops.product(states, weight, out)
+            part += fixed
+            fixed, out = part, None  # a second part needs a room of its own
+        self.fixed[layer], self.inputs[layer] = fixed, inputs
 
     def field(
         self,
@@ -157,13 +179,14 @@ class Conditional:
         states: States,
         out: FloatArray | None = None,
         scratch: FloatArray | None = None,
+        among: Collection[int] | None = None,
     ) -> FloatArray:
-        """Field of a free layer; of known neighbours only what is open is looked at."""
+        """Field of a free layer; of its open neighbours, or those `among` them."""
         result: FloatArray | None = None
-        for neighbour, columns, weight in self._inputs[layer]:
-            open_states = states[neighbour]
-            if columns is not None:
-                open_states = open_states[:, columns]
+        for neighbour, columns, weight in self.inputs[layer]:
+            if among is not None and neighbour not in among:
+                continue
+            open_states = states[neighbour][:, columns]
             if result is None:
                 result = ops.product(open_states, weight, out)
             else:
@@ -177,39 +200,51 @@ class Conditional:
         return out
 
     def hold(self, layer: int, states: States) -> None:
-        """Put what is known of a layer back into its states."""
+        """Put what is known of a layer into its states."""
         if layer in self.known:
             given, known = self.known[layer]
-            ops.copyto(states[layer], given, where=known)
+            where = True if known is None else known
+            ops.copyto(states[layer], ops.dense(given), where=where)
 
     def map_rows(self, function: Callable[[Any], Any]) -> "Conditional":
-        """Give the conditional of which each array with a row a row is mapped."""
+        """Map every array that has a row for each row; layers that are known drop."""
         result = object.__new__(Conditional)
-        result.machine, result.free = self.machine, self.free
-        result._inputs = self._inputs
+        result.machine, result.free, result.inputs = (
+            self.machine,
+            self.free,
+            self.inputs,
+        )
         result.known = {
-            layer: (function(states), None if known is None else function(known))
+            layer: (function(states), function(known))
             for layer, (states, known) in self.known.items()
-            if known is not None  # what is wholly known is in the fixed parts
+            if known is not None
         }
-        result.fixed = {
-            layer: function(fixed) if self._differs(layer) else fixed
+        result.fixed = {  # a single row holds for all
+            layer: fixed if len(fixed) == 1 else function(fixed)
             for layer, fixed in self.fixed.items()
         }
         return result
 
-    def _differs(self, layer: int) -> bool:
-        """Say whether the fixed part of a field differs from row to row."""
-        return len(self._inputs[layer]) < len(
-            list(self.machine.neighbours(layer))
-        ) or any(columns is not None for _, columns, _ in self._inputs[layer])
+    def squared(self) -> "Conditional":
+        """Take squared couplings and no biases: variances of open units to noise."""
+        result = object.__new__(Conditional)
+        result.machine, result.free, result.known = self.machine, self.free, self.known
+        result.fixed = {
+            layer: 0 * self.machine.biases[layer][None] for layer in self.free
+        }
+        result.inputs = {
+            layer: [(which, columns, ops.square(w)) for which, columns, w in inputs]
+            for layer, inputs in self.inputs.items()
+        }
+        return result
 
 
 def filled(machine: DeepBoltzmannMachine, evidence: Evidence) -> dict[int, FloatArray]:
     """States of the layers that are known in part, means of free units in the gaps."""
-    result: dict[int, FloatArray] = {}
-    for layer, (states, known) in evidence.layers.items():
-        if known is not None:
-            free = machine.units[layer].mean(machine.biases[layer][None])
-            result[layer] = ops.where(known, states, free.astype(states.dtype))
-    return result
+    return {
+        layer: ops.where(
+            known, states, machine.units[layer].mean(machine.biases[layer][None])
+        ).astype(machine.dtype, copy=False)
+        for layer, (states, known) in evidence.layers.items()
+        if known is not None
+    }

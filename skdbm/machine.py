@@ -7,15 +7,16 @@ trained model is a function of this one object.
 import copy
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from . import ops
+from . import encodings, ops
 from ._typing import FloatArray, IntArray, States
 from .units import Bernoulli, UnitType, from_spec
+from .units.contract import UnknownTypeError
 
 #: Version of the file format that `DeepBoltzmannMachine.save` writes.
 FORMAT_VERSION = 1
@@ -41,6 +42,9 @@ class DeepBoltzmannMachine:
         Biases of every layer, the visible one first.
     units : sequence of L + 1 UnitType, default=None
         Unit types of every layer; None means `Bernoulli` throughout.
+    encoding : Encoding, default=None
+        How columns of data become visible states; None means that they are states, as
+        `skdbm.encodings.States` has it.
 
     Attributes
     ----------
@@ -50,12 +54,14 @@ class DeepBoltzmannMachine:
         As given, all of that dtype.
     units : tuple of UnitType
         Unit types of every layer.
+    encoding : Encoding
+        How columns of data become visible states.
 
     Raises
     ------
     ValueError
-        If the shapes do not fit each other, a value is not finite, or an array does
-        not hold real numbers.
+        If the shapes do not fit each other, a value is not finite, an array does
+        not hold real numbers, or the encoding is one for other units.
 
     See Also
     --------
@@ -84,12 +90,14 @@ class DeepBoltzmannMachine:
     weights: list[FloatArray]
     biases: list[FloatArray]
     units: tuple[UnitType, ...]
+    encoding: encodings.Encoding
 
     def __init__(
         self,
         weights: Sequence[npt.ArrayLike],
         biases: Sequence[npt.ArrayLike],
         units: Sequence[UnitType] | None = None,
+        encoding: encodings.Encoding | None = None,
     ) -> None:
         self.weights, self.biases = _check_parameters(weights, biases)
         if units is None:
@@ -112,6 +120,23 @@ class DeepBoltzmannMachine:
                     f"{unit!r} units can only be visible, and layer {layer} is hidden; "
                     "use Bernoulli or Categorical there."
                 )
+        self.encoding = encoding or encodings.States(self.units[0])
+        self._check_encoding()
+
+    def _check_encoding(self) -> None:
+        """Check that the encoding gives states of the visible layer."""
+        encoding, unit, n_units = self.encoding, self.units[0], self.layer_sizes[0]
+        if encoding.unit != unit:
+            raise ValueError(
+                f"The encoding {encoding!r} gives states of {encoding.unit!r} units, "
+                f"and the visible units are {unit!r}."
+            )
+        width = encoding.width(encoding.n_columns(n_units))
+        if width != n_units:
+            raise ValueError(
+                f"The layer has {n_units} units, and the encoding {encoding!r} gives "
+                f"states of {width}."
+            )
 
     def __repr__(self) -> str:
         sizes = "-".join(map(str, self.layer_sizes))
@@ -120,35 +145,17 @@ class DeepBoltzmannMachine:
 
     @property
     def layer_sizes(self) -> tuple[int, ...]:
-        """Number of units in every layer, the visible one first.
-
-        Returns
-        -------
-        tuple of int
-            L + 1 numbers.
-        """
+        """Number of units in every layer, the visible one first."""
         return tuple(len(bias) for bias in self.biases)
 
     @property
     def n_layers(self) -> int:
-        """Number of layers, the visible one included.
-
-        Returns
-        -------
-        int
-            L + 1.
-        """
+        """Number of layers, L + 1, the visible one included."""
         return len(self.biases)
 
     @property
     def dtype(self) -> np.dtype[np.floating[Any]]:
-        """Data type of all weights and biases.
-
-        Returns
-        -------
-        dtype
-            Float32 or float64.
-        """
+        """Data type of all weights and biases, float32 or float64."""
         return self.biases[0].dtype
 
     def astype(self, dtype: npt.DTypeLike) -> "DeepBoltzmannMachine":
@@ -157,17 +164,12 @@ class DeepBoltzmannMachine:
         Parameters
         ----------
         dtype : dtype
-            The dtype wanted, float32 or float64.
+            The dtype wanted; a ValueError says if it is not float32 or float64.
 
         Returns
         -------
         DeepBoltzmannMachine
             This machine itself if it has the dtype already, else a converted copy.
-
-        Raises
-        ------
-        ValueError
-            If it is another dtype.
         """
         _check_dtype("machine", np.dtype(dtype))
         if self.dtype == dtype:
@@ -192,16 +194,7 @@ class DeepBoltzmannMachine:
         Returns
         -------
         DeepBoltzmannMachine
-            A machine with the units of this one.
-
-        Examples
-        --------
-        >>> import numpy as np
-        >>> from skdbm.machine import DeepBoltzmannMachine
-        >>> one = DeepBoltzmannMachine([np.eye(2)], [np.zeros(2), np.zeros(2)])
-        >>> one.map(np.add, one).weights[0]
-        array([[2., 0.],
-               [0., 2.]])
+            A machine with the units and the encoding of this one.
         """
         result = copy.copy(self)
         weights = zip(self.weights, *(other.weights for other in others), strict=True)
@@ -225,7 +218,9 @@ class DeepBoltzmannMachine:
         DeepBoltzmannMachine
             Independent units.
         """
-        return DeepBoltzmannMachine([], biases or self.biases, self.units)
+        result = DeepBoltzmannMachine([], biases or self.biases, self.units)
+        result.encoding = self.encoding
+        return result
 
     def with_totals(self, totals: int | IntArray | None) -> "DeepBoltzmannMachine":
         """Give the machine of rows whose visible units share known totals.
@@ -238,11 +233,13 @@ class DeepBoltzmannMachine:
         Returns
         -------
         DeepBoltzmannMachine
-            A machine with the same arrays; itself if the totals are None.
+            A machine with the same arrays and encoding; itself if the totals are None.
         """
         if totals is None:
             return self
-        return self.with_units([self.units[0].with_totals(totals), *self.units[1:]])
+        result = copy.copy(self)
+        result.units = (self.units[0].with_totals(totals), *self.units[1:])
+        return result
 
     def with_units(self, units: Sequence[UnitType]) -> "DeepBoltzmannMachine":
         """Give the machine with the same weights and biases and other unit types.
@@ -255,10 +252,32 @@ class DeepBoltzmannMachine:
         Returns
         -------
         DeepBoltzmannMachine
-            A machine that shares the arrays of this one.
+            A machine that shares the arrays of this one, and the encoding if it is one
+            for such visible units.
         """
         result = copy.copy(self)
         result.units = tuple(units)
+        if self.encoding.unit != result.units[0]:
+            result.encoding = encodings.States(result.units[0])
+        return result
+
+    def with_encoding(self, encoding: encodings.Encoding) -> "DeepBoltzmannMachine":
+        """Give the machine of the same distribution for columns encoded otherwise.
+
+        Parameters
+        ----------
+        encoding : Encoding
+            How columns of data become states of the visible units; a ValueError says if
+            it is one for other units.
+
+        Returns
+        -------
+        DeepBoltzmannMachine
+            A machine that shares the arrays of this one.
+        """
+        result = copy.copy(self)
+        result.encoding = encoding
+        result._check_encoding()
         return result
 
     def neighbours(self, layer: int) -> list[tuple[int, FloatArray]]:
@@ -271,9 +290,8 @@ class DeepBoltzmannMachine:
 
         Returns
         -------
-        list of (int, ndarray)
-            Index of each neighbour, the one below first, and the couplings, of shape
-            (n_neighbour, n_layer).
+        list of (int, ndarray of shape (n_neighbour, n_layer))
+            Index of each neighbour, the one below first, and the couplings.
         """
         below = [(layer - 1, self.weights[layer - 1])] if layer and self.weights else []
         above = (
@@ -284,9 +302,8 @@ class DeepBoltzmannMachine:
     def field(
         self,
         layer: int,
-        states: States,
+        states: States | Mapping[int, FloatArray],
         *,
-        constant: FloatArray | None = None,
         out: FloatArray | None = None,
         scratch: FloatArray | None = None,
     ) -> FloatArray:
@@ -296,38 +313,28 @@ class DeepBoltzmannMachine:
         ----------
         layer : int
             Index of the layer; 0 is the visible one.
-        states : sequence of arrays of shape (n_rows, n_l)
-            States or means of every layer, or a mapping that has the neighbours; only
-            these are looked at.
-        constant : ndarray of shape (n_rows, n_layer), default=None
-            The value of b_l + s_{l-1} W_{l-1} where it is known already, as the part
-            of the first hidden layer's field that comes from fixed data.
-        out : ndarray of shape (n_rows, n_layer), default=None
-            Where the result goes.
-        scratch : ndarray of shape (n_rows, n_layer), default=None
-            Room for the second product.
+        states : sequence of arrays of shape (n_rows, n_l), or a mapping
+            States or means by layer; only the neighbours are looked at.
+        out, scratch : ndarray of shape (n_rows, n_layer), default=None
+            Where the result goes, and room for the second product.
 
         Returns
         -------
         ndarray of shape (n_rows, n_layer)
             The fields; without neighbours, of shape (1, n_layer).
         """
-        fixed = self.biases[layer] if constant is None else constant
-        result = None
-        if layer > 0 and self.weights and constant is None:
-            result = ops.product(states[layer - 1], self.weights[layer - 1], out)
-        if layer < len(self.weights):
-            weight = self.weights[layer].T
+        result: FloatArray | None = None
+        for neighbour, weight in self.neighbours(layer):
             if result is None:
-                result = ops.product(states[layer + 1], weight, out)
+                result = ops.product(states[neighbour], weight, out)
             else:
-                result += ops.product(states[layer + 1], weight, scratch)
+                result += ops.product(states[neighbour], weight, scratch)
         if result is not None:
-            result += fixed
+            result += self.biases[layer]
             return result
         if out is None:
-            return np.array(fixed, ndmin=2)
-        np.copyto(out, fixed)
+            return np.array(self.biases[layer], ndmin=2)
+        np.copyto(out, self.biases[layer])
         return out
 
     def fields(self, states: States) -> list[FloatArray]:
@@ -353,7 +360,7 @@ class DeepBoltzmannMachine:
         Parameters
         ----------
         states : sequence of L + 1 arrays of shape (n_rows, n_l)
-            States of every layer.
+            States of every layer; a ValueError says if one has another width.
         dtype : dtype, default=numpy.float64
             Dtype of the products; float32 takes half the time where seven digits are
             enough.
@@ -362,11 +369,6 @@ class DeepBoltzmannMachine:
         -------
         ndarray of shape (n_rows,)
             The energies, in nats, float64.
-
-        Raises
-        ------
-        ValueError
-            If the states are not one array for each layer, of the layer's width.
         """
         arrays = [np.asarray(state, dtype=dtype) for state in states]
         widths = tuple(state.shape[-1] for state in arrays if state.ndim == 2)
@@ -414,6 +416,7 @@ class DeepBoltzmannMachine:
             "format": _FORMAT_NAME,
             "version": FORMAT_VERSION,
             "units": [unit.spec() for unit in self.units],
+            "encoding": self.encoding.spec(),
         }
         arrays: dict[str, Any] = {
             f"weights_{i}": array for i, array in enumerate(self.weights)
@@ -448,8 +451,9 @@ class DeepBoltzmannMachine:
         Raises
         ------
         ValueError
-            If the file is not a machine, is damaged, or was written by a version of
-            skdbm with a newer format.
+            If the file is not a machine, is damaged, was written by a version of skdbm
+            with a newer format, or names a unit type or encoding of your own whose
+            module has not been imported.
         OSError
             If the file cannot be opened.
         """
@@ -477,6 +481,7 @@ class DeepBoltzmannMachine:
             )
         try:
             units = [from_spec(spec) for spec in header["units"]]
+            encoding = encodings.from_spec(header["encoding"])
             biases = [content[f"biases_{i}"] for i in range(len(units))]
             n_weights = sum(name.startswith("weights_") for name in content)
             weights = [content[f"weights_{i}"] for i in range(n_weights)]
@@ -484,7 +489,9 @@ class DeepBoltzmannMachine:
                 raise ValueError(
                     f"{len(units)} unit types for {len(content) - 1} arrays"
                 )
-            return cls(weights, biases, units)
+            return cls(weights, biases, units, encoding)
+        except UnknownTypeError:
+            raise
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{path!r} is damaged ({error}).") from error
 

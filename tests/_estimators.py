@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.testing import assert_array_equal
 
-from skdbm import DBMSampler, DBMTransformer
+from skdbm import DBMSampler, DBMTransformer, Likelihood, Pretraining
 
 CLASSES = [DBMTransformer, DBMSampler]
 SMALL = {
@@ -20,13 +20,42 @@ SMALL = {
     "n_temperatures": 50,
     "random_state": 0,
 }
-SMALL_SAMPLER = {"burn_in": 5, "thin": 2}
+#: Schedule of samples that are quick to draw.
+QUICK = {"burn_in": 5, "thin": 2}
+
+#: Fields of `Likelihood`, by the names that `settings` takes.
+LIKELIHOOD = {
+    "n_annealing_chains": "n_chains",
+    "n_temperatures": "n_temperatures",
+    "n_importance_samples": "n_importance_samples",
+    "mean_field_tol": "mean_field_tol",
+    "mean_field_max_iter": "mean_field_max_iter",
+}
+
+
+def settings(**params):
+    """Hyper-parameters, fields of value objects among them put into these."""
+    fields = {
+        field: params.pop(name) for name, field in LIKELIHOOD.items() if name in params
+    }
+    if fields:
+        params["likelihood"] = Likelihood(**fields)
+    max_iter = params.pop("pretraining_max_iter", None)
+    method = params.get("pretraining", "greedy")
+    if max_iter is not None and isinstance(method, str):
+        params["pretraining"] = Pretraining(method, max_iter=max_iter)
+    return params
 
 
 def small(cls, **params):
     """Make an estimator that is quick to fit."""
-    own = SMALL_SAMPLER if cls is DBMSampler else {}
-    return cls(**(SMALL | own | params))
+    return cls(**settings(**(SMALL | params)))
+
+
+def wrapped(cls, machine, **params):
+    """Wrap a machine by an estimator that is quick to go on with."""
+    params = SMALL | {"hidden_layer_sizes": machine.layer_sizes[1:]} | params
+    return cls.from_machine(machine, **settings(**params))
 
 
 def two_kinds(n_rows=64, n_columns=8, seed=0):

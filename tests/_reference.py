@@ -15,10 +15,10 @@ from skdbm.units import (
     Bernoulli,
     Binomial,
     Categorical,
-    Counts,
     Gaussian,
     Mixed,
     Multinomial,
+    ReplicatedSoftmax,
 )
 
 #: Ten digits of two formula machines, from an enumeration in other hands: log Z,
@@ -385,16 +385,16 @@ VISIBLE = {
     "bernoulli": ([("count", 1)] * 4, Bernoulli()),
     "gaussian": ([("normal", 1)] * 3, Gaussian()),
     "categorical": ([("group", 3, 1), ("group", 2, 1)], Categorical((3, 2))),
-    "counts": ([("group", 4, 3)], Counts(4, 3)),
+    "counts": ([("group", 4, 3)], ReplicatedSoftmax(4, 3)),
     "multinomial": ([("group", 2, 3), ("group", 2, 3)], Multinomial((2, 2), 3)),
     "mixed": (
         [("normal", 1), ("group", 3, 1), ("count", 1), ("count", 2)],
         Mixed(
             [
-                (Gaussian(), [1]),
-                (Categorical((3,)), [0]),
-                (Bernoulli(), [3]),
-                (Binomial(2), [2]),
+                (Gaussian(), 1),
+                (Categorical((3,)), 3),
+                (Bernoulli(), 1),
+                (Binomial(2), 1),
             ]
         ),
     ),

@@ -34,7 +34,7 @@ PLACE = ["run", "fit", "stage", "epoch"]
 #: Stages of a fit of `small` with their epochs.
 STAGES = ["pretraining pair 1"] * 3 + ["pretraining pair 2"] * 3 + ["training"] * 3
 
-GRID = {"momentum": [0.0, 0.5], "hidden_layer_sizes": [4, (5, 3)]}
+GRID = {"alpha": [0.0, 0.5], "hidden_layer_sizes": [4, (5, 3)]}
 
 
 @pytest.fixture
@@ -102,11 +102,31 @@ def test_training_is_that_without_a_monitor(cls, X, monitor):
     assert vars(watched).keys() - vars(plain).keys() == {"_skl_callbacks"}
 
 
-def test_what_a_function_adds_is_recorded(cls, X, monitor):
-    def add(record, machine):
+class Also:
+    """Do something with the record of every epoch of the joint training."""
+
+    def __init__(self, function):
+        self.function = function
+
+    def setup(self, estimator, context):
+        pass
+
+    def teardown(self, estimator, context):
+        pass
+
+    def on_fit_task_begin(self, estimator, context):
+        pass
+
+    def on_fit_task_end(self, estimator, context):
+        if context.task_name == "training":
+            self.function(context.record)
+
+
+def test_what_another_callback_adds_is_recorded(cls, X, monitor):
+    def add(record):
         record["gap_squared"] = record["energy_gap"] ** 2
 
-    estimator = small(cls, monitor=add).set_callbacks(monitor).fit(X)
+    estimator = small(cls).set_callbacks(Also(add), monitor).fit(X)
     assert_is_history(monitor.to_dicts(), estimator.history_)
     assert "gap_squared" in estimator.history_
 
@@ -147,15 +167,15 @@ def test_repeated_fits_and_clones_are_runs(cls, X, monitor):
 def test_epochs_before_an_error_are_kept(cls, X, monitor):
     seen = []
 
-    def fail(record, machine):
+    def fail(record):
         seen.append(record)
         if len(seen) == 2:
             raise RuntimeError("enough")
 
-    estimator = small(cls, monitor=fail).set_callbacks(monitor)
+    estimator = small(cls).set_callbacks(Also(fail), monitor)
     with pytest.raises(RuntimeError, match="enough"):
         estimator.fit(X)
-    estimator.set_params(monitor=None).fit(X)
+    estimator.set_callbacks(monitor).fit(X)
     failed, fitted = by_fit(monitor.to_dicts()).values()
     assert [row["stage"] for row in failed] == STAGES[:7]
     assert_is_history(fitted, estimator.history_)
@@ -220,7 +240,7 @@ def test_search(cls, X, monitor, backend):
 def test_search_over_a_pipeline(X, kinds, monitor):
     dbm = small(DBMTransformer).set_callbacks(monitor)
     model = make_pipeline(MinMaxScaler(), dbm, LogisticRegression())
-    grid = {"dbmtransformer__momentum": [0.0, 0.5]}
+    grid = {"dbmtransformer__alpha": [0.0, 0.5]}
     GridSearchCV(model, grid, cv=2, error_score="raise").fit(X, kinds)
     fits = by_fit(monitor.to_dicts())
     assert list(fits) == [*((0, (0, 0, k, 1)) for k in range(4)), (0, (0, 1, 1))]
@@ -229,7 +249,7 @@ def test_search_over_a_pipeline(X, kinds, monitor):
 
 def test_search_with_a_candidate_that_fails(X, monitor):
     dbm = small(DBMSampler, max_iter=4, pretraining=None).set_callbacks(monitor)
-    search = GridSearchCV(dbm, {"learning_rate_init": [50.0, 0.01]}, cv=2)
+    search = GridSearchCV(dbm, {"learning_rate_init": [500.0, 0.01]}, cv=2)
     with (
         pytest.warns(UserWarning, match="non-finite"),
         pytest.warns(FitFailedWarning, match="2 fits failed"),
@@ -244,7 +264,7 @@ def test_search_with_a_candidate_that_fails(X, monitor):
 def test_halving_search(cls, X, monitor):
     HalvingGridSearchCV(
         small(cls, pretraining=None).set_callbacks(monitor),
-        {"momentum": [0.0, 0.5]},
+        {"alpha": [0.0, 0.5]},
         resource="max_iter",
         min_resources=1,
         max_resources=2,

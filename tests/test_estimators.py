@@ -3,9 +3,12 @@
 import contextlib
 import copy
 import inspect
+import io
 import itertools
+import os
 import pickle
 import re
+import sys
 import tracemalloc
 from types import SimpleNamespace
 
@@ -18,6 +21,8 @@ from scipy.special import expit, logsumexp
 from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.exceptions import ConvergenceWarning, DataConversionWarning, NotFittedError
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 from sklearn.utils import check_random_state
@@ -26,22 +31,33 @@ from skdbm import (
     DBMSampler,
     DBMTransformer,
     DeepBoltzmannMachine,
+    Likelihood,
+    Pretraining,
+    _fitting,
     _progress,
     likelihood,
+    ops,
+    sampling,
 )
-from skdbm._base import BaseDBM
-from skdbm._validation import check_bounds
+from skdbm._validation import TrainingInterrupted, check_bounds
+from skdbm.encodings import Counts, Probabilities, States
+from skdbm.encodings.rows import EncodedRows
 from skdbm.inference import mean_field
-from skdbm.training import trainer
-from skdbm.units import Bernoulli
+from skdbm.likelihood.log_partition import LogPartition
+from skdbm.training import run
+from skdbm.training.state import State
+from skdbm.training.workspace import Workspace
+from skdbm.units import Binomial, ReplicatedSoftmax
 
 from ._estimators import (
     CLASSES,
+    QUICK,
     SMALL,
     assert_same_machine,
     parameters,
     small,
     two_kinds,
+    wrapped,
 )
 
 #: Enough training for the two kinds of rows that `two_kinds` makes.
@@ -88,10 +104,24 @@ def unchanged(estimator):
     assert joblib.hash(vars(estimator)) == before
 
 
+def in_double(estimator, **params):
+    """Wrap the machine of an estimator once more, to compute in float64."""
+    own = estimator.get_params(deep=False)
+    return type(estimator).from_machine(
+        estimator.machine_.astype("float64"), **(own | params)
+    )
+
+
 @pytest.fixture(scope="module")
 def trained():
-    """One of each class, well trained on `two_kinds`; not to be changed."""
-    return {cls: small(cls, **LONGER).fit(two_kinds()) for cls in CLASSES}
+    """One of each class, well trained on `two_kinds`; not to be changed.
+
+    A transformer finds out log Z when a score is first asked for, and keeps it.
+    """
+    estimators = {cls: small(cls, **LONGER).fit(two_kinds()) for cls in CLASSES}
+    for estimator in estimators.values():
+        estimator.score(two_kinds())
+    return estimators
 
 
 @pytest.fixture
@@ -146,15 +176,23 @@ def test_defaults_are_valid_and_immutable(cls):
 
 def test_both_classes_share_their_parameters():
     transformer, sampler = (cls().get_params() for cls in CLASSES)
-    assert transformer.keys() ^ sampler.keys() == {"feature_layers", "burn_in", "thin"}
+    assert transformer.keys() ^ sampler.keys() == {"feature_layers"}
     shared = transformer.keys() & sampler.keys()
     assert all(transformer[name] == sampler[name] for name in shared)
 
 
+def test_parameters_can_be_taken_in_at_a_glance(cls):
+    assert len(inspect.signature(cls).parameters) <= 24
+    for value_object in (Likelihood, Pretraining):
+        assert len(inspect.signature(value_object).parameters) <= 10
+
+
 def test_clone_has_the_parameters_and_nothing_learned(fitted):
     copied = clone(fitted)
-    assert copied.get_params() == fitted.get_params()
-    assert vars(copied).keys() == fitted.get_params().keys()
+    own = fitted.get_params(deep=False)
+    assert joblib.hash(copied.get_params()) == joblib.hash(fitted.get_params())
+    assert vars(copied).keys() == own.keys()
+    assert copied.likelihood is not fitted.likelihood
 
 
 def test_fit_leaves_parameters_untouched(cls, X):
@@ -186,7 +224,117 @@ def test_fitted_attributes(cls, X):
     assert estimator.machine_.layer_sizes == (8, 6, 4)
     assert estimator.n_features_in_ == 8
     assert estimator.n_iter_ == 3
-    assert estimator.machine_.dtype == np.float64
+    assert estimator.machine_.dtype == np.float32
+
+
+# Value objects
+
+
+@pytest.mark.parametrize(
+    ("name", "field", "value"),
+    [
+        ("likelihood", "n_chains", 5),
+        ("likelihood", "n_temperatures", 5),
+        ("likelihood", "mean_field_tol", 0.5),
+        ("pretraining", "max_iter", 5),
+    ],
+)
+def test_fields_of_what_was_not_passed_cannot_be_set(cls, name, field, value):
+    estimator = cls()
+    message = rf"{name}__{field} cannot .* pass {name}=skdbm.{name.title()}\({field}=5"
+    message = message.replace("=5", f"={value}")
+    before = joblib.hash(estimator.get_params())
+    for values in ({}, {"alpha": 0.5}):
+        with pytest.raises(ValueError, match=message):
+            estimator.set_params(**values, **{f"{name}__{field}": value})
+        assert joblib.hash(estimator.get_params()) == before
+
+
+def test_fields_of_what_was_passed_can_be_set(cls):
+    estimator = cls(likelihood=Likelihood(), pretraining=Pretraining("grow"))
+    estimator.set_params(likelihood__n_temperatures=5, pretraining__max_iter=7)
+    assert estimator.likelihood.get_params() == (
+        Likelihood(n_temperatures=5).get_params()
+    )
+    assert estimator.pretraining.get_params() == {"method": "grow", "max_iter": 7}
+    with pytest.raises(ValueError, match="Invalid parameter 'burn_in'"):
+        estimator.set_params(likelihood__burn_in=5)
+    with pytest.raises(ValueError, match="Invalid parameter 'momentum'"):
+        estimator.set_params(momentum=0.5)
+
+
+def test_an_object_and_its_fields_can_be_set_at_once(cls):
+    estimator = cls()
+    estimator.set_params(
+        likelihood__n_chains=5, likelihood=Likelihood(n_temperatures=7)
+    )
+    assert estimator.likelihood.get_params() == (
+        Likelihood(n_chains=5, n_temperatures=7).get_params()
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"likelihood": Likelihood(n_chains=1)}, "'n_chains' parameter of Likelihood"),
+        (
+            {"likelihood": Likelihood(n_temperatures=0.5)},
+            "'n_temperatures' parameter of Likelihood",
+        ),
+        (
+            {"likelihood": Likelihood(n_importance_samples=-1)},
+            "'n_importance_samples' parameter of Likelihood",
+        ),
+        (
+            {"likelihood": Likelihood(mean_field_tol=-1e-9)},
+            "'mean_field_tol' parameter of Likelihood",
+        ),
+        (
+            {"likelihood": Likelihood(mean_field_max_iter=0)},
+            "'mean_field_max_iter' parameter of Likelihood",
+        ),
+        ({"likelihood": "exact"}, "'likelihood' parameter"),
+        ({"likelihood": Likelihood}, "'likelihood' parameter"),
+        ({"pretraining": Pretraining("dig")}, "'method' parameter of Pretraining"),
+        (
+            {"pretraining": Pretraining(max_iter=0)},
+            "'max_iter' parameter of Pretraining",
+        ),
+        ({"pretraining": "dig"}, "'pretraining' parameter"),
+        ({"pretraining": Likelihood()}, "'pretraining' parameter"),
+    ],
+)
+def test_value_objects_are_checked(cls, X, given, message):
+    estimator = small(cls).set_params(**given)
+    for method in (estimator.fit, estimator.partial_fit):
+        with unchanged(estimator), pytest.raises(ValueError, match=message):
+            method(X)
+
+
+def test_fit_leaves_value_objects_untouched(cls, X):
+    estimator = small(cls)
+    objects = estimator.likelihood, estimator.pretraining
+    digest = joblib.hash(objects)
+    estimator.fit(X)
+    assert (estimator.likelihood, estimator.pretraining) == objects  # the same ones
+    assert joblib.hash(objects) == digest
+
+
+def test_no_value_object_stands_for_the_default_ones(cls, X):
+    plain = small(cls).set_params(likelihood=None, pretraining="greedy").fit(X)
+    passed = small(cls).set_params(likelihood=Likelihood(), pretraining=Pretraining())
+    assert_same_machine(plain, passed.fit(X))
+    assert_array_equal(plain.score_samples(X), passed.score_samples(X))
+
+
+@pytest.mark.parametrize("pretraining", ["greedy", "grow"])
+def test_pretraining_takes_a_fifth_of_the_epochs(cls, X, pretraining):
+    params = {"max_iter": 11}
+    named = small(cls, **params).set_params(pretraining=pretraining).fit(X)
+    told = small(cls, pretraining=Pretraining(pretraining, max_iter=3), **params)
+    other = small(cls, pretraining=Pretraining(pretraining, max_iter=2), **params)
+    assert_same_machine(named, told.fit(X))
+    assert not same_machine(named, other.fit(X))
 
 
 # Reading a fitted estimator changes nothing in it
@@ -238,10 +386,10 @@ def test_unfitted_estimators_say_so(X):
 
 
 def test_machine_goes_to_the_other_class_and_back(transformer, X):
-    sampler = DBMSampler.from_machine(transformer.machine_, random_state=0, burn_in=9)
+    sampler = DBMSampler.from_machine(transformer.machine_, random_state=0, alpha=0.5)
     again = DBMTransformer.from_machine(sampler.machine_)
     assert again.machine_ is sampler.machine_ is transformer.machine_
-    assert sampler.burn_in == 9
+    assert sampler.alpha == 0.5
     assert sampler.n_features_in_ == again.n_features_in_ == 8
     assert sampler.hidden_layer_sizes == again.hidden_layer_sizes == (6, 4)
     assert_array_equal(again.transform(X), transformer.transform(X))
@@ -278,13 +426,20 @@ def test_from_machine_checks_the_parameters(cls, transformer):
 
 def test_transform_of_one_hidden_layer_is_the_posterior(X):
     transformer = small(DBMTransformer, hidden_layer_sizes=6).fit(X)
-    weights, _, hidden = parameters(transformer)
-    assert_allclose(transformer.transform(X), expit(X @ weights + hidden), rtol=1e-10)
+    X = X * 0.7  # not a number of float32
+    assert_allclose(transformer.transform(X), posterior_means(transformer, X), 1e-5)
+    double = in_double(transformer)
+    assert_allclose(double.transform(X), posterior_means(transformer, X), rtol=1e-10)
+
+
+def posterior_means(estimator, X):
+    """Means of a single hidden layer, in float64."""
+    weights, _, hidden = parameters(in_double(estimator))
+    return expit(X @ weights + hidden)
 
 
 def test_transform_solves_the_mean_field_equations(transformer, X):
-    exact = clone(transformer).set_params(mean_field_tol=1e-12)
-    exact = DBMTransformer.from_machine(transformer.machine_, **exact.get_params())
+    exact = in_double(transformer, likelihood=Likelihood(mean_field_tol=1e-12))
     m1, m2 = np.split(exact.transform(X), [6], axis=1)
     (w0, w1), (_, b1, b2) = exact.machine_.weights, exact.machine_.biases
     assert_allclose(m1, expit(X @ w0 + m2 @ w1.T + b1), atol=1e-9)
@@ -297,22 +452,23 @@ def test_transform_is_deterministic(transformer, X):
     assert_array_equal(transformer.transform(X), transformer.transform(X.copy()))
 
 
-def test_transform_of_a_row_does_not_depend_on_its_neighbours(digits):
+@pytest.mark.parametrize(("dtype", "atol"), [("float32", 1e-6), ("float64", 1e-7)])
+def test_transform_of_a_row_does_not_depend_on_its_neighbours(digits, dtype, atol):
     rng = np.random.default_rng(0)
     machine = DeepBoltzmannMachine(
         [rng.normal(0, 0.3, (64, 16)), rng.normal(0, 1, (16, 8))],
         [np.zeros(64), np.zeros(16), np.zeros(8)],
-    )
+    ).astype(dtype)
     transformer = DBMTransformer.from_machine(machine)
     n_sweeps = mean_field(machine, digits).n_sweeps
     assert n_sweeps.min() + 5 < n_sweeps.max()  # rows take the time that they need
     features = transformer.transform(digits)
     order = rng.permutation(len(digits))
     shuffled = transformer.transform(digits[order])
-    assert_allclose(shuffled, features[order], rtol=0, atol=1e-7)
-    assert_allclose(transformer.transform(digits[:7]), features[:7], rtol=0, atol=1e-7)
+    assert_allclose(shuffled, features[order], rtol=0, atol=atol)
+    assert_allclose(transformer.transform(digits[:7]), features[:7], rtol=0, atol=atol)
     single = np.vstack([transformer.transform(row[None]) for row in digits[:50]])
-    assert_allclose(single, features[:50], rtol=0, atol=1e-7)
+    assert_allclose(single, features[:50], rtol=0, atol=atol)
 
 
 LAYERS = [
@@ -377,13 +533,15 @@ def test_feature_layers_of_the_wrong_kind(X, feature_layers):
 
 @pytest.mark.parametrize("feature_layers", [1, "all", [2, 1]])
 def test_inverse_transform_given_the_first_hidden_layer(transformer, X, feature_layers):
-    chosen = DBMTransformer.from_machine(
-        transformer.machine_, feature_layers=feature_layers
-    )
+    chosen = in_double(transformer, feature_layers=feature_layers)
     features = chosen.transform(X)
     first = features[:, 4:] if feature_layers == [2, 1] else features[:, :6]
     expected = expit(first @ chosen.machine_.weights[0].T + chosen.machine_.biases[0])
     assert_allclose(chosen.inverse_transform(features), expected, rtol=1e-10)
+    single = DBMTransformer.from_machine(
+        transformer.machine_, feature_layers=feature_layers
+    )
+    assert_allclose(single.inverse_transform(features), expected, rtol=1e-5)
 
 
 def test_inverse_transform_knows_more_than_the_column_means(transformer, X):
@@ -393,8 +551,8 @@ def test_inverse_transform_knows_more_than_the_column_means(transformer, X):
 
 
 def test_inverse_transform_given_the_last_hidden_layer(transformer, X):
-    last = DBMTransformer.from_machine(
-        transformer.machine_, feature_layers="last", mean_field_tol=1e-12
+    last = in_double(
+        transformer, feature_layers="last", likelihood=Likelihood(mean_field_tol=1e-12)
     )
     top = last.transform(X)
     v = last.inverse_transform(top)
@@ -425,25 +583,30 @@ def test_score_is_the_mean_of_score_samples(fitted, X):
     assert fitted.score(X, np.zeros(len(X))) == fitted.score(X)
 
 
-@pytest.mark.parametrize(("dtype", "rtol"), [(np.float64, 1e-9), (np.float32, 1e-5)])
-def test_score_of_a_row_does_not_depend_on_its_neighbours(fitted, X, dtype, rtol):
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_score_of_a_row_does_not_depend_on_its_neighbours(fitted, X, dtype):
     X = X.astype(dtype)
-    one_by_one = [fitted.score(row[None]) for row in X]
-    assert_allclose(one_by_one, fitted.score_samples(X), rtol=rtol)
+    for estimator, rtol in ((fitted, 1e-6), (in_double(fitted), 1e-9)):
+        one_by_one = [estimator.score(row[None]) for row in X]
+        assert_allclose(one_by_one, estimator.score_samples(X), rtol=rtol)
 
 
 def test_score_of_one_hidden_layer_is_the_log_likelihood(cls, X):
     estimator = small(cls, hidden_layer_sizes=6).fit(X)
-    scores = estimator.score_samples(X)
-    assert_allclose(scores, enumerated_log_likelihood(estimator.machine_, X))
+    expected = enumerated_log_likelihood(estimator.machine_, X)
+    assert_allclose(estimator.score_samples(X), expected, rtol=1e-5)
+    scores = in_double(estimator).score_samples(X)
+    assert_allclose(scores, expected)
     assert_allclose(scores, likelihood.exact_log_likelihood(estimator.machine_, X))
 
 
 def test_score_of_two_hidden_layers_is_a_lower_bound(fitted, X):
-    gap = enumerated_log_likelihood(fitted.machine_, X) - fitted.score_samples(X)
-    assert gap.min() > -1e-9
-    assert gap.mean() < 1  # the bound is of some use
-    assert logsumexp(fitted.score_samples(all_states(8))) < 0  # probabilities
+    exact = enumerated_log_likelihood(fitted.machine_, X)
+    for estimator, rounding in ((fitted, 1e-5), (in_double(fitted), 1e-9)):
+        gap = exact - estimator.score_samples(X)
+        assert gap.min() > -rounding
+        assert gap.mean() < 1  # the bound is of some use
+        assert logsumexp(estimator.score_samples(all_states(8))) < 0  # probabilities
 
 
 def test_score_is_exact_where_the_hidden_layers_do_not_interact(cls, X):
@@ -458,8 +621,10 @@ def test_score_is_exact_where_the_hidden_layers_do_not_interact(cls, X):
 
 def test_importance_weighted_score_of_one_hidden_layer_is_exact(cls, X):
     estimator = small(cls, hidden_layer_sizes=6).fit(X)
-    scores = estimator.score_samples(X, n_importance_samples=3)
-    assert_allclose(scores, enumerated_log_likelihood(estimator.machine_, X))
+    exact = enumerated_log_likelihood(estimator.machine_, X)
+    for one, rtol in ((estimator, 1e-5), (in_double(estimator), 1e-7)):
+        scores = one.score_samples(X, n_importance_samples=3)
+        assert_allclose(scores, exact, rtol=rtol)
 
 
 def test_importance_weighted_score_draws_nothing_new(fitted, X):
@@ -476,7 +641,7 @@ def test_importance_weighted_score_draws_nothing_new(fitted, X):
 def test_scores_are_made_of_the_samples_that_the_estimator_asks_for(fitted, X):
     lower = fitted.score_samples(X)
     estimate = fitted.score_samples(X, n_importance_samples=5)
-    other = copy.deepcopy(fitted).set_params(n_importance_samples=5)
+    other = copy.deepcopy(fitted).set_params(likelihood__n_importance_samples=5)
     assert_array_equal(other.score_samples(X), estimate)
     assert other.score(X) == estimate.mean()
     assert_array_equal(other.score_samples(X, n_importance_samples=0), lower)
@@ -492,8 +657,8 @@ def test_score_beats_independent_columns(fitted, X):
 def test_annealed_score_draws_nothing_new(cls, X):
     estimator = small(cls).fit(X)
     other = small(cls).fit(X)
+    score = estimator.score(X)  # log Z is known from here on, and kept
     with unchanged(estimator):
-        score = estimator.score(X)
         assert estimator.score(X) == score
     assert pickle.loads(pickle.dumps(estimator)).score(X) == score
     assert copy.deepcopy(estimator).score(X) == score
@@ -505,8 +670,8 @@ def test_annealed_score_without_a_seed_repeats(cls, X):
     estimator = small(cls, random_state=None).fit(X)
     score = estimator.score(X)
     assert pickle.loads(pickle.dumps(estimator)).score(X) == score
-    wrapped = cls.from_machine(estimator.machine_, n_temperatures=20)
-    assert pickle.loads(pickle.dumps(wrapped)).score(X) == wrapped.score(X)
+    other = wrapped(cls, estimator.machine_, n_temperatures=20, random_state=None)
+    assert pickle.loads(pickle.dumps(other)).score(X) == other.score(X)
 
 
 def test_score_draws_nothing_from_the_global_generator(cls, X):
@@ -514,6 +679,31 @@ def test_score_draws_nothing_from_the_global_generator(cls, X):
     before = joblib.hash(shared.get_state())
     small(cls).fit(X).score(X)
     assert joblib.hash(shared.get_state()) == before
+
+
+@pytest.mark.parametrize(
+    ("visible", "has"),
+    [
+        ("counts", True),
+        (Counts(), True),
+        (ReplicatedSoftmax(8), True),
+        ("bernoulli", False),
+        ("categorical", False),
+        (Binomial(3), False),
+        ([("gaussian", slice(0, 4)), ("bernoulli", slice(4, 8))], False),
+        ("unheard of", False),
+    ],
+    ids=str,
+)
+def test_perplexity_is_there_where_columns_are_counts(cls, X, visible, has):
+    estimator = small(cls, visible=visible)
+    assert hasattr(estimator, "perplexity") == has
+    if has:
+        assert estimator.fit(X).perplexity(X) >= 1
+        assert hasattr(cls.from_machine(estimator.machine_), "perplexity")
+    else:
+        with pytest.raises(AttributeError, match="no attribute 'perplexity'"):
+            estimator.perplexity(X)
 
 
 # Log Z of the sampler
@@ -533,10 +723,41 @@ def test_annealed_log_partition(X):
     assert abs(error) < 6 * sampler.log_partition_std_
 
 
-def test_sampler_scores_with_its_log_partition(sampler, X):
-    shifted = copy.copy(sampler)
-    shifted.log_partition_ += 1
-    assert_allclose(shifted.score_samples(X), sampler.score_samples(X) - 1)
+@pytest.mark.usefixtures("annealed")
+def test_sampler_scores_with_its_log_partition(X):
+    sampler = small(DBMSampler, hidden_layer_sizes=6, n_temperatures=3).fit(X)
+    free_energies = unnormalised(sampler.machine_.astype("float64"), X)
+    expected = free_energies - sampler.log_partition_
+    assert_allclose(sampler.score_samples(X), expected, rtol=1e-5)
+    log_partition = enumerated_log_partition(sampler.machine_)
+    assert abs(sampler.log_partition_ - log_partition) > 0.001  # it is an estimate
+
+
+@pytest.mark.usefixtures("annealed")
+def test_log_partition_is_that_of_the_likelihood_as_it_is_now(cls, X):
+    estimator = small(cls).fit(X)
+    score = estimator.score(X)
+    estimator.set_params(likelihood__n_temperatures=60)
+    changed = estimator.score(X)
+    assert changed != score
+    assert changed == wrapped(cls, estimator.machine_, n_temperatures=60).score(X)
+    estimator.set_params(likelihood__n_temperatures=SMALL["n_temperatures"])
+    assert estimator.score(X) == score
+
+
+@pytest.mark.usefixtures("annealed")
+def test_log_partition_is_estimated_once(cls, X, monkeypatch):
+    calls, original = [], LogPartition._anneal
+
+    def noted(self, *args):
+        calls.append(args)
+        return original(self, *args)
+
+    monkeypatch.setattr(LogPartition, "_anneal", noted)
+    estimator = small(cls).fit(X)
+    for _ in range(3):
+        estimator.score(X)
+    assert len(calls) == 1
 
 
 def test_partial_fit_removes_the_log_partition(X):
@@ -554,12 +775,14 @@ def test_partial_fit_removes_the_log_partition(X):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_samples_are_rows_like_those_of_fit(X, dtype):
     sampler = small(DBMSampler).fit(X.astype(dtype))
-    rows = sampler.sample(33)  # more than there are chains
+    rows = sampler.sample(33, **QUICK)  # more than there are chains
     assert rows.shape == (33, 8)
     assert rows.dtype == dtype
     assert set(np.unique(rows)) == {0, 1}
     assert sampler.sample().shape == (1, 8)
     assert sampler.sample(np.int64(2)).shape == (2, 8)
+    double = DBMSampler.from_machine(sampler.machine_.astype("float64"))
+    assert double.sample().dtype == np.float64
 
 
 @pytest.mark.parametrize("n_samples", [0, -1, 1.5, 2.0, "3", None, True])
@@ -568,41 +791,115 @@ def test_number_of_samples_must_be_a_positive_integer(sampler, n_samples):
         sampler.sample(n_samples)
 
 
+@pytest.mark.parametrize(
+    ("method", "name", "wrong", "message"),
+    [
+        ("sample", "burn_in", -1, "an integer of at least 0"),
+        ("sample", "burn_in", 1.0, "an integer of at least 0"),
+        ("sample", "thin", 0, "a positive integer"),
+        ("sample", "thin", True, "a positive integer"),
+        ("impute", "n_chains", 0, "a positive integer"),
+        ("impute", "burn_in", -1, "an integer of at least 0"),
+        ("impute", "n_sweeps", 0, "a positive integer"),
+        ("impute", "n_sweeps", None, "a positive integer"),
+    ],
+)
+def test_schedule_of_chains_is_checked(sampler, X, method, name, wrong, message):
+    given = X if method == "impute" else 3
+    with pytest.raises(ValueError, match=f"{name}={wrong}; {message}"):
+        getattr(sampler, method)(given, **{name: wrong})
+
+
 def test_samples_repeat_with_an_integer_seed(sampler):
-    rows = sampler.sample(30)
-    assert_array_equal(sampler.sample(30), rows)
-    assert_array_equal(sampler.sample(30, random_state=sampler.random_state), rows)
-    other = sampler.random_state + 1
-    assert not np.array_equal(sampler.sample(30, random_state=other), rows)
+    rows = sampler.sample(30, **QUICK)
+    assert_array_equal(sampler.sample(30, **QUICK), rows)
+    same = sampler.sample(30, random_state=sampler.random_state, **QUICK)
+    assert_array_equal(same, rows)
+    other = sampler.sample(30, random_state=sampler.random_state + 1, **QUICK)
+    assert not np.array_equal(other, rows)
 
 
 def test_samples_advance_a_random_state(sampler):
     rng = np.random.RandomState(3)
-    first, second = (sampler.sample(30, random_state=rng) for _ in range(2))
+    first, second = (sampler.sample(30, random_state=rng, **QUICK) for _ in range(2))
     assert not np.array_equal(first, second)
-    assert_array_equal(sampler.sample(30, random_state=3), first)
+    assert_array_equal(sampler.sample(30, random_state=3, **QUICK), first)
     own = copy.copy(sampler).set_params(random_state=np.random.RandomState(3))
-    assert_array_equal(own.sample(30), first)
-    assert_array_equal(own.sample(30), second)
+    assert_array_equal(own.sample(30, **QUICK), first)
+    assert_array_equal(own.sample(30, **QUICK), second)
 
 
 def test_samples_without_a_seed_differ(sampler):
     free = copy.copy(sampler).set_params(random_state=None)
-    assert not np.array_equal(free.sample(30), free.sample(30))
+    assert not np.array_equal(free.sample(30, **QUICK), free.sample(30, **QUICK))
 
 
 def test_chains_move_between_their_samples(sampler):
-    chains = copy.copy(sampler).set_params(n_chains=20, burn_in=0, thin=1)
-    first, second = np.split(chains.sample(40), 2)
+    chains = copy.copy(sampler).set_params(n_chains=20)
+    first, second = np.split(chains.sample(40, burn_in=0, thin=1), 2)
     assert not np.array_equal(first, second)
-    apart = copy.copy(chains).set_params(burn_in=1)
-    assert not np.array_equal(apart.sample(20), first)
+    assert not np.array_equal(chains.sample(20, burn_in=1), first)
+
+
+def test_chains_sweep_as_often_as_they_are_told(sampler, monkeypatch):
+    """Whatever is left to the defaults, or asked for in place of them."""
+    sweeps, original = [], sampling.gibbs_sweeps
+
+    def noted(machine, states, n_sweeps, **kwargs):
+        sweeps.append(n_sweeps)
+        return original(machine, states, n_sweeps, **kwargs)
+
+    monkeypatch.setattr(sampling, "gibbs_sweeps", noted)
+    few = copy.copy(sampler).set_params(n_chains=2)
+    for asked, expected in (
+        ({}, [1000, 100, 100]),
+        ({"burn_in": 7, "thin": 3}, [7, 3, 3]),
+        ({"burn_in": 0, "thin": 1}, [0, 1, 1]),
+    ):
+        sweeps.clear()
+        few.sample(5, **asked)
+        assert sweeps == expected
+    sweeps.clear()
+    gaps = np.full((1, 8), np.nan)
+    few.sample(2, given=gaps, burn_in=9)
+    few.sample(2, given=gaps)
+    assert sweeps == [9, 1000]
+
+
+def test_samples_of_one_chain_are_as_far_apart_as_thin(sampler):
+    """A chain goes on: what one call gives later, a longer burn-in gives first."""
+    one = copy.copy(sampler).set_params(n_chains=400)
+    near, far = (one.sample(800, burn_in=0, thin=thin) for thin in (1, 60))
+    assert_array_equal(near[:400], far[:400])
+    kept = [np.mean(rows[:400] == rows[400:]) for rows in (near, far)]
+    # Equal by chance, or as the machine has two kinds of rows, is half of them.
+    assert kept[0] > kept[1] + 0.1
+
+
+def test_imputing_chains_burn_in_before_they_average():
+    """Chains begin with the kind of rows that mean field has found."""
+    sign = np.repeat([1, -1], 3)
+    machine = DeepBoltzmannMachine(
+        [0.8 * np.outer(sign, sign)], [np.minimum(0, 0.1 * sign) - 0.2, np.zeros(6)]
+    )
+    sampler = DBMSampler.from_machine(machine, random_state=0)
+    gaps = np.full((1, 6), np.nan)
+    p = np.exp(enumerated_log_likelihood(machine, all_states(6)))
+    exact = p @ all_states(6)
+    short, long = (
+        sampler.impute(gaps, n_chains=2000, burn_in=burn_in, n_sweeps=1)[0]
+        for burn_in in (0, 100)
+    )
+    # Means of 2000 independent chains; that they are means makes the error smaller.
+    error = 6 * np.sqrt(exact * (1 - exact) / 2000)
+    assert np.all(np.abs(long - exact) < error)
+    assert np.abs(short - exact).max() > 2 * error.max()
 
 
 def test_samples_do_not_depend_on_n_jobs(sampler):
     one = copy.copy(sampler).set_params(n_jobs=1, n_chains=300)
     two = copy.copy(sampler).set_params(n_jobs=2, n_chains=300)
-    assert_array_equal(one.sample(700), two.sample(700))
+    assert_array_equal(one.sample(700, **QUICK), two.sample(700, **QUICK))
 
 
 def test_samples_have_the_moments_of_the_machine():
@@ -616,8 +913,8 @@ def test_samples_have_the_moments_of_the_machine():
     moments = (p[:, None] * v).T @ v
     n = 4000
     # half of the samples are second ones of their chains
-    sampler = DBMSampler.from_machine(machine, n_chains=n // 2, burn_in=100, thin=50)
-    rows = sampler.sample(n)
+    sampler = DBMSampler.from_machine(machine, n_chains=n // 2)
+    rows = sampler.sample(n, burn_in=100, thin=50)
     error = rows.T @ rows / n - moments
     assert np.all(np.abs(error) < 6 * np.sqrt(moments * (1 - moments) / n))
 
@@ -637,12 +934,12 @@ def test_samples_without_training_begin_in_the_right_proportions(
     p = np.exp(enumerated_log_likelihood(machine, all_states(8)))
     share, n = p @ all_states(8)[:, 0], 2000
     sampler = DBMSampler.from_machine(
-        machine, n_chains=n, n_annealing_chains=n, burn_in=1, random_state=seed
+        machine, n_chains=n, likelihood=Likelihood(n_chains=n), random_state=seed
     )
     # Annealed chains of even weights are as good as independent ones; half are allowed.
     error = 6 * np.sqrt(2 * share * (1 - share) / n)
     assert error < 0.1
-    assert abs(sampler.sample(n)[:, 0].mean() - share) < error
+    assert abs(sampler.sample(n, burn_in=1)[:, 0].mean() - share) < error
 
 
 # partial_fit
@@ -664,16 +961,16 @@ def test_chunks_of_whole_batches_are_like_one_chunk(cls, dtype):
     for chunk in np.split(X, [20, 30]):
         parts.partial_fit(chunk)
     assert_same_machine(whole, parts)
-    assert whole.machine_.dtype == dtype
+    assert whole.machine_.dtype == np.float32
 
 
-@pytest.mark.parametrize("binarize", [False, True])
+@pytest.mark.parametrize("redraw", [False, True])
 @pytest.mark.parametrize("start", ["unfitted", "fit", "from_machine", "partial_fit"])
-def test_partial_fit_goes_on_from_any_start(cls, X, start, binarize):
-    estimator = small(cls, binarize=binarize)
+def test_partial_fit_goes_on_from_any_start(cls, X, start, redraw):
+    estimator = small(cls, visible=Probabilities(redraw=redraw))
     if start == "from_machine":
         machine = small(cls).fit(X).machine_
-        estimator = cls.from_machine(machine, **estimator.get_params())
+        estimator = cls.from_machine(machine, **estimator.get_params(deep=False))
     elif start != "unfitted":
         getattr(estimator, start)(X)
     n_before = getattr(estimator, "n_iter_", 0)
@@ -682,7 +979,7 @@ def test_partial_fit_goes_on_from_any_start(cls, X, start, binarize):
     before = copy.copy(estimator)
     assert not same_machine(before, estimator.partial_fit(X))
     assert np.isfinite(estimator.score(X))
-    assert estimator.machine_.dtype == np.float64
+    assert estimator.machine_.dtype == np.float32
 
 
 @pytest.mark.parametrize("start", ["fit", "from_machine", "partial_fit"])
@@ -690,7 +987,7 @@ def test_partial_fit_goes_on_after_unpickling(cls, X, start):
     estimator = small(cls)
     if start == "from_machine":
         machine = small(cls).fit(X).machine_
-        estimator = cls.from_machine(machine, **estimator.get_params())
+        estimator = cls.from_machine(machine, **estimator.get_params(deep=False))
     else:
         getattr(estimator, start)(X)
     unpickled = pickle.loads(pickle.dumps(estimator))
@@ -716,6 +1013,34 @@ def test_partial_fit_leaves_other_estimators_alone(cls, X):
         shared.partial_fit(X)
 
 
+def test_partial_fit_keeps_its_learning_rate(cls, X):
+    estimator = small(cls, learning_rate_init=0.02)
+    for _ in range(3):
+        estimator.partial_fit(X)
+    assert estimator.history_["learning_rate"] == [0.02] * 3
+
+
+def test_partial_fit_does_not_copy_the_working_memory(cls, X, monkeypatch):
+    """It is as large as the machine, and written anew by every update."""
+    made, original = [], Workspace.__init__
+
+    def noted(self, *args):
+        made.append(args)
+        original(self, *args)
+
+    def copied(self, protocol):
+        raise AssertionError("the working memory is copied")
+
+    estimator = small(cls).partial_fit(X)
+    assert estimator._state._workspace is None
+    estimator._state.workspace(10)  # as if it had been kept
+    monkeypatch.setattr(Workspace, "__init__", noted)
+    monkeypatch.setattr(Workspace, "__reduce_ex__", copied)
+    estimator.partial_fit(X)
+    assert len(made) == 1
+    assert estimator._state._workspace is None
+
+
 @pytest.mark.parametrize("bad", [np.ones((3, 7)), np.full((3, 8), np.nan)])
 def test_partial_fit_that_fails_changes_nothing(fitted, bad):
     with (
@@ -729,7 +1054,7 @@ def test_partial_fit_that_fails_changes_nothing(fitted, bad):
 
 
 def test_warm_start_goes_on(cls, X):
-    estimator = small(cls, warm_start=True, learning_rate="constant", momentum=0).fit(X)
+    estimator = small(cls, warm_start=True).fit(X)
     first = copy.deepcopy(estimator.history_)
     # With a learning rate of almost nothing the weights must stay where they were.
     estimator.set_params(max_iter=2, learning_rate_init=1e-9).fit(X)
@@ -742,10 +1067,8 @@ def test_warm_start_goes_on(cls, X):
 
 
 def test_warm_start_goes_on_from_a_machine(cls, transformer, X):
-    estimator = cls.from_machine(
-        transformer.machine_,
-        **SMALL | {"warm_start": True, "learning_rate_init": 1e-9},
-    ).fit(X)
+    slow = {"warm_start": True, "learning_rate_init": 1e-9}
+    estimator = wrapped(cls, transformer.machine_, **slow).fit(X)
     assert estimator.n_iter_ == 3
     for new, old in zip(parameters(estimator), parameters(transformer), strict=True):
         assert_allclose(new, old, rtol=1e-5, atol=1e-6)
@@ -782,6 +1105,75 @@ def test_continued_training_refuses_other_layers(cls, X, method):
         getattr(estimator, method)(X)
 
 
+def test_average_of_a_warm_start_leans_on_the_new_fit_alone(cls, X):
+    estimator = small(cls, warm_start=True, batch_size=1000).fit(X)
+    assert not same_machine(estimator, newest(estimator))
+    estimator.set_params(max_iter=1, learning_rate_init=0.2).fit(X)
+    assert_same_machine(estimator, newest(estimator))  # after a single update
+    goes_on = small(cls, warm_start=True, batch_size=1000, learning_rate_init=0.2)
+    goes_on.fit(X).partial_fit(X)
+    assert not same_machine(goes_on, newest(goes_on))
+
+
+def newest(estimator):
+    """What is like the estimator but for the averaging of the weights."""
+    return SimpleNamespace(machine_=estimator._state.machine)
+
+
+def test_a_warm_start_draws_what_no_fit_before_drew(cls, X, monkeypatch):
+    drawn, original = [], _fitting.draw_seeds
+
+    def noted(*args, **kwargs):
+        seeds = original(*args, **kwargs)
+        drawn.append(
+            {name: ops.generator(seed).random() for name, seed in seeds.items()}
+        )
+        return seeds
+
+    monkeypatch.setattr(_fitting, "draw_seeds", noted)
+    estimator = small(cls, warm_start=True)
+    for _ in range(3):
+        estimator.fit(X)
+    again = small(cls, warm_start=True).fit(X)
+    values = [value for seeds in drawn[:3] for value in seeds.values()]
+    assert len(set(values)) == len(values) == 3 * len(_fitting.STREAMS)
+    assert drawn[3] == drawn[0]
+    again.fit(X)
+    assert drawn[4] == drawn[1]
+
+
+def test_a_warm_start_takes_rows_in_a_new_order(cls, X, monkeypatch):
+    taken, original = [], EncodedRows.read
+
+    def noted(self, indices, *args):
+        taken.append(tuple(indices))
+        return original(self, indices, *args)
+
+    monkeypatch.setattr(EncodedRows, "read", noted)
+    estimator = small(cls, warm_start=True, pretraining=None, batch_size=64)
+    estimator.fit(X).fit(X)
+    assert len(set(taken)) == len(taken) == 6
+
+
+@pytest.mark.parametrize("seed", ["integer", "instance", None])
+@pytest.mark.filterwarnings("ignore:early_stopping did not end:")
+def test_held_out_rows_stay_over_warm_starts(cls, held_out, seed):
+    X = np.arange(64)[:, None] / 64
+    kinds = {"integer": 0, "instance": np.random.RandomState(0), None: None}
+    estimator = small(
+        cls, warm_start=True, early_stopping=True, tol=1e6, random_state=kinds[seed]
+    )
+    estimator.fit(X).fit(X).fit(X)
+    once_more = clone(estimator).set_params(random_state=1).fit(X)
+    assert once_more.n_iter_ > 0
+    first, second, third, other = held_out
+    for training, parts in (second, third):
+        assert_array_equal(training, first[0])
+        for rows, expected in zip(parts, first[1], strict=True):
+            assert_array_equal(rows, expected)
+    assert not np.array_equal(other[0], first[0])
+
+
 # The record
 
 
@@ -809,12 +1201,11 @@ def test_history(cls, X):
     assert np.max(np.abs(estimator.history_["chain_autocorrelation"])) < 1
 
 
-def test_learning_rate_schedules(cls, X):
-    constant = small(cls, learning_rate="constant").fit(X).history_["learning_rate"]
-    assert constant == [0.02] * 3
-    linear = small(cls).fit(X).history_["learning_rate"]
-    assert 0.02 > linear[0] > linear[1] > linear[2] > 0
-    assert linear[2] < 0.1 * 0.02
+def test_learning_rate_falls_linearly(cls, X):
+    rates = small(cls).fit(X).history_["learning_rate"]
+    updates = np.array([6, 13, 20])  # the last one of every epoch, of 21
+    assert_allclose(rates, 0.02 * (1 - updates / 21))
+    assert rates[2] < 0.1 * 0.02
 
 
 # Early stopping
@@ -823,13 +1214,14 @@ def test_learning_rate_schedules(cls, X):
 @pytest.fixture
 def held_out(monkeypatch):
     """Note how rows are split for early stopping: pairs of training and held-out."""
-    splits, original = [], BaseDBM._hold_out
+    splits, original = [], _fitting.hold_out
 
-    def noted(self, X, seed):
-        splits.append(original(self, X, seed))
-        return splits[-1]
+    def noted(estimator, X):
+        training, stopping = original(estimator, X)
+        splits.append((training, stopping.rows.parts))
+        return training, stopping
 
-    monkeypatch.setattr(BaseDBM, "_hold_out", noted)
+    monkeypatch.setattr(_fitting, "hold_out", noted)
     return splits
 
 
@@ -839,7 +1231,6 @@ def test_early_stopping_keeps_the_best_machine(cls, held_out, X, n_importance_sa
     estimator = small(
         cls,
         max_iter=12,
-        learning_rate="constant",
         learning_rate_init=0.3,  # the score goes up and down
         early_stopping=True,
         validation_fraction=0.25,
@@ -861,7 +1252,7 @@ def test_early_stopping_keeps_the_best_machine(cls, held_out, X, n_importance_sa
 def test_checking_rows_takes_no_memory_that_grows_with_them(dtype):
     X = np.zeros((2000, 500), dtype)
     tracemalloc.start()
-    checked = check_bounds(X, Bernoulli(), "rows", training=True)
+    checked = check_bounds(X, Probabilities(), "rows", training=True)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert checked is X
@@ -923,15 +1314,12 @@ def test_training_rows_to_compare_with_are_training_rows(cls, X, fraction, held_
 def test_overfitting_is_the_gap_of_the_scores(cls, X, visible, held_out):
     machines = []
     estimator = small(
-        cls,
-        max_iter=9,
-        visible=visible,
-        early_stopping=True,
-        evaluate_every=2,
-        monitor=lambda record, machine: machines.append(machine()),
-    ).fit(X)
+        cls, max_iter=9, visible=visible, early_stopping=True, evaluate_every=2
+    )
+    keep = Watcher(lambda record, fitted: machines.append(fitted.machine_))
+    estimator.set_callbacks(keep).fit(X)
     [(_, (validation, sample))] = held_out
-    scored = [cls.from_machine(machine, **SMALL) for machine in machines]
+    scored = [wrapped(cls, machine) for machine in machines]
     expected = [one.score(sample) - one.score(validation) for one in scored]
     evaluated = np.isin(np.arange(1, 10), [2, 4, 6, 8, 9])
     found = np.array(estimator.history_["overfitting"])
@@ -943,78 +1331,98 @@ def test_overfitting_is_the_gap_of_the_scores(cls, X, visible, held_out):
 def test_log_partition_cancels_in_overfitting(cls, X, monkeypatch):
     watched = {"hidden_layer_sizes": 6, "early_stopping": True, "evaluate_every": 1}
     exact = small(cls, **watched).fit(X).history_
-    monkeypatch.setattr(likelihood, "log_partition", lambda *_, **__: (1e3, 0.0))
+    monkeypatch.setattr(LogPartition, "of", lambda *_, **__: (1e3, 0.0))
     wrong = small(cls, **watched).fit(X).history_
     assert max(wrong["validation_score"]) < -900 < min(exact["validation_score"])
     assert_allclose(wrong["overfitting"], exact["overfitting"], atol=1e-10)
 
 
-# The monitor
+# Callbacks that watch the training
 
 
-def stop_at_once(record, machine):
-    return True
+class Watcher:
+    """Call a function with the record and a fitted estimator, epoch after epoch."""
+
+    def __init__(self, function):
+        self.function = function
+
+    def setup(self, estimator, context):
+        pass
+
+    def teardown(self, estimator, context):
+        pass
+
+    def on_fit_task_begin(self, estimator, context):
+        pass
+
+    def on_fit_task_end(self, estimator, context, *, fitted_estimator=None):
+        if context.task_name != "training":
+            return None
+        return self.function(context.record, fitted_estimator)
 
 
-def divide_by_zero(record, machine):
-    return 1 / 0
-
-
-def test_monitor_sees_every_epoch_of_the_joint_training(cls, X):
+def test_callback_sees_every_epoch_of_the_joint_training(cls, X):
     seen = []
 
-    def monitor(record, machine):
-        seen.append((copy.deepcopy(record), machine()))
-        for array in (*machine().weights, *machine().biases):
-            array.flags.writeable = True
+    def watch(record, fitted):
+        seen.append((copy.deepcopy(record), copy.deepcopy(fitted.machine_)))
+        for array in parameters(fitted):
             array[:] = np.nan  # a copy; training does not notice
 
-    estimator = small(cls, monitor=monitor).fit(X)
+    estimator = small(cls).set_callbacks(Watcher(watch)).fit(X)
     assert len(seen) == 3  # and none in pretraining
     for epoch, (record, _) in enumerate(seen):
         assert record == {key: row[epoch] for key, row in estimator.history_.items()}
-    for a, b in zip(seen[-1][1].weights, estimator.machine_.weights, strict=True):
-        assert_array_equal(a, b)
-        assert a.dtype == X.dtype
+    assert_same_machine(estimator, SimpleNamespace(machine_=seen[-1][1]))
     assert_same_machine(estimator, small(cls).fit(X))
 
 
-def test_monitor_ends_the_training(cls, X):
+def test_callback_ends_the_training(cls, X):
     machines = []
 
-    def monitor(record, machine):
-        machines.append(machine())
+    def watch(record, fitted):
+        machines.append(fitted.machine_)
         return len(machines) == 2
 
-    estimator = small(cls, max_iter=20, monitor=monitor).fit(X)
+    estimator = small(cls, max_iter=20).set_callbacks(Watcher(watch)).fit(X)
     assert estimator.n_iter_ == len(estimator.history_["seconds"]) == 2
     assert_same_machine(estimator, SimpleNamespace(machine_=machines[-1]))
     assert np.isfinite(estimator.score(X))
 
 
-def test_monitor_adds_to_the_record(cls, X):
+def test_callback_adds_to_the_record(cls, X):
     scores = iter([0.5, 0.25, 0.125])
 
-    def monitor(record, machine):
+    def watch(record, fitted):
         record["own"] = next(scores)
 
-    estimator = small(cls, monitor=monitor).fit(X)
+    estimator = small(cls).set_callbacks(Watcher(watch)).fit(X)
     assert estimator.history_["own"] == [0.5, 0.25, 0.125]
 
 
-def test_monitor_that_does_not_ask_costs_no_copy(cls, X, monkeypatch):
-    copies, original = [], trainer.Trainer.snapshot
+class Bystander(Watcher):
+    """Do not ask for a fitted estimator."""
 
-    def noted(self, dtype):
-        copies.append(dtype)
-        return original(self, dtype)
+    def on_fit_task_end(self, estimator, context):
+        self.function()
 
-    monkeypatch.setattr(trainer.Trainer, "snapshot", noted)
-    small(cls, pretraining=None, monitor=lambda record, machine: None).fit(X)
+
+def test_callback_that_does_not_ask_costs_no_copy(cls, X, monkeypatch):
+    copies, original = [], State.snapshot
+
+    def noted(self):
+        copies.append(self)
+        return original(self)
+
+    monkeypatch.setattr(State, "snapshot", noted)
+    epochs = []
+    bystander = Bystander(lambda: epochs.append(None))
+    small(cls, pretraining=None).set_callbacks(bystander).fit(X)
+    assert len(epochs) == 3 + 1
     assert len(copies) == 1
 
 
-def test_monitor_with_early_stopping_keeps_the_best_machine(cls, X, held_out):
+def test_callback_with_early_stopping_keeps_the_best_machine(cls, X, held_out):
     epochs = itertools.count(1)
     estimator = small(
         cls,
@@ -1024,26 +1432,29 @@ def test_monitor_with_early_stopping_keeps_the_best_machine(cls, X, held_out):
         evaluate_every=1,
         n_iter_no_change=20,
         tol=0,
-        monitor=lambda record, machine: next(epochs) == 8,
-    ).fit(X)
+    )
+    stop = Watcher(lambda record, fitted: next(epochs) == 8)
+    estimator.set_callbacks(stop).fit(X)
     scores = estimator.history_["validation_score"]
     assert len(scores) == 8
     assert_allclose(estimator.score(held_out[0][1][0]), max(scores), rtol=1e-4)
 
 
-def test_monitor_is_a_parameter(cls, X):
-    estimator = small(cls, max_iter=20, monitor=stop_at_once)
-    for other in (clone(estimator), pickle.loads(pickle.dumps(estimator))):
-        assert other.get_params()["monitor"] is stop_at_once
-        assert "stop_at_once" in repr(other)
-        assert other.fit(X).n_iter_ == 1
-    assert estimator.partial_fit(X).partial_fit(X).n_iter_ == 2  # not watched
-    with pytest.raises(ValueError, match="'monitor' parameter"):
-        small(cls, monitor="energy_gap").fit(X)
+def test_partial_fit_is_not_watched(cls, X):
+    seen = []
+    watcher = Watcher(lambda record, fitted: seen.append(record) or True)
+    estimator = small(cls, max_iter=20).set_callbacks(watcher).fit(X)
+    assert estimator.n_iter_ == len(seen) == 1
+    assert estimator.partial_fit(X).partial_fit(X).n_iter_ == 3
+    assert len(seen) == 1
 
 
-def test_error_in_a_monitor_leaves_the_estimator_as_it_was(cls, X):
-    estimator = small(cls).fit(X).set_params(monitor=divide_by_zero)
+def divide_by_zero(record, fitted):
+    return 1 / 0
+
+
+def test_error_in_a_callback_leaves_the_estimator_as_it_was(cls, X):
+    estimator = small(cls).fit(X).set_callbacks(Watcher(divide_by_zero))
     with unchanged(estimator), pytest.raises(ZeroDivisionError):
         estimator.fit(X)
 
@@ -1053,35 +1464,101 @@ def test_error_in_a_monitor_leaves_the_estimator_as_it_was(cls, X):
 
 @pytest.fixture
 def interrupt(monkeypatch):
-    """Make training raise KeyboardInterrupt after some epochs."""
+    """Make training raise KeyboardInterrupt after some epochs, or some updates."""
 
-    def after(n_epochs):
-        original, done = trainer.Trainer.epoch, []
+    def after(n_calls, name="epoch"):
+        original, calls = getattr(run, name), []
 
-        def epoch(self, *args, **kwargs):
-            if len(done) == n_epochs:
+        def called(*args, **kwargs):
+            if len(calls) >= n_calls:
+                calls.append("interrupted")
                 raise KeyboardInterrupt
-            done.append(None)
-            return original(self, *args, **kwargs)
+            calls.append("done")
+            return original(*args, **kwargs)
 
-        monkeypatch.setattr(trainer.Trainer, "epoch", epoch)
+        monkeypatch.setattr(run, name, called)
+        return calls
 
     return after
 
 
-@pytest.mark.parametrize("n_epochs", [0, 1, 4, 6, 8])
-def test_interrupt_leaves_a_usable_model(cls, X, interrupt, monkeypatch, n_epochs):
-    interrupt(n_epochs)  # three epochs for each pair of layers, three for all
+@pytest.mark.parametrize("n_epochs", [0, 1, 4, 6])
+def test_interrupt_before_an_epoch_of_the_joint_training(cls, X, interrupt, n_epochs):
+    """Three epochs for each pair of layers, three for all."""
+    fresh = small(cls)
+    before = small(cls).fit(X).set_params(random_state=1)
+    for estimator in (fresh, before):
+        calls = interrupt(n_epochs)
+        with unchanged(estimator), pytest.raises(KeyboardInterrupt) as raised:
+            estimator.fit(X)
+        assert raised.type is KeyboardInterrupt
+        assert calls == ["done"] * n_epochs + ["interrupted"]
+        calls.clear()
+
+
+@pytest.mark.parametrize(
+    ("name", "n_calls", "n_joint"),
+    [("epoch", 7, 1), ("epoch", 8, 2), ("update", 50, 1), ("update", 62, 2)],
+)
+def test_interrupt_keeps_what_was_learned(
+    cls, X, interrupt, monkeypatch, name, n_calls, n_joint
+):
+    """Seven updates an epoch."""
+    interrupt(n_calls, name)
     estimator = small(cls)
-    with pytest.warns(RuntimeWarning, match="interrupted"):
+    message = f"after {n_joint} of 3 epochs"
+    with pytest.raises(TrainingInterrupted, match=message) as raised:
         estimator.fit(X)
-    n_joint = max(0, n_epochs - 6)
+    assert isinstance(raised.value, KeyboardInterrupt)
+    assert type(raised.value.__cause__) is KeyboardInterrupt
     assert estimator.n_iter_ == n_joint
-    assert len(estimator.history_.get("seconds", [])) == n_joint
+    assert len(estimator.history_["seconds"]) == n_joint
     monkeypatch.undo()
     exact = enumerated_log_likelihood(estimator.machine_, X)
-    assert np.all(estimator.score_samples(X) < exact + 1e-9)
+    assert np.all(estimator.score_samples(X) < exact + 1e-5)
+    if name == "epoch":
+        fitted = small(cls)
+        kept = []
+        watcher = Watcher(lambda record, fitted: kept.append(fitted) or True)
+        if n_joint == 1:
+            fitted.set_callbacks(watcher).fit(X)
+            assert_same_machine(estimator, kept[0])
     assert estimator.partial_fit(X).n_iter_ == n_joint + 1
+
+
+def test_interrupt_of_a_warm_start_goes_on_with_the_history(cls, X, interrupt):
+    estimator = small(cls, warm_start=True).fit(X)
+    interrupt(2)
+    with pytest.raises(TrainingInterrupted, match="after 2 of 3 epochs"):
+        estimator.fit(X)
+    assert estimator.n_iter_ == len(estimator.history_["seconds"]) == 5
+
+
+@pytest.mark.parametrize("method", ["partial_fit", "score"])
+def test_interrupt_of_other_methods_changes_nothing(cls, X, monkeypatch, method):
+    estimator = small(cls).fit(X)
+
+    def interrupted(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run, "update", interrupted)
+    monkeypatch.setattr(LogPartition, "of", interrupted)
+    with unchanged(estimator), pytest.raises(KeyboardInterrupt):
+        getattr(estimator, method)(X)
+
+
+def test_interrupt_in_a_callback_keeps_what_was_learned(cls, X):
+    seen = []
+
+    def watch(record, fitted):
+        seen.append(fitted)
+        if len(seen) == 2:
+            raise KeyboardInterrupt
+
+    estimator = small(cls).set_callbacks(Watcher(watch))
+    with pytest.raises(TrainingInterrupted, match="after 2 of 3 epochs"):
+        estimator.fit(X)
+    assert_same_machine(estimator, seen[-1])
 
 
 def test_interrupted_early_stopping_keeps_the_best_machine(cls, X, interrupt, held_out):
@@ -1095,24 +1572,53 @@ def test_interrupted_early_stopping_keeps_the_best_machine(cls, X, interrupt, he
         n_iter_no_change=20,
         tol=0,
     )
-    with pytest.warns(RuntimeWarning, match="7 of 20 epochs"):
+    with pytest.raises(TrainingInterrupted, match="after 7 of 20 epochs"):
         estimator.fit(X)
     best = np.nanmax(estimator.history_["validation_score"])
     assert_allclose(estimator.score(held_out[0][1][0]), best, rtol=1e-4)
 
 
-@pytest.mark.filterwarnings("ignore:.*interrupted:RuntimeWarning")
 def test_interrupt_of_log_partition_leaves_no_stale_one(X, monkeypatch):
     sampler = small(DBMSampler).fit(X)
+    before = SimpleNamespace(machine_=sampler.machine_)
 
     def interrupted(*args, **kwargs):
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch, contextlib.suppress(KeyboardInterrupt):
-        patch.setattr(likelihood, "log_partition", interrupted)
-        sampler.set_params(learning_rate_init=0.2).fit(X)
+    with monkeypatch.context() as patch:
+        patch.setattr(LogPartition, "of", interrupted)
+        with pytest.raises(TrainingInterrupted, match="log Z"):
+            sampler.set_params(learning_rate_init=0.2).fit(X)
+    assert not same_machine(sampler, before)
+    assert sampler.n_iter_ == 3
+    assert not hasattr(sampler, "log_partition_")
+    assert not hasattr(sampler, "log_partition_std_")
     gap = enumerated_log_likelihood(sampler.machine_, X) - sampler.score_samples(X)
-    assert -1e-9 < gap.min() < gap.max() < 1
+    assert -1e-5 < gap.min() < gap.max() < 1
+
+
+@pytest.mark.parametrize("n_epochs", [2, 7, 12])
+@pytest.mark.parametrize("error_score", [np.nan, "raise"])
+def test_interrupt_stops_a_search(cls, X, interrupt, n_epochs, error_score):
+    """In the first epochs of the first fit, in its joint training, in the second."""
+    calls = interrupt(n_epochs)
+    search = GridSearchCV(
+        small(cls), {"alpha": [0.0, 0.1]}, cv=2, n_jobs=1, error_score=error_score
+    )
+    with pytest.raises(KeyboardInterrupt):
+        search.fit(X)
+    assert calls == ["done"] * n_epochs + ["interrupted"]
+    assert not hasattr(search, "best_estimator_")
+
+
+@pytest.mark.parametrize("n_epochs", [2, 7])
+def test_interrupt_stops_a_pipeline(X, kinds, interrupt, n_epochs):
+    interrupt(n_epochs)
+    first, last = small(DBMTransformer), LogisticRegression()
+    with pytest.raises(KeyboardInterrupt):
+        make_pipeline(first, last).fit(X, kinds)
+    assert hasattr(first, "machine_") == (n_epochs == 7)
+    assert not hasattr(last, "coef_")
 
 
 # Failures
@@ -1131,8 +1637,8 @@ def _fails(estimator, X, reason):
         with pytest.raises(ValueError, match="Negative values"):
             estimator.fit(X - 1)
     else:
-        with pytest.raises(ValueError, match="'momentum' parameter"):
-            estimator.set_params(momentum=1.5).fit(X)
+        with pytest.raises(ValueError, match="'alpha' parameter"):
+            estimator.set_params(alpha=-1.5).fit(X)
 
 
 REASONS = ["divergence", "bad X", "negative X", "bad parameter"]
@@ -1144,13 +1650,14 @@ def test_estimator_is_not_fitted_after_a_failure(cls, X, reason):
     _fails(estimator, X, reason)
     with pytest.raises(NotFittedError, match="not fitted"):
         estimator.score(X)
-    assert vars(estimator).keys() == estimator.get_params().keys()
+    assert vars(estimator).keys() == estimator.get_params(deep=False).keys()
 
 
 @pytest.mark.parametrize("reason", REASONS)
 def test_fitted_estimator_survives_a_failure(cls, X, reason):
     estimator = small(cls).fit(X)
-    params, learned = estimator.get_params(), joblib.hash(vars(estimator))
+    params = estimator.get_params(deep=False)
+    learned = joblib.hash(vars(estimator))
     _fails(estimator, X, reason)
     estimator.set_params(**params)
     assert joblib.hash(vars(estimator)) == learned
@@ -1167,7 +1674,7 @@ def set_automatic_rate(monkeypatch):
     """Make a function that sets what "auto" stands for."""
 
     def set_rate(rate):
-        monkeypatch.setattr(Bernoulli, "automatic_rate", lambda *arguments: rate)
+        monkeypatch.setattr(Probabilities, "learning_rate", lambda *arguments: rate)
 
     return set_rate
 
@@ -1177,16 +1684,16 @@ def test_automatic_rate_that_diverges_is_lowered(
     cls, X, pretraining, set_automatic_rate
 ):
     """Which rates diverge, and what the next one gives, fits with that rate say."""
-    settings = {"max_iter": 50, "pretraining_max_iter": 50, "pretraining": pretraining}
+    longer = {"max_iter": 50, "pretraining_max_iter": 50, "pretraining": pretraining}
     rates, works = [50.0], None
     while works is None:
         try:
-            works = small(cls, learning_rate_init=rates[-1], **settings).fit(X)
+            works = small(cls, learning_rate_init=rates[-1], **longer).fit(X)
         except FloatingPointError:
             rates.append(float(f"{rates[-1] / 4:.2g}"))
     assert 1 < len(rates) < 5
     set_automatic_rate(50.0)
-    estimator = small(cls, learning_rate_init="auto", **settings)
+    estimator = small(cls, learning_rate_init="auto", **longer)
     with pytest.warns(ConvergenceWarning, match="begins again") as caught:
         estimator.fit(X)
     advised = [
@@ -1297,13 +1804,13 @@ def test_sparse_rows_are_like_dense_ones(cls, X, container):
     assert_same_machine(estimator, dense.partial_fit(X))
 
 
-def test_sparse_rows_with_early_stopping_and_binarize(cls, X):
+def test_sparse_rows_with_early_stopping_and_redrawing(cls, X):
     options = {
         "early_stopping": True,
         "evaluate_every": 1,
         "n_iter_no_change": 1,
         "tol": 1e6,
-        "binarize": True,
+        "visible": Probabilities(redraw=True),
     }
     X = X * 0.75
     dense = small(cls, **options).fit(X)
@@ -1315,15 +1822,37 @@ def test_sparse_rows_with_early_stopping_and_binarize(cls, X):
 def test_dtypes_are_kept(X, dtype_of_fit, dtype):
     transformer = small(DBMTransformer, hidden_layer_sizes=6)
     transformer.fit(X.astype(dtype_of_fit))
-    assert {array.dtype for array in parameters(transformer)} == {
-        np.dtype(dtype_of_fit)
-    }
+    assert {array.dtype for array in parameters(transformer)} == {np.dtype("float32")}
     features = transformer.transform(X.astype(dtype))
     assert features.dtype == dtype
     assert transformer.inverse_transform(features).dtype == dtype
     assert_allclose(features, transformer.transform(X), atol=1e-5)
     assert transformer.score_samples(X.astype(dtype)).dtype == np.float64
     assert_allclose(transformer.score(X.astype(dtype)), transformer.score(X), rtol=1e-5)
+    double = in_double(transformer)
+    assert {array.dtype for array in parameters(double)} == {np.dtype("float64")}
+    assert double.transform(X.astype(dtype)).dtype == dtype
+    assert double.inverse_transform(features).dtype == dtype
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_machine_in_double_precision_computes_in_it(transformer, X, dtype):
+    """What is left of a row in float32 beyond its seven digits is rounding."""
+    double, X = in_double(transformer), X.astype(dtype) * 0.75
+    exact = double.transform(X.astype(np.float64))
+    digits = np.finfo(dtype).eps
+    assert_allclose(double.transform(X), exact, rtol=2 * digits, atol=0)
+    assert np.abs(transformer.transform(X) - exact).max() > 1e-9
+
+
+def test_a_machine_in_single_precision_computes_in_it(transformer, X):
+    """So rows of float64 that are numbers of float32 give the same to the bit."""
+    X = X * 0.75
+    features, scores = transformer.transform(X), transformer.score_samples(X)
+    single = X.astype(np.float32)
+    assert_array_equal(features, transformer.transform(single))
+    assert_array_equal(features, features.astype(np.float32))
+    assert_array_equal(scores, transformer.score_samples(single))
 
 
 def test_training_does_not_depend_on_the_dtype(cls, X):
@@ -1349,7 +1878,7 @@ def test_read_only_memory_maps(cls, X, tmp_path, dtype, order):
 def test_integers_and_booleans(cls, X, dtype):
     estimator = small(cls).fit(X.astype(dtype))
     assert_same_machine(estimator, small(cls).fit(X))
-    assert estimator.machine_.dtype == np.float64
+    assert estimator.machine_.dtype == np.float32
     assert estimator.score(X.astype(dtype)) == estimator.score(X)
 
 
@@ -1375,13 +1904,28 @@ def test_constant_columns(cls, X):
     assert np.isfinite(estimator.score(1 - X))
 
 
-def test_binarize_draws_states_of_grey_values(cls, X):
-    grey = 0.2 + 0.6 * X
-    estimator = small(cls, binarize=True).fit(grey)
-    assert_same_machine(estimator, small(cls, binarize=True).fit(grey))
-    assert not same_machine(estimator, small(cls, binarize=False).fit(grey))
+def test_states_of_grey_values_are_drawn_anew(cls, X):
+    grey, fixed = 0.2 + 0.6 * X, Probabilities(redraw=False)
+    estimator = small(cls).fit(grey)
+    assert_same_machine(estimator, small(cls).fit(grey))
+    assert_same_machine(estimator, small(cls, visible=Probabilities()).fit(grey))
+    assert not same_machine(estimator, small(cls, visible=fixed).fit(grey))
     # for zeros and ones there is nothing to draw
-    assert_same_machine(small(cls, binarize=True).fit(X), small(cls).fit(X))
+    assert_same_machine(small(cls).fit(X), small(cls, visible=fixed).fit(X))
+
+
+def test_columns_of_states_are_presented_as_they_are(cls, monkeypatch):
+    """A one of two trials is no mean of half a success: it stays a one."""
+    shown, draw = [], States.draw
+
+    def watched(encoding, states, rng, out=None):
+        shown.append(draw(encoding, states, rng, out).copy())
+        return shown[-1]
+
+    monkeypatch.setattr(States, "draw", watched)
+    small(cls, visible=Binomial(2)).fit(np.ones((30, 4)))
+    assert shown
+    assert all(np.all(states == 1) for states in shown)
 
 
 # What is printed
@@ -1433,6 +1977,33 @@ def test_verbose_prints_the_held_out_score(cls, X, capsys):
     assert scores == [f"{score:.2f}" for score in expected]
 
 
+class Broken:
+    """An output whose reader has gone."""
+
+    def write(self, text):
+        raise BrokenPipeError(32, "Broken pipe")
+
+    def flush(self):
+        raise BrokenPipeError(32, "Broken pipe")
+
+
+@pytest.mark.parametrize("output", ["closed", "broken", "full"])
+def test_an_output_that_fails_costs_no_training(cls, X, monkeypatch, output):
+    lost = io.StringIO()
+    lost.close()
+    if output == "broken":
+        lost = Broken()
+    elif output == "full" and os.path.exists("/dev/full"):
+        lost = open("/dev/full", "w")  # noqa: SIM115 (closed below)
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", lost)
+        estimator = small(cls, verbose=1).fit(X)
+    with contextlib.suppress(OSError, AttributeError):
+        lost.close()
+    assert_same_machine(estimator, small(cls).fit(X))
+    assert estimator.n_iter_ == 3
+
+
 def test_nothing_is_printed_by_default(cls, X, capsys):
     small(cls).fit(X).score(X)
     assert capsys.readouterr() == ("", "")
@@ -1442,7 +2013,7 @@ def test_nothing_is_printed_by_default(cls, X, capsys):
 
 
 def test_results_do_not_depend_on_n_jobs(cls, digits, monkeypatch):
-    monkeypatch.setattr(trainer, "THREADED_WORK", 0, raising=False)
+    monkeypatch.setattr(run, "THREADED_WORK", 0)
     monkeypatch.setattr(likelihood.exact, "PREFER_EXACT_STATES", 0)
     one, two = (
         small(

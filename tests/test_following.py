@@ -6,15 +6,19 @@ from unittest.mock import Mock
 
 import numpy as np
 import pytest
-from numpy.testing import assert_array_equal
+from numpy.testing import assert_allclose, assert_array_equal
 from scipy.special import logsumexp
 from sklearn.exceptions import ConvergenceWarning
 
-from skdbm import DBMTransformer, ops
-from skdbm._base import BaseDBM
-from skdbm.likelihood import FollowedLogPartition, following
+from skdbm import DBMTransformer, Likelihood, _fitting, ops
+from skdbm.likelihood import following
+from skdbm.likelihood.following import FollowedLogPartition
+from skdbm.likelihood.path import AdaptiveSteps, Ladder, Path, carry, resampled
 
 from ._reference import random_model, typed_model, worst_moment
+
+#: Those between the machines of a training.
+STEPS = AdaptiveSteps(following.STEP_SPREAD, following.LONGEST_STEP, most=1000)
 
 each_seed = pytest.mark.parametrize("seed", range(3))
 
@@ -35,13 +39,11 @@ def lead(before, after, n_chains, seed):
     source = getattr(before, "sample", before.distribution.sample)
     states = source(n_chains, np.random.default_rng([seed, 2]))
     states = [state.astype(np.float32) for state in states]
-    way = following._Way(before.machine(np.float32), after.machine(np.float32))
+    path = Path(before.machine(np.float32), after.machine(np.float32))
     first, second = np.random.SeedSequence(seed).spawn(2)
     with ops.workers(1) as team:
-        log_weights, _ = way(states, 1000, first, team)
-    return log_weights, following._resampled(
-        states, log_weights, len(log_weights), second
-    )
+        log_weights = carry(path, STEPS, states, first, team).log_weights
+    return log_weights, resampled(states, log_weights, n_chains, second)
 
 
 def check_ratio(log_weights, before, after):
@@ -85,6 +87,87 @@ def test_way_between_machines_of_binomial_units(sizes, n_trials, seed):
 
 
 @each_seed
+@pytest.mark.parametrize("n_steps", [8, 30])
+@pytest.mark.parametrize(
+    ("visible", "hidden"),
+    [
+        ("bernoulli", (3,)),
+        ("bernoulli", (2, 3)),
+        ("categorical", (3, "groups")),
+        ("counts", (3,)),
+        ("counts", ("groups", 2)),
+    ],
+)
+def test_path_there_and_back(visible, hidden, n_steps, seed):
+    """Exact samples of either machine weigh the ratio of Z to that of the other one."""
+    models = [typed_model(visible, hidden, seed, scale=0.4)]
+    models.append(moved(models[0], seed, 0.25))
+    path = Path(*(model.machine() for model in models))
+    stops = np.linspace(0, 1, n_steps + 1).tolist()
+    for ladder, before, after in (
+        (Ladder(stops), *models),
+        (Ladder(stops[::-1]), *models[::-1]),
+    ):
+        states = before.sample(3000, np.random.default_rng([seed, 3]))
+        with ops.workers(1) as team:
+            journey = carry(path, ladder, states, np.random.SeedSequence(seed), team)
+        assert journey.n_steps == n_steps
+        check_ratio(journey.log_weights, before, after)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "degree"),
+    [
+        (Ladder([0.2, 0.7, 1.0]), 3),
+        (Ladder([0.7, 0.2, 0.0]), 3),
+        (Ladder(np.linspace(0.2, 1, 5001).tolist()), 1),
+        (AdaptiveSteps(spread=0.01, longest=0.5, most=9, start=0.2), 2),
+    ],
+)
+def test_steps_integrate_polynomials(schedule, degree):
+    """Up to the degree of the rule and no further, for chains whose slopes differ."""
+    factors, here, errors = np.array([1.0, 1.1]), schedule.start, []
+    for power in (degree, degree + 1):
+        there, slope = schedule.step(0, here, lambda t, p=power: factors * t**p)
+        integral = (there ** (power + 1) - here ** (power + 1)) / (power + 1)
+        errors.append(np.abs((there - here) * slope - factors * integral).max())
+    assert errors[0] < 1e-15 < errors[1]
+
+
+def test_slopes_are_those_of_the_weights():
+    model = random_model((5, 4), 0)
+    path = Path(model.machine(), moved(model, 0, 0.4).machine())
+    ladder = Ladder([0.0, 0.3, 0.4, 1.0])
+    states = model.distribution.sample(100, np.random.default_rng(0))
+    with ops.workers(1) as team:
+        settings = states, np.random.SeedSequence(0), team
+        journey = carry(path, ladder, *settings, with_slopes=True)
+    assert journey.slopes.shape == (3, 100)
+    assert_allclose(np.diff(ladder.stops) @ journey.slopes, journey.log_weights)
+
+
+def test_chains_on_a_path_do_not_depend_on_threads():
+    model = random_model((6, 5, 4), 0)
+    path = Path(model.machine(), moved(model, 0, 0.4).machine())
+    results = []
+    for schedule in (Ladder(np.linspace(0, 1, 9).tolist()), STEPS):
+        for n_jobs in (1, 2):
+            states = model.distribution.sample(300, np.random.default_rng(0))
+            with ops.workers(n_jobs) as team:
+                journey = carry(path, schedule, states, np.random.SeedSequence(0), team)
+            results.append(np.hstack([journey.log_weights[:, None], *states]).tobytes())
+    assert results[0] == results[1] != results[2] == results[3]
+
+
+def test_path_from_independent_units_has_the_couplings_at_its_end():
+    machine = random_model((5, 4), 0).machine()
+    path = Path(machine.uncoupled([np.zeros(5), np.ones(4)]), machine)
+    assert_array_equal(path.change.weights[0], machine.weights[0])
+    assert_array_equal(path.change.biases[0], machine.biases[0])
+    assert_array_equal(path.change.biases[1], machine.biases[1] - 1)
+
+
+@each_seed
 def test_followed_values_scatter_about_the_exact_ones(seed):
     """Five machines after the one that is annealed, 20 times."""
     errors, expected = [], []
@@ -118,7 +201,7 @@ def test_even_weights_leave_all_chains():
     states = [np.arange(7.0)[:, None]]
     for seed in range(20):
         seed = np.random.SeedSequence(seed)
-        [chosen] = following._resampled(states, np.full(7, 3.0), 7, seed)
+        [chosen] = resampled(states, np.full(7, 3.0), 7, seed)
         assert_array_equal(chosen, states[0])
 
 
@@ -127,7 +210,7 @@ def test_resampling_follows_the_weights():
     weights = np.array([0.0, 2.0, 1.0, 1.0]) / 4
     with np.errstate(divide="ignore"):
         log_weights = np.log(weights) + 1000
-    [chosen] = following._resampled(
+    [chosen] = resampled(
         states, log_weights, len(log_weights), np.random.SeedSequence(0)
     )
     assert_array_equal(chosen[:, 0], [1, 1, 2, 3])
@@ -186,6 +269,26 @@ def test_other_layers_cannot_be_followed():
 # Early stopping
 
 
+class Keeper:
+    """A callback that keeps the machine of every epoch."""
+
+    def __init__(self, machines):
+        self.machines = machines
+
+    def setup(self, estimator, context):
+        pass
+
+    def teardown(self, estimator, context):
+        pass
+
+    def on_fit_task_begin(self, estimator, context):
+        pass
+
+    def on_fit_task_end(self, estimator, context, *, fitted_estimator):
+        if context.parent is not None:
+            self.machines.append(fitted_estimator.machine_)
+
+
 def watched_fit(**params):
     """Fit a machine too large to enumerate; the estimator, and its machines."""
     rng = np.random.default_rng(0)
@@ -199,12 +302,12 @@ def watched_fit(**params):
         "early_stopping": True,
         "evaluate_every": 1,
         "n_iter_no_change": 99,
-        "n_temperatures": 300,
+        "likelihood": Likelihood(n_temperatures=300),
         "random_state": 0,
         "n_jobs": 1,
-        "monitor": lambda record, machine: machines.append(machine()),
     }
     estimator = DBMTransformer(**(settings | params))
+    estimator.set_callbacks(Keeper(machines))
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "early_stopping did not", ConvergenceWarning)
         estimator.fit(X)
@@ -214,27 +317,29 @@ def watched_fit(**params):
 @pytest.fixture
 def annealings(monkeypatch):
     """Count how often log Z is annealed anew while it is followed."""
-    counted = Mock(wraps=following._annealed_with_states)
-    monkeypatch.setattr(following, "_annealed_with_states", counted)
+    counted = Mock(wraps=following.anneal)
+    monkeypatch.setattr(following, "anneal", counted)
     return counted
 
 
 def test_early_stopping_follows_log_partition(annealings, monkeypatch):
-    held_out, original = [], BaseDBM._hold_out
+    held_out, original = [], _fitting.hold_out
 
-    def noted(self, X, seed):
-        held_out.append(original(self, X, seed))
-        return held_out[-1]
+    def noted(estimator, X):
+        training, stopping = original(estimator, X)
+        held_out.append(stopping.rows.parts)
+        return training, stopping
 
-    monkeypatch.setattr(BaseDBM, "_hold_out", noted)
+    monkeypatch.setattr(_fitting, "hold_out", noted)
     estimator, machines = watched_fit()
     assert 1 <= annealings.call_count < 8
-    [(_, (validation, _))] = held_out
+    [(validation, _)] = held_out
+    assert len(machines) == 8
     for machine, found in zip(
         machines, estimator.history_["validation_score"], strict=True
     ):
         fresh = DBMTransformer.from_machine(machine, random_state=1, n_jobs=1)
-        _, error = fresh._log_partition()
+        _, error = fresh._log_partition().of(n_jobs=1)
         combined = np.hypot(error, 2 * max(error, 0.03))
         assert abs(fresh.score(validation) - found) < 7 * combined
 
@@ -251,6 +356,8 @@ def test_early_stopping_does_not_depend_on_threads():
     "params", [{"visible": "counts"}, {"hidden_layer_sizes": 4}], ids=str
 )
 def test_counts_and_small_machines_are_not_followed(params, annealings):
-    estimator, _ = watched_fit(max_iter=2, n_temperatures=20, **params)
+    estimator, _ = watched_fit(
+        max_iter=2, likelihood=Likelihood(n_temperatures=20), **params
+    )
     assert np.isfinite(estimator.history_["validation_score"]).all()
     assert not annealings.called

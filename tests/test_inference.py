@@ -9,12 +9,10 @@ import scipy.sparse as sp
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.exceptions import ConvergenceWarning
 
-from skdbm.inference import (
-    map_posterior,
-    mean_field,
-    second_order_fields,
-    visible_means,
-)
+from skdbm.evidence import Conditional, Evidence
+from skdbm.inference import mean_field
+from skdbm.inference.mean_field import map_posterior
+from skdbm.inference.second_order import second_order_fields
 from skdbm.likelihood import bound
 
 from ._reference import Model, formula_model, random_model
@@ -285,6 +283,7 @@ def test_map_posterior_gives_blocks_in_order():
         machine, X, lambda *block: block, tol=1e-4, max_iter=500, n_jobs=2
     )
     assert len(parts) > 1
+    parts = [(evidence.layers[0][0], *rest) for evidence, *rest in parts]
     assert_array_equal(np.concatenate([rows for rows, _, _ in parts]), X)
     whole = mean_field(machine, X)
     for rows, part, start in parts:
@@ -317,6 +316,17 @@ def test_bound_warns_where_it_was_called():
 
 
 # Visible means given hidden ones
+
+
+def visible_means(machine, given, **settings):
+    """Visible means given states or means of whole hidden layers."""
+    evidence = Evidence({layer: (rows, None) for layer, rows in given.items()})
+    result = mean_field(machine, evidence, **settings)
+    for layer, rows in given.items():
+        assert_array_equal(result.means[layer - 1], rows)
+    assert result.missing.shape == result.visible.shape
+    assert result.missing.all()
+    return result.visible
 
 
 @over(MODELS)
@@ -383,7 +393,8 @@ def test_visible_means_warn_with_the_number_of_rows():
 def corrected_means(machine, X, n_sweeps=100):
     """Means of mean field, and means of the corrected fields, layer by layer."""
     first = mean_field(machine, X, tol=1e-14, max_iter=10_000).means
-    fields = second_order_fields(machine, [X, *first], n_sweeps=n_sweeps)
+    given = Conditional(machine, Evidence.of_rows(X))
+    fields = second_order_fields(given, [X, *first], n_sweeps=n_sweeps)
     assert sorted(fields) == [*range(1, machine.n_layers)]
     units = machine.units
     return first, [units[layer].mean(fields[layer]) for layer in sorted(fields)]
@@ -437,7 +448,8 @@ def test_the_second_order_leaves_its_input_alone():
     X = visible_rows(formula_model((6, 5, 4)), 3).astype(np.float32)
     states = [X, *mean_field(machine, X).means]
     before = [state.copy() for state in states]
-    fields = second_order_fields(machine, states)
+    given = Conditional(machine, Evidence.of_rows(X))
+    fields = second_order_fields(given, states)
     assert {array.dtype for array in fields.values()} == {np.dtype(np.float32)}
     for old, new in zip(before, states, strict=True):
         assert_array_equal(old, new)

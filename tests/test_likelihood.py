@@ -1,6 +1,10 @@
 """Exact, annealed and bounded likelihoods against brute force and the table."""
 
+import importlib
+import pickle
 import warnings
+from concurrent.futures import ThreadPoolExecutor
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -10,22 +14,26 @@ from scipy.special import logsumexp
 from scipy.stats import chi2
 from sklearn.exceptions import ConvergenceWarning
 
+from skdbm.evidence import Conditional, Evidence
 from skdbm.inference import mean_field
 from skdbm.likelihood import (
     annealed_log_partition,
-    annealed_samples,
-    annealing,
     annealing_bracket,
     bound,
+    exact,
     exact_log_likelihood,
     exact_log_partition,
     exact_samples,
     importance_weighted_log_likelihood,
     log_partition,
-    n_exact_terms,
+    path,
     reverse_annealed_log_partition,
-    unnormalised_bound,
 )
+from skdbm.likelihood.bounds import unnormalised_bound
+from skdbm.likelihood.exact import n_exact_terms, prefers_exact
+from skdbm.likelihood.log_partition import LogPartition
+from skdbm.machine import DeepBoltzmannMachine
+from skdbm.units import Bernoulli, ReplicatedSoftmax
 
 from ._reference import (
     TABLE,
@@ -162,6 +170,34 @@ def test_enumeration_in_several_chunks():
     assert_allclose(exact_log_partition(machine), expected, rtol=1e-13)
 
 
+@pytest.mark.parametrize("sizes", [(3,), (3, 4), (2, 3, 2)])
+def test_without_couplings_exact_values_are_closed_forms(sizes):
+    """As those of zero couplings, which are enumerated."""
+    coupled = uncoupled_model((*sizes, 1)[: max(2, len(sizes))], 0)
+    machine = DeepBoltzmannMachine([], coupled.biases[: len(sizes)])
+    expected = sum(np.logaddexp(0, bias).sum() for bias in machine.biases)
+    assert_allclose(exact_log_partition(machine), expected, rtol=1e-14)
+    assert n_exact_terms(machine) == 1
+    X = coupled.visible_states()
+    X[-1, 0] = np.nan
+    assert_allclose(
+        exact_log_likelihood(machine, X),
+        exact_log_likelihood(coupled.machine(), X),
+        rtol=1e-12,
+    )
+    if len(sizes) > 1:
+        assert_allclose(exact_log_partition(coupled.machine()), expected, rtol=1e-14)
+        states = exact_samples(machine, 20_000, random_state=0)
+        assert worst_moment(coupled, coupled.distribution, states, n_layers=2) < 1
+
+
+def test_closed_forms_of_any_number_of_units():
+    machine = DeepBoltzmannMachine([], [np.zeros(3000), np.zeros(2000)])
+    assert prefers_exact(machine)
+    assert_allclose(exact_log_partition(machine), 5000 * np.log(2))
+    assert {len(s) for s in exact_samples(machine, 7, random_state=0)} == {7}
+
+
 @pytest.mark.parametrize("sizes", [(26, 26), (13, 30, 13), (20,) * 4, (1100,) * 2])
 def test_machines_too_large_to_enumerate_are_refused(sizes):
     machine = uncoupled_model(sizes, 0).machine()
@@ -277,7 +313,8 @@ def test_unnormalised_bound_holds_for_any_means(model, seed):
         rng.uniform(0.02 * n, 0.98 * n, (len(X), size))
         for n, size in zip(model.n_trials[1:], model.sizes[1:], strict=True)
     ]
-    result = unnormalised_bound(model.machine(), X, means)
+    given = Conditional(model.machine(), Evidence.of_rows(X))
+    result = unnormalised_bound(given, [X, *means])
     for i, row in enumerate(X):
         own = [layer[i] for layer in means]
         assert result[i] <= model.distribution.given(0, row).log_partition + 1e-12
@@ -759,9 +796,9 @@ def test_importance_weighting_needs_a_sample():
         )
 
 
-# The remembered log Z
+# Log Z that is kept
 
-SETTINGS = {"n_chains": 10, "n_temperatures": 10, "seed": 0}
+SETTINGS = {"n_chains": 10, "n_temperatures": 10}
 
 
 @over(MODELS)
@@ -775,38 +812,124 @@ def test_small_machines_are_enumerated(model):
 def test_large_machines_are_annealed(seed):
     small = random_model((3, 3), seed)
     machine = copies(small, 8).machine()  # 24 units on either side
-    value, error = log_partition(machine, n_chains=100, n_temperatures=100, seed=seed)
+    value, error = log_partition(machine, n_temperatures=100, random_state=seed)
     assert error > 0
     assert abs(value - 8 * small.distribution.log_partition) < 8 * error
 
 
-def test_log_partition_is_remembered_for_a_machine_and_settings():
-    model = random_model((24, 24), 0, scale=0.2)
-    machine, twin = model.machine(), model.machine()
-    first = log_partition(machine, **SETTINGS)
-    assert log_partition(machine, **SETTINGS)[0] is first[0]
-    again = log_partition(twin, **SETTINGS)  # another machine, the same seed
-    assert again == first
-    assert again[0] is not first[0]
-    others = [
-        {"seed": 1},
-        {"n_chains": 11},
-        {"n_temperatures": 11},
-    ]
-    values = {log_partition(machine, **(SETTINGS | other)) for other in others}
+def test_log_partition_depends_on_seed_and_settings():
+    machine = random_model((24, 24), 0, scale=0.2).machine()
+    settings = SETTINGS | {"random_state": 0}
+    first = log_partition(machine, **settings)
+    assert log_partition(machine, **settings, n_jobs=2) == first
+    others = [{"random_state": 1}, {"n_chains": 11}, {"n_temperatures": 11}]
+    values = {log_partition(machine, **(settings | other)) for other in others}
     assert len(values | {first}) == 1 + len(others)
 
 
 def test_log_partition_warns_where_few_chains_carry_it():
     machine = random_model((24, 24), 0, scale=3).machine()
-    settings = SETTINGS | {"n_chains": 100, "n_temperatures": 2}
     with pytest.warns(
         ConvergenceWarning, match="100 chains are worth .*n_temperatures"
     ):
-        log_partition(machine, **settings)
+        log_partition(machine, n_temperatures=2, random_state=0)
 
 
-# Annealed samples
+@pytest.fixture
+def annealings(monkeypatch):
+    """Count how often a kept log Z is annealed."""
+    module = importlib.import_module("skdbm.likelihood.log_partition")
+    counted = Mock(wraps=module.anneal)
+    monkeypatch.setattr(module, "anneal", counted)
+    return counted
+
+
+def kept(machine, *, seed=0, **settings):
+    """What keeps log Z of a machine."""
+    return LogPartition(machine, seed=seed, **(SETTINGS | settings))
+
+
+def samples(log_z, n_samples=9, seed=0):
+    """Samples of all layers side by side."""
+    return np.hstack(log_z.samples(n_samples, np.random.SeedSequence(seed)))
+
+
+def test_chains_are_annealed_once_for_log_z_and_samples(annealings):
+    log_z = kept(random_model((24, 24), 0, scale=0.2).machine())
+    assert log_z.of() == log_z.of()
+    assert_array_equal(samples(log_z), samples(log_z))
+    assert np.any(samples(log_z) != samples(log_z, seed=1))
+    assert annealings.call_count == 1
+
+
+def test_totals_are_annealed_once(annealings):
+    rng = np.random.default_rng(0)
+    machine = DeepBoltzmannMachine(
+        [rng.normal(0, 0.1, (30, 24))],
+        [rng.normal(0, 1, 30), np.zeros(24)],
+        [ReplicatedSoftmax(30, 9), Bernoulli()],
+    )
+    log_z, totals = kept(machine), np.array([5, 13, 5, 0])
+    values = log_z.of(totals)
+    n_annealed = annealings.call_count
+    assert n_annealed == 8  # 0; 3, 4, 6, 8 around 5; 8, 11, 16, 23 around 13
+    log_z.settle()
+    again = pickle.loads(pickle.dumps(log_z)).of(totals)
+    assert_array_equal(again, values)
+    assert annealings.call_count == n_annealed
+
+
+@pytest.mark.parametrize("sizes", [(24, 24), (8, 7)])
+def test_kept_log_z_is_pickled_small_and_comes_out_the_same(sizes, annealings):
+    machine = random_model(sizes, 0, scale=0.2).machine()
+    log_z = kept(machine, n_chains=2000)
+    n_bytes = len(pickle.dumps(machine))
+    unread = pickle.dumps(log_z)
+    value, drawn = log_z.of(), samples(log_z)
+    assert pickle.dumps(log_z) == unread  # reading is nothing that shows
+    log_z.settle()
+    content = pickle.dumps(log_z)
+    assert len(content) < n_bytes + 500
+    again = pickle.loads(content)
+    assert again.settings == log_z.settings == (2000, 10, 0)
+    n_annealed = annealings.call_count
+    assert again.of() == value
+    assert annealings.call_count == n_annealed  # the value has stayed
+    assert_array_equal(samples(again), drawn)
+    assert again.of() == value
+
+
+def test_one_kept_log_z_can_be_asked_by_several_threads():
+    machine = random_model((24, 24), 0, scale=0.2).machine()
+    expected = kept(machine).of(n_jobs=1), samples(kept(machine))
+    log_z = kept(machine)
+    with ThreadPoolExecutor(8) as pool:
+        values = list(pool.map(lambda _: log_z.of(n_jobs=1), range(16)))
+        drawn = list(pool.map(lambda _: samples(log_z), range(16)))
+    assert set(values) == {expected[0]}
+    for one in drawn:
+        assert_array_equal(one, expected[1])
+
+
+def test_interrupted_annealing_leaves_nothing_behind(monkeypatch):
+    machine = random_model((24, 24), 0, scale=0.2).machine()
+    log_z, calls = kept(machine), []
+    original = path._Chains.sweep
+
+    def interrupted(self, *args):
+        calls.append(args)
+        if len(calls) == 17:
+            raise KeyboardInterrupt
+        return original(self, *args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(path._Chains, "sweep", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            log_z.of()
+    assert log_z.of() == kept(machine).of()
+
+
+# Samples of kept chains
 
 
 def two_kinds():
@@ -823,13 +946,12 @@ def share_of_first_kind(visible):
 @each_seed
 def test_annealed_samples_have_the_proportions_of_the_machine(monkeypatch, seed):
     """The chains that few temperatures leave, unweighted, are a tenth off."""
-    monkeypatch.setattr(annealing, "prefers_exact", lambda machine: False)
+    monkeypatch.setattr(exact, "PREFER_EXACT_STATES", 0)
     model, settings = two_kinds(), {"n_chains": 8000, "n_temperatures": 30}
     machine, distribution = model.machine(), model.distribution
     truth = distribution.probability @ share_of_first_kind(distribution.states[0])
-    v, h = annealed_samples(
-        machine, 8000, seed=seed, random_state=np.random.SeedSequence(seed), **settings
-    )
+    log_z = kept(machine, seed=seed, **settings)
+    v, h = log_z.samples(8000, np.random.SeedSequence(seed))
     assert (v.shape, h.shape) == ((8000, 8), (8000, 8))
     run = annealed_log_partition(
         machine.astype(np.float32), random_state=seed, **settings
@@ -844,38 +966,13 @@ def test_annealed_samples_have_the_proportions_of_the_machine(monkeypatch, seed)
 @each_seed
 def test_samples_of_small_machines_are_exact(seed):
     model = two_kinds()
-    states = annealed_samples(
-        model.machine(), 20_000, random_state=np.random.SeedSequence(seed), **SETTINGS
-    )
+    states = kept(model.machine()).samples(20_000, np.random.SeedSequence(seed))
     assert worst_moment(model, model.distribution, states, n_layers=2) < 1
 
 
-def test_chains_are_annealed_once_for_log_z_and_samples(monkeypatch):
-    calls, anneal = [], annealing._annealed_with_states
-
-    def counted(*args):
-        calls.append(args)
-        return anneal(*args)
-
-    monkeypatch.setattr(annealing, "_annealed_with_states", counted)
-    machine = random_model((24, 24), 0, scale=0.2).machine()
-    log_partition(machine, **SETTINGS)
-    first, again, other = (
-        annealed_samples(
-            machine, 9, random_state=np.random.SeedSequence(seed), **SETTINGS
-        )
-        for seed in (0, 0, 1)
-    )
-    assert len(calls) == 1
-    assert_array_equal(first[0], again[0])
-    assert np.any(first[0] != other[0])
-
-
 def test_samples_of_one_chain_do_not_stand_side_by_side():
-    machine = random_model((24, 24), 0, scale=0.2).machine()
-    v, _ = annealed_samples(
-        machine, 1000, random_state=np.random.SeedSequence(0), **SETTINGS
-    )
+    log_z = kept(random_model((24, 24), 0, scale=0.2).machine())
+    v, _ = log_z.samples(1000, np.random.SeedSequence(0))
     n_changes = np.count_nonzero(np.any(v[1:] != v[:-1], axis=1))
     assert len(np.unique(v, axis=0)) <= SETTINGS["n_chains"]
     assert n_changes > 500  # in the order of the chains there would be 9

@@ -106,8 +106,7 @@ def test_fields_are_those_of_every_layer(model):
 
 @each_dtype
 @each_model
-def test_buffers_and_known_parts_do_not_change_the_field(model, dtype):
-    rounding = {"rtol": 0, "atol": 100 * np.finfo(dtype).eps}  # fields below 10
+def test_buffers_do_not_change_the_field(model, dtype):
     machine, rng = model.machine(dtype), np.random.default_rng(0)
     states = [rng.random((9, size)).astype(dtype) for size in model.sizes]
     for layer, size in enumerate(model.sizes):
@@ -116,17 +115,6 @@ def test_buffers_and_known_parts_do_not_change_the_field(model, dtype):
         out, scratch = np.full((2, 9, size), np.nan, dtype)
         assert machine.field(layer, states, out=out, scratch=scratch) is out
         assert_array_equal(out, expected)
-        if layer == 0:
-            continue
-        below = states[layer - 1] @ machine.weights[layer - 1] + machine.biases[layer]
-        given = below.copy()
-        assert_allclose(
-            machine.field(layer, states, constant=given), expected, **rounding
-        )
-        out.fill(np.nan)
-        machine.field(layer, states, constant=given, out=out, scratch=scratch)
-        assert_allclose(out, expected, **rounding)
-        assert_array_equal(given, below)
 
 
 @pytest.mark.parametrize("container", [sp.csr_array, sp.csr_matrix])
@@ -265,7 +253,7 @@ def test_read_only_memory_maps_are_used_as_they_are(tmp_path):
     ):
         assert_array_equal(left, right)
     left, right = (
-        gibbs_sweeps(m, initial_states(m, 9, rng), 5, rng)
+        gibbs_sweeps(m, initial_states(m, 9, rng), 5, random_state=rng)
         for m, rng in [(m, np.random.default_rng(0)) for m in (machine, plain)]
     )
     for a, b in zip(left, right, strict=True):
@@ -483,6 +471,9 @@ BINARY = {"type": "Bernoulli"}
         {"units": [BINARY] * 2},
         {"units": [BINARY] * 4},
         {"units": [BINARY, {"type": "Gaussian"}, BINARY]},
+        {"encoding": None},
+        {"encoding": {"type": "Real"}},
+        {"encoding": {"type": "Probabilities", "redrawn": True}},
         {"units": [BINARY, {"type": ["Bernoulli"]}, BINARY]},
         {"units": [BINARY, {"type": "Binomial", "trials": 2}, BINARY]},
         {"units": [BINARY, {"type": "Binomial", "n_trials": "2"}, BINARY]},

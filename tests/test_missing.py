@@ -7,25 +7,25 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 
-from skdbm import DBMSampler, DBMTransformer, ops
-from skdbm.inference import (
-    fill_missing,
-    mean_field,
-    missing_entries,
-    posterior,
-    second_order_fields,
-)
+from skdbm import DBMSampler, DBMTransformer, Likelihood, ops
+from skdbm.encodings import Probabilities, Real, States
+from skdbm.encodings.rows import EncodedRows
+from skdbm.evidence import Conditional, Evidence, filled
+from skdbm.inference import mean_field
+from skdbm.inference.mean_field import posterior
+from skdbm.inference.second_order import second_order_fields
 from skdbm.likelihood import (
     bound,
     exact_log_likelihood,
     exact_samples,
     importance_weighted_log_likelihood,
 )
+from skdbm.likelihood.bounds import unnormalised_bound
 from skdbm.machine import DeepBoltzmannMachine
 from skdbm.ops import generator
-from skdbm.sampling import chains, conditional_means, gibbs_sweeps
-from skdbm.training.pretraining import EncodedRows, Step
-from skdbm.training.trainer import ENCODING_RATE, Options, Rows, Trainer
+from skdbm.sampling import conditional_means, gibbs_sweeps
+from skdbm.training.pretraining import CarriedRows, TiedRows
+from skdbm.training.update import ENCODING_RATE
 from skdbm.units import Bernoulli, Gaussian
 
 from ._reference import (
@@ -36,6 +36,7 @@ from ._reference import (
     largest_error,
     typed_model,
 )
+from ._trained import step, trainer_of
 
 nan = np.nan
 KINDS = [kind for kind in VISIBLE if kind != "counts"]
@@ -292,15 +293,10 @@ def test_every_sweep_over_incomplete_rows_raises_the_bound(model):
     X, machine = incomplete(model, 20), model.machine()
     values = []
     for n in range(1, 12):
-        q = posterior(machine, X, tol=0, max_iter=n)
-        values.append(_bound_of(model, q))
+        q = posterior(machine, Evidence.of_rows(X), tol=0, max_iter=n)
+        given = Conditional(machine, Evidence.of_rows(X))
+        values.append(unnormalised_bound(given, [q.visible, *q.means]))
     assert np.all(np.diff(values, axis=0) > -1e-10)
-
-
-def _bound_of(model, q):
-    from skdbm.likelihood import unnormalised_bound
-
-    return unnormalised_bound(model.machine(), q.visible, q.means, missing=q.missing)
 
 
 @pytest.mark.parametrize("kind", ["bernoulli", "gaussian"])
@@ -317,7 +313,8 @@ def test_corrected_means_of_incomplete_rows_are_right_to_second_order(kind):
         ]
         q = mean_field(machine, X, tol=1e-14, max_iter=1000)
         first = [q.visible, *q.means]
-        fields = second_order_fields(machine, first, missing=missing, n_sweeps=100)
+        given = Conditional(machine, Evidence.of_rows(X))
+        fields = second_order_fields(given, first, n_sweeps=100)
         second = [machine.units[layer].mean(fields[layer]) for layer in range(3)]
         second[0] = np.where(missing, second[0], X)
         errors.append(
@@ -332,18 +329,18 @@ def test_corrected_means_of_incomplete_rows_are_right_to_second_order(kind):
 
 
 def test_missing_entries_are_none_where_nothing_is_missing():
-    assert missing_entries(np.zeros((3, 2))) is None
-    assert missing_entries(np.zeros((0, 2))) is None
-    assert missing_entries(sparse.csr_array(np.eye(2))) is None
-    assert_array_equal(missing_entries(np.array([[0, nan]])), [[False, True]])
+    assert ops.missing(np.zeros((3, 2))) is None
+    assert ops.missing(np.zeros((0, 2))) is None
+    assert ops.missing(sparse.csr_array(np.eye(2))) is None
+    assert_array_equal(ops.missing(np.array([[0, nan]])), [[False, True]])
 
 
 @over(SHALLOW)
 def test_gaps_are_filled_with_the_means_of_free_units(model):
     X = incomplete(model, 10)
-    filled = fill_missing(model.machine(), X, np.isnan(X))
+    states = filled(model.machine(), Evidence.of_rows(X))
     free = _means(model.blocks[0], model.biases[0])
-    assert_allclose(filled, np.where(np.isnan(X), free, X), atol=1e-12)
+    assert_allclose(states[0], np.where(np.isnan(X), free, X), atol=1e-12)
 
 
 def test_incomplete_rows_are_left_alone():
@@ -369,46 +366,33 @@ def centred(states, offsets):
     return np.hstack([term.reshape(len(term), -1) for term in (*weights, *biases)])
 
 
-class States:
-    """A source of rows that are states already."""
-
-    def __init__(self, X):
-        self.X = X
-
-    def fill(self, indices, out, learned=None):
-        np.copyto(out, self.X[indices])
-
-
-def gradient_step(model, X, rate=1e-6):
+def gradient_step(model, X, rate=1e-6, encoding=None):
     """The change of all parameters by one plain step, over their learning rates."""
-    options = Options(
-        batch_size=50,
-        momentum=0.0,
-        alpha=0.0,
-        n_gibbs_steps=1,
-        n_mean_field_steps=2000,
-        mean_field_tol=1e-14,
-    )
-    trainer = Trainer(model.machine(), 10, options, np.random.SeedSequence(0))
+    machine = model.machine()
+    machine = machine.with_encoding(encoding or machine.encoding)
+    options = {"batch_size": max(50, len(X)), "n_mean_field_steps": 2000}
+    trainer = trainer_of(machine, mean_field_tol=1e-14, **options)
 
     def flat():
         machine = trainer.machine
         return np.concatenate([a.ravel() for a in (*machine.weights, *machine.biases)])
 
-    before, shares = flat(), [unit.rate_factor for unit in trainer.machine.units]
+    before, shares = flat(), [1 / unit.n_copies for unit in trainer.machine.units]
+    shares[0] = trainer.machine.encoding.rate_factor
     of_weights = [np.prod(pair) for pair in pairwise(shares)]
     arrays = (*trainer.machine.weights, *trainer.machine.biases)
     rates = np.repeat([*of_weights, *shares], [array.size for array in arrays]) * rate
     offsets = [offset.copy() for offset in trainer.offsets]
-    trainer.step(States(X), np.arange(len(X)), rate, ops.Workers(1))
+    step(trainer, X, rate)
     return (flat() - before) / rates, offsets, trainer
 
 
+@pytest.mark.parametrize("n_rows", [12, 300])  # in one block, and in several
 @over(MODELS)
-def test_gradient_of_incomplete_rows_takes_the_means_of_mean_field(model):
+def test_gradient_of_incomplete_rows_takes_the_means_of_mean_field(model, n_rows):
     """The chains of both steps are the same, so that their difference drops out."""
-    X = incomplete(model, 12)
-    complete = model.sample(12, np.random.default_rng(9))[0]
+    X = incomplete(model, n_rows)
+    complete = model.sample(n_rows, np.random.default_rng(9))[0]
     with_gaps, offsets, _ = gradient_step(model, X)
     without, _, _ = gradient_step(model, complete)
     wanted = centred(solve(model, X), offsets).mean(axis=0)
@@ -418,20 +402,20 @@ def test_gradient_of_incomplete_rows_takes_the_means_of_mean_field(model):
 
 def test_scales_learn_from_the_values_that_are_known():
     model = typed_model("gaussian", (3, 2))
-    model.units[0] = Gaussian(np.zeros(3), np.ones(3))
+    encoding = Real(np.zeros(3), np.ones(3))
     X, rate = incomplete(model, 12), 1e-4
-    _, _, trainer = gradient_step(model, X, rate)
+    _, _, trainer = gradient_step(model, X, rate, encoding)
     visible, hidden, _ = solve(model, X)
     field = model.biases[0] + hidden @ model.weights[0].T
     wanted = np.where(np.isnan(X), 0, visible * (visible - field) - 1).mean(axis=0)
-    assert_allclose(trainer.learned[0], ENCODING_RATE * rate * wanted, atol=1e-12)
+    assert_allclose(trainer.learned.values, ENCODING_RATE * rate * wanted, atol=1e-12)
 
 
 def test_gaps_stay_gaps_where_states_are_drawn_from_their_means():
     X = np.array([[0.5, nan, 0.2], [nan, nan, 1.0]])
-    out = np.empty((200, 3))
     indices = np.tile([1, 0], 100)
-    Rows(X, Bernoulli(), np.random.default_rng(0)).fill(indices, out)
+    rows = EncodedRows(Probabilities(), X, np.float64, np.random.default_rng(0))
+    out = rows.read(indices)
     assert_array_equal(np.isnan(out), np.isnan(X)[indices])
     assert set(out[~np.isnan(out)]) == {0.0, 1.0}
 
@@ -444,8 +428,10 @@ def test_pretraining_carries_incomplete_rows_up_by_mean_field(copies, seed):
     visible = machine.units[0].tied_copies(copies)
     pair = DeepBoltzmannMachine(machine.weights, machine.biases, [visible, Bernoulli()])
     row, n_rows = incomplete(model, 3)[2], 5000
-    step = Step(pair, copies, Bernoulli())
-    drawn = step.draw(np.tile(row, (n_rows, 1)), np.random.default_rng(seed))
+    rows = EncodedRows(States(machine.units[0]), row[None], np.float64)
+    rng = np.random.default_rng(seed)
+    carried = CarriedRows(TiedRows(rows, copies), pair, Bernoulli(), rng)
+    drawn = carried.read(np.zeros(n_rows, int))
     states = np.where(np.isnan(row), 0.0, copies * row)
     for _ in range(10):
         hidden = 1 / (1 + np.exp(-(model.biases[1] + states @ model.weights[0])))
@@ -460,10 +446,8 @@ def test_pretraining_carries_incomplete_rows_up_by_mean_field(copies, seed):
 
 
 def test_rows_on_the_way_up_keep_their_gaps_for_the_first_pair():
-    source = Rows(np.array([[1.0, nan], [0.0, 1.0]]), Bernoulli())
-    out = np.empty((2, 2))
-    EncodedRows(source, [], 2, np.random.default_rng(0)).fill([1, 0], out)
-    assert_array_equal(out, [[0.0, 2.0], [2.0, nan]])
+    rows = EncodedRows(Probabilities(), np.array([[1.0, nan], [0.0, 1.0]]), np.float64)
+    assert_array_equal(TiedRows(rows, 2).read([1, 0]), [[0.0, 2.0], [2.0, nan]])
 
 
 #: Training of small machines, long enough to be near the maximum.
@@ -499,7 +483,7 @@ def informative(kind):
 @pytest.mark.parametrize("kind", ["bernoulli", "gaussian"])
 def test_training_on_incomplete_rows_is_nearly_as_good_as_on_complete_ones(kind):
     truth = informative(kind)
-    X = truth.units[0].decode(exact_samples(truth, 1600, random_state=0)[0])
+    X = truth.encoding.decode(exact_samples(truth, 1600, random_state=0)[0])
     train, held_out = X[:1000], X[1000:]
     gaps = np.random.default_rng(1).random(train.shape) < 0.3
     holey = np.where(gaps, nan, train)
@@ -511,10 +495,10 @@ def test_training_on_incomplete_rows_is_nearly_as_good_as_on_complete_ones(kind)
         estimator = DBMSampler(
             visible=kind, allow_missing=name == "incomplete", **FIT
         ).fit(data)
-        unit = estimator.machine_.units[0]
+        encoding = estimator.machine_.encoding
         scores[name] = exact_log_likelihood(
-            estimator.machine_, unit.encode(held_out)
-        ) + unit.log_jacobian(held_out)
+            estimator.machine_, encoding.encode(held_out)
+        ) + encoding.log_jacobian(held_out)
 
     def differ(one, other):
         difference = scores[one] - scores[other]
@@ -537,8 +521,7 @@ SMALL = {
     "max_iter": 3,
     "batch_size": 20,
     "n_chains": 10,
-    "n_annealing_chains": 10,
-    "n_temperatures": 20,
+    "likelihood": Likelihood(n_chains=10, n_temperatures=20),
     "random_state": 0,
 }
 
@@ -576,10 +559,10 @@ def test_estimators_score_and_transform_incomplete_rows(visible, columns):
     X = columns_with_gaps()[:, columns]
     transformer = DBMTransformer(visible=visible, allow_missing=True, **SMALL).fit(X)
     machine = transformer.machine_
-    q = mean_field(machine, machine.units[0].encode(X))
+    q = mean_field(machine, machine.encoding.encode(X))
     assert_array_equal(transformer.transform(X), np.hstack(q.means))
-    log_p = exact_log_likelihood(machine, machine.units[0].encode(X))
-    log_p += machine.units[0].log_jacobian(X)
+    log_p = exact_log_likelihood(machine, machine.encoding.encode(X))
+    log_p += machine.encoding.log_jacobian(X)
     scores = transformer.score_samples(X)
     assert np.all(scores <= log_p + 1e-6)
     assert np.all(scores > log_p - 0.5)
@@ -630,7 +613,7 @@ def test_dtypes_are_kept_with_gaps(dtype):
     X = columns_with_gaps()[:, 2:].astype(dtype)
     transformer = DBMTransformer(allow_missing=True, **SMALL).fit(X)
     assert transformer.transform(X).dtype == dtype
-    assert transformer.machine_.dtype == dtype
+    assert transformer.machine_.dtype == np.float32  # that of training
 
 
 @pytest.mark.parametrize("cls", [DBMSampler, DBMTransformer])
@@ -668,6 +651,70 @@ def test_a_column_without_any_value_is_learned_as_free():
         sampler.fit(X)
 
 
+def imputing(**parameters):
+    """A sampler of columns with gaps."""
+    X = columns_with_gaps(200)
+    settings = SMALL | {"visible": VISIBLE_PARAMETERS[-1][0], "allow_missing": True}
+    return DBMSampler(**(settings | parameters)).fit(X), X
+
+
+def completed(sampler, method, X, seed=0, **schedule):
+    """What `impute`, or `sample` with `given`, makes of rows with gaps."""
+    if method == "sample":
+        rows = {"given": X, "burn_in": 3}
+    else:
+        rows = {"X": X, "burn_in": 3, "n_sweeps": 4}
+    return getattr(sampler, method)(random_state=seed, **(rows | schedule))
+
+
+@pytest.mark.parametrize("method", ["impute", "sample"])
+def test_completions_take_the_sweeps_of_burn_in(method):
+    sampler, X = imputing()
+    before = completed(sampler, method, X, burn_in=0)
+    assert_array_equal(completed(sampler, method, X, burn_in=0), before)
+    assert np.any(completed(sampler, method, X, burn_in=5) != before)
+
+
+def test_later_samples_of_the_chains_take_the_sweeps_of_thin():
+    sampler, _ = imputing(n_chains=10)
+    few = sampler.sample(30, burn_in=3, thin=4, random_state=0)
+    many = sampler.sample(30, burn_in=3, thin=40, random_state=0)
+    assert_array_equal(few[:10], many[:10])
+    for later in (slice(10, 20), slice(20, 30)):
+        assert np.any(few[later] != many[later])
+
+
+def test_imputed_means_average_the_sweeps():
+    sampler, X = imputing()
+    smooth, rough = (
+        [completed(sampler, "impute", X, seed, n_sweeps=n)[:, 0] for seed in (0, 1)]
+        for n in (200, 1)
+    )
+    noise = [np.abs(one - other).mean() for one, other in (smooth, rough)]
+    assert 0 < noise[0] < noise[1] / 3
+
+
+@pytest.mark.parametrize("method", ["impute", "sample"])
+def test_completions_use_all_threads_and_give_one_result(method, monkeypatch):
+    """Where BLAS has two threads, unless somebody holds it to one."""
+    sampler, X = imputing()
+    blas, used = ops.threads._single_threaded_blas, []
+
+    class Noted(ops.Workers):
+        def __init__(self, n_threads):
+            used.append(n_threads)
+            super().__init__(n_threads)
+
+    monkeypatch.setattr(ops.threads, "Workers", Noted)
+    monkeypatch.setattr(blas, "n_threads", lambda: 1 if blas._n_users else 2)
+    results = []
+    for n_jobs in (1, None):
+        used.clear()
+        results.append(completed(sampler.set_params(n_jobs=n_jobs), method, X))
+        assert set(used) == {n_jobs or 2}
+    assert_array_equal(*results)
+
+
 # Sampling given what is known
 
 N_CHAINS, N_SWEEPS = 6000, 40
@@ -684,7 +731,8 @@ def test_chains_given_known_states_have_the_conditional_moments(model, seed):
     start[0] = np.where(np.isnan(rows), start[0], rows)
     known = ~np.isnan(rows)
     before = start[0].copy()
-    states = gibbs_sweeps(machine, start, N_SWEEPS, rng, clamped_columns=known)
+    evidence = Evidence.of_rows(rows)
+    states = gibbs_sweeps(machine, start, N_SWEEPS, evidence=evidence, random_state=rng)
     assert_array_equal(states[0][known], before[known])
     for i in (0, 1):
         part = [state[i::2] for state in states]
@@ -697,7 +745,8 @@ def test_masks_of_rows_are_cut_with_the_blocks_of_chains():
     states = [s.astype(np.float32) for s in model.sample(700, rng)]
     known = rng.random((700, 4)) < 0.5
     before = states[0].copy()
-    chains(machine, states, 9, np.random.SeedSequence(0), clamped_columns=known)
+    evidence = Evidence({0: (before, known)})
+    gibbs_sweeps(machine, states, 9, evidence=evidence, random_state=0)
     assert_array_equal(states[0][known], before[known])
     assert np.any(states[0][~known] != before[~known])
 
@@ -713,10 +762,10 @@ def test_conditional_means_are_those_of_the_enumeration(model, seed):
     means = conditional_means(
         model.machine(),
         states,
-        known,
+        Evidence.of_rows(rows),
         burn_in=30,
         n_sweeps=n_sweeps,
-        seed=np.random.SeedSequence(seed),
+        random_state=seed,
     )
     assert_array_equal(means[known], rows[known])
     for i, row in enumerate(X):

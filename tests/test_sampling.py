@@ -4,14 +4,11 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
+from skdbm.evidence import Conditional, Evidence
 from skdbm.machine import DeepBoltzmannMachine
 from skdbm.ops import generator
-from skdbm.sampling import (
-    chains,
-    draw_parity,
-    gibbs_sweeps,
-    initial_states,
-)
+from skdbm.sampling import gibbs_sweeps, initial_states
+from skdbm.sampling.gibbs import draw
 
 from ._reference import Model, formula_model, largest_error, random_model, worst_moment
 
@@ -37,11 +34,11 @@ def over(models):
     )
 
 
-def sampled(model, seed, dtype=np.float32):
+def sampled(model, seed, dtype=np.float32, evidence=None):
     """Independent chains that have forgotten their start but for 1e-11 of it."""
     machine, rng = model.machine(dtype), generator(seed)
     states = initial_states(machine, N_CHAINS, rng)
-    return gibbs_sweeps(machine, states, N_SWEEPS, rng)
+    return gibbs_sweeps(machine, states, N_SWEEPS, evidence=evidence, random_state=rng)
 
 
 def all_at_once(model, seed):
@@ -88,7 +85,7 @@ def test_chains_over_threads_have_the_right_moments(model, seed):
     """Blocks of chains that shared a stream would be far from independent."""
     machine = model.machine(np.float32)
     states = initial_states(machine, N_CHAINS, generator(seed))
-    result = chains(machine, states, 25, np.random.SeedSequence(seed), n_jobs=2)
+    result = gibbs_sweeps(machine, states, 25, random_state=seed, n_jobs=2)
     assert result is states
     assert worst_moment(model, model.distribution, states, n_layers=1) < 1
     assert worst_moment(model, model.distribution, states, n_layers=2) < 1
@@ -112,7 +109,7 @@ def test_a_sweep_draws_even_layers_first(model, seed):
     conditional = model.distribution
     for layer in range(1, len(model.sizes), 2):
         conditional = conditional.given(layer, states[layer][0])
-    gibbs_sweeps(machine, states, 1, rng)
+    gibbs_sweeps(machine, states, 1, random_state=rng)
     for layer in range(0, len(model.sizes), 2):
         mean, std = conditional.moments(layer)
         error = np.abs(states[layer].mean(axis=0) - mean)
@@ -122,11 +119,12 @@ def test_a_sweep_draws_even_layers_first(model, seed):
 @each_seed
 @pytest.mark.parametrize("parity", [0, 1])
 @over(MODELS)
-def test_draw_parity_leaves_the_other_layers(model, parity, seed):
+def test_draws_of_a_parity_leave_the_other_layers(model, parity, seed):
     machine, rng = model.machine(), generator(seed)
     states = initial_states(machine, 200, rng)
     before = [state.copy() for state in states]
-    draw_parity(machine, states, parity, rng, [np.empty_like(s) for s in states])
+    layers, scratch = range(parity, len(states), 2), [s.copy() for s in states]
+    draw(Conditional(machine), states, layers, rng, scratch)
     for layer, (old, new) in enumerate(zip(before, states, strict=True)):
         assert np.array_equal(old, new) == (layer % 2 != parity)
 
@@ -146,10 +144,9 @@ def test_draw_parity_leaves_the_other_layers(model, parity, seed):
 def test_clamped_columns_give_the_conditional_distribution(columns, seed):
     model = formula_model((4, 3, 2))
     values = np.array([1.0, 0.0, 0.0, 1.0])[columns]
-    machine, rng = model.machine(np.float32), generator(seed)
-    states = initial_states(machine, N_CHAINS, rng)
-    states[0][:, columns] = values
-    gibbs_sweeps(machine, states, N_SWEEPS, rng, clamped_columns=columns)
+    rows = np.full((N_CHAINS, 4), np.nan)
+    rows[:, columns] = values
+    states = sampled(model, seed, evidence=Evidence.of_rows(rows))
     assert np.all(states[0][:, columns] == values)
     conditional = model.distribution.given(0, values, columns)
     assert worst_moment(model, conditional, states, n_layers=1) < 1
@@ -161,15 +158,13 @@ def test_clamped_columns_give_the_conditional_distribution(columns, seed):
     "held", [(0,), (1,), (2,), (3,), (0, 2), (0, 3), (1, 3)], ids=str
 )
 def test_clamped_layers_give_the_conditional_distribution(held, seed):
-    model = formula_model((5, 4, 3, 2))
-    machine, rng = model.machine(np.float32), generator(seed)
-    states = initial_states(machine, N_CHAINS, rng)
+    model, evidence = formula_model((5, 4, 3, 2)), {}
     conditional = model.distribution
     for layer in held:
         values = np.arange(layer, layer + model.sizes[layer]) % 2
-        states[layer][:] = values
+        evidence[layer] = np.tile(values, (N_CHAINS, 1)), None
         conditional = conditional.given(layer, values)
-    gibbs_sweeps(machine, states, N_SWEEPS, rng, clamped_layers=held)
+    states = sampled(model, seed, evidence=Evidence(evidence))
     assert worst_moment(model, conditional, states, n_layers=1) < 1
     assert worst_moment(model, conditional, states, n_layers=2) < 1
 
@@ -177,12 +172,9 @@ def test_clamped_layers_give_the_conditional_distribution(held, seed):
 @each_seed
 def test_layers_and_columns_clamped_together(seed):
     model = formula_model((4, 3, 2))
-    machine, rng = model.machine(np.float32), generator(seed)
-    states = initial_states(machine, N_CHAINS, rng)
-    states[0][:, 1], states[2][:] = 1, [0, 1]
-    gibbs_sweeps(
-        machine, states, N_SWEEPS, rng, clamped_layers={2}, clamped_columns=[1]
-    )
+    rows = np.tile([np.nan, 1, np.nan, np.nan], (N_CHAINS, 1))
+    evidence = {0: (rows, ~np.isnan(rows)), 2: (np.tile([0, 1], (N_CHAINS, 1)), None)}
+    states = sampled(model, seed, evidence=Evidence(evidence))
     conditional = model.distribution.given(0, 1, [1]).given(2, [0, 1])
     assert worst_moment(model, conditional, states, n_layers=1) < 1
     assert worst_moment(model, conditional, states, n_layers=2) < 1
@@ -192,7 +184,9 @@ def test_each_chain_keeps_its_own_clamped_values():
     machine, rng = formula_model((4, 3, 2)).machine(), generator(0)
     states = initial_states(machine, 500, rng)
     before = [state.copy() for state in states]
-    gibbs_sweeps(machine, states, 5, rng, clamped_layers=[1], clamped_columns=[0, 3])
+    known = np.tile([True, False, False, True], (500, 1))
+    evidence = Evidence({0: (before[0], known), 1: (before[1], None)})
+    gibbs_sweeps(machine, states, 5, evidence=evidence, random_state=rng)
     assert_array_equal(states[0][:, [0, 3]], before[0][:, [0, 3]])
     assert_array_equal(states[1], before[1])
     assert np.any(states[0][:, [1, 2]] != before[0][:, [1, 2]])
@@ -204,10 +198,10 @@ def test_states_are_advanced_in_place(dtype):
     machine, rng = formula_model((5, 4, 3, 2)).machine(dtype), generator(0)
     states = initial_states(machine, 10, rng)
     arrays, before = list(states), [state.copy() for state in states]
-    assert gibbs_sweeps(machine, states, 0, rng) is states
+    assert gibbs_sweeps(machine, states, 0, random_state=rng) is states
     for state, old in zip(states, before, strict=True):
         assert_array_equal(state, old)
-    assert gibbs_sweeps(machine, states, 20, rng) is states
+    assert gibbs_sweeps(machine, states, 20, random_state=rng) is states
     for state, array, old in zip(states, arrays, before, strict=True):
         assert state is array
         assert state.dtype == dtype
@@ -222,7 +216,9 @@ def test_number_of_threads_does_not_change_a_bit(n_rows, dtype):
     machine = model.machine(dtype)
     start = initial_states(machine, n_rows, generator(0))
     one, two, other = (
-        chains(machine, [s.copy() for s in start], 10, seed, n_jobs=n_jobs)
+        gibbs_sweeps(
+            machine, [s.copy() for s in start], 10, random_state=seed, n_jobs=n_jobs
+        )
         for n_jobs, seed in [
             (1, np.random.SeedSequence(5)),
             (2, np.random.SeedSequence(5)),
@@ -238,7 +234,7 @@ def test_no_two_chains_share_their_draws():
     """From one state; 200 rows of 60 fair bits agree by chance once in 1e14 times."""
     machine = DeepBoltzmannMachine([np.zeros((60, 60))], [np.zeros(60), np.zeros(60)])
     states = [np.zeros((200, 60)), np.zeros((200, 60))]
-    for layer in chains(machine, states, 1, np.random.SeedSequence(0)):
+    for layer in gibbs_sweeps(machine, states, 1, random_state=0):
         assert len(np.unique(layer, axis=0)) == 200
 
 
@@ -252,6 +248,7 @@ def test_one_seed_makes_one_stream():
 def test_saturated_machines_settle_without_warnings(dtype):
     machine = random_model((6, 5, 4), 0, scale=300).machine(dtype)
     rng = generator(0)
-    states = gibbs_sweeps(machine, initial_states(machine, 200, rng), 20, rng)
+    states = initial_states(machine, 200, rng)
+    gibbs_sweeps(machine, states, 20, random_state=rng)
     for state in states:
         assert set(np.unique(state)) <= {0, 1}

@@ -12,7 +12,8 @@ from sklearn.utils import estimator_checks
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from sklearn.utils.fixes import parse_version
 
-from skdbm import DBMSampler, DBMTransformer
+from skdbm import DBMSampler, DBMTransformer, Likelihood, Pretraining
+from skdbm.encodings import Categories, Probabilities
 
 SMALL = {
     "max_iter": 3,
@@ -20,13 +21,17 @@ SMALL = {
     "n_chains": 20,
     "n_gibbs_steps": 1,
     "n_mean_field_steps": 3,
-    "n_annealing_chains": 10,
-    "n_temperatures": 20,
+    "likelihood": Likelihood(n_chains=10, n_temperatures=20),
     "random_state": 0,
 }
 TRANSFORMERS = [
     DBMTransformer(hidden_layer_sizes=(6, 4), **SMALL),
     DBMTransformer(hidden_layer_sizes=5, pretraining=None, **SMALL),
+    DBMTransformer(
+        hidden_layer_sizes=(4, 3),
+        pretraining=Pretraining("grow", max_iter=2),
+        **SMALL | {"likelihood": None},
+    ),
 ]
 #: Every visible type, and what else changes how data are read.
 VISIBLE = [
@@ -36,18 +41,16 @@ VISIBLE = [
     {"visible": [("bernoulli", slice(0, None, 2)), ("gaussian", slice(1, None, 2))]},
     {"visible": [("gaussian", slice(0, 1)), ("categorical", slice(1, None))]},
     {"visible": "gaussian", "allow_missing": True},
-    {"visible": "categorical", "allow_missing": True, "handle_unknown": "missing"},
+    {"visible": Categories(handle_unknown="missing"), "allow_missing": True},
+    {"visible": Probabilities(redraw=False)},
 ]
 TRANSFORMERS += [
     DBMTransformer(hidden_layer_sizes=(5, 3), **visible, **SMALL) for visible in VISIBLE
 ]
 ESTIMATORS = [
     *TRANSFORMERS,
-    DBMSampler(hidden_layer_sizes=(6, 4), burn_in=5, thin=2, **SMALL),
-    *(
-        DBMSampler(hidden_layer_sizes=4, burn_in=5, thin=2, **visible, **SMALL)
-        for visible in VISIBLE
-    ),
+    DBMSampler(hidden_layer_sizes=(6, 4), **SMALL),
+    *(DBMSampler(hidden_layer_sizes=4, **visible, **SMALL) for visible in VISIBLE),
 ]
 
 #: Checks of every estimator that `parametrize_with_checks` leaves out.

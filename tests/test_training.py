@@ -14,56 +14,34 @@ from scipy import sparse
 from scipy.special import expit, logit
 from sklearn.datasets import load_digits
 
-from skdbm import DBMTransformer, ops
+from skdbm import DBMTransformer, Likelihood, Pretraining, ops
+from skdbm.encodings import Probabilities, Real, States
+from skdbm.encodings.rows import EncodedRows
 from skdbm.likelihood import exact_log_likelihood
 from skdbm.machine import DeepBoltzmannMachine
 from skdbm.ops import generator
-from skdbm.training import optimizers, trainer
-from skdbm.training.pretraining import greedy, grow
-from skdbm.training.statistics import Statistics, data_phase
+from skdbm.training import optimizers, record, run, start, update
+from skdbm.training.pretraining import Greedy, Growth
 from skdbm.training.stopping import EarlyStopping
-from skdbm.training.trainer import Options, Rows, Trainer
-from skdbm.units import Bernoulli, Binomial
+from skdbm.units import Bernoulli, Binomial, ReplicatedSoftmax
 
 from ._reference import Model, formula_model, joint_states, largest_error
+from ._trained import TEAM, step, trainer_of
 
 SEEDS = [0, 1, 2]
 FORMULA_SIZES = [(4, 3), (4, 3, 2), (4, 3, 2, 2)]
-TEAM = ops.Workers(1)
 
 #: Hyper-parameters of small fits, all that matter, so that no default does.
 EXPLICIT = {
     "batch_size": 20,
-    "learning_rate": "linear",
     "learning_rate_init": 0.1,
-    "momentum": 0.9,
     "alpha": 1e-4,
     "n_chains": 50,
     "n_gibbs_steps": 1,
     "n_mean_field_steps": 10,
-    "mean_field_tol": 1e-3,
+    "likelihood": Likelihood(mean_field_tol=1e-3),
     "n_jobs": 1,
 }
-
-
-def trainer_of(machine, n_chains=10, seed=0, **options):
-    """Make a trainer that takes plain gradient steps unless told otherwise."""
-    defaults = {
-        "batch_size": 50,
-        "momentum": 0.0,
-        "alpha": 0.0,
-        "n_gibbs_steps": 1,
-        "n_mean_field_steps": 1000,
-        "mean_field_tol": 1e-13,
-    }
-    options = Options(**(defaults | options))
-    return Trainer(machine, n_chains, options, np.random.SeedSequence(seed))
-
-
-def step(trained, X, learning_rate):
-    """Update by one batch, all rows of X."""
-    rows = Rows(X, trained.machine.units[0])
-    return trained.step(rows, np.arange(len(X)), learning_rate, TEAM)
 
 
 def flat(machine):
@@ -192,26 +170,25 @@ def test_gradient_of_one_hidden_layer_is_that_of_the_likelihood(seed):
 def test_posterior_sweeps_draw_from_the_posterior(sizes, missing, seed):
     model, n_rows = formula_model(sizes), 20_000
     row = np.random.default_rng(seed).integers(0, 2, sizes[0]).astype(float)
-    statistics = Statistics(sizes, n_chains=0, n_data=n_rows, dtype=np.float64)
-    rows = statistics.data_rows(slice(0, n_rows))
-    statistics.left[0][rows] = row
-    mask = np.tile(np.isin(np.arange(sizes[0]), missing), (n_rows, 1))
-    data_phase(
+    trained = trainer_of(
         model.machine(),
-        statistics,
-        rows,
-        n_sweeps=2,
-        tol=0,
-        missing=mask,
-        n_gibbs_sweeps=30,
-        rng=generator(seed),
+        batch_size=n_rows,
+        n_mean_field_steps=2,
+        n_posterior_gibbs_steps=30,
+        mean_field_tol=0,
     )
+    visible = np.tile(row, (n_rows, 1))
+    visible[:, missing] = np.nan
+    block, space = slice(0, n_rows), trained.workspace(n_rows)
+    rows = space.data_rows(block)
+    batch = update.Batch(trained, visible, trained.options, learning_rate=0.0)
+    batch.data_phase(block, generator(seed))
     known = np.setdiff1d(np.arange(sizes[0]), missing)
     posterior = model.distribution.given(0, row[known], known)
     offsets = [np.full(size, 0.3) for size in sizes]
     terms = centred_terms(posterior.states, offsets)
     exact, error = expectation(terms, posterior.probability, n_rows)
-    found = centred_terms(statistics.phase(rows), offsets).mean(axis=0)
+    found = centred_terms(space.phase(rows), offsets).mean(axis=0)
     assert np.all(np.abs(found - exact) < error + 1e-12)
 
 
@@ -357,32 +334,24 @@ def test_weights_decay_and_biases_do_not():
         assert_allclose(bias, expected, rtol=1e-12)
 
 
-def test_learning_rate_schedules():
-    linear = optimizers.learning_rates("linear", 0.2, 1000)
-    assert_allclose([linear(n) for n in (0, 250, 500)], [0.2, 0.15, 0.1])
-    rates = [linear(n) for n in range(1000)]
+def test_the_learning_rate_falls():
+    rates = [optimizers.falling_rate(0.2, n, 1000) for n in range(1000)]
+    assert_allclose(np.take(rates, (0, 250, 500)), [0.2, 0.15, 0.1])
     assert np.all(np.diff(rates) <= 0)
     assert 0 < rates[-1] <= 0.02 * 0.2
-    constant = optimizers.learning_rates("constant", 0.2, 1000)
-    assert [constant(n) for n in (0, 500, 999)] == [0.2] * 3
 
 
 @pytest.mark.parametrize("pretraining", [None, "greedy", "grow"])
 def test_learning_rates_of_a_fit(pretraining):
     X = np.eye(10)  # one batch an epoch: the record has the rate of every update
-    params = EXPLICIT | {"max_iter": 20, "random_state": 0, "pretraining": pretraining}
-    rates = {
-        schedule: DBMTransformer(
-            hidden_layer_sizes=(4, 3),
-            pretraining_max_iter=7,
-            **(params | {"learning_rate": schedule}),
-        )
-        .fit(X)
-        .history_["learning_rate"]
-        for schedule in ("linear", "constant")
-    }
-    assert_allclose(rates["linear"], 0.1 * (1 - np.arange(20) / 20))
-    assert_allclose(rates["constant"], 0.1)
+    params = EXPLICIT | {"max_iter": 20, "random_state": 0}
+    if pretraining is not None:
+        pretraining = Pretraining(pretraining, max_iter=7)
+    estimator = DBMTransformer(
+        hidden_layer_sizes=(4, 3), pretraining=pretraining, **params
+    ).fit(X)
+    rates = estimator.history_["learning_rate"]
+    assert_allclose(rates, 0.1 * (1 - np.arange(20) / 20))
 
 
 def weighted_mean(values):
@@ -405,13 +374,13 @@ def test_polynomial_average(n_values):
 def test_snapshot_is_the_average_of_the_machines(n_steps):
     trained = trainer_of(formula_model((4, 3, 2)).machine(), momentum=0.5)
     X = np.random.default_rng(0).random((7, 4))
-    assert_array_equal(flat(trained.snapshot(np.float64)), flat(trained.machine))
+    assert_array_equal(flat(trained.snapshot()), flat(trained.machine))
     path = []
     for _ in range(n_steps):
         step(trained, X, 0.3)
         path.append(flat(trained.machine))
     expected = weighted_mean(path)
-    assert_allclose(flat(trained.snapshot(np.float64)), expected, rtol=1e-9)
+    assert_allclose(flat(trained.snapshot()), expected, rtol=1e-9)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -420,14 +389,14 @@ def test_average_of_a_constant_is_the_constant(dtype):
     trained = trainer_of(machine, momentum=0.9)
     for _ in range(50):
         step(trained, np.eye(4, dtype=dtype), 0.0)
-    assert_array_equal(flat(trained.snapshot(dtype)), flat(machine))
+    assert_array_equal(flat(trained.snapshot()), flat(machine))
 
 
 def test_snapshot_is_a_copy():
     trained = trainer_of(formula_model((4, 3)).machine())
-    before = [trained.snapshot(np.float64)]
+    before = [trained.snapshot()]
     step(trained, np.eye(4), 0.1)
-    before.append(trained.snapshot(np.float64))
+    before.append(trained.snapshot())
     kept = [flat(machine) for machine in before]
     step(trained, np.eye(4), 0.1)
     for _ in range(5):
@@ -449,7 +418,7 @@ def test_training_goes_on_after_pickling():
 
     def train(trained, batches):
         for indices in batches:
-            trained.step(Rows(X, Bernoulli()), indices, 0.1, TEAM)
+            step(trained, X[indices], 0.1)
         return trained
 
     options = {"momentum": 0.9, "alpha": 0.01, "n_gibbs_steps": 2, "batch_size": 170}
@@ -473,26 +442,26 @@ def test_divergence_is_an_error_with_advice(value, kind):
         weight[...] = 0
     parameter = getattr(trained.machine, kind)[1]
     parameter.flat[0] = 99.0
-    trained.check()
+    record.check(trained)
     parameter.flat[0] = value
     with pytest.raises(FloatingPointError, match=r"diverged.*learning_rate_init"):
-        trained.check()
+        record.check(trained)
 
 
 def test_a_bias_against_many_weights_has_not_diverged():
     """A long training on images ends with such biases; no weight is above 5."""
     weights, biases = [np.full((300, 2), 0.5)], [np.zeros(300), np.array([0.0, -249])]
-    trainer_of(DeepBoltzmannMachine(weights, biases)).check()
+    record.check(trainer_of(DeepBoltzmannMachine(weights, biases)))
     biases[1][1] = -251
     with pytest.raises(FloatingPointError, match="is 101 after 0 updates"):
-        trainer_of(DeepBoltzmannMachine(weights, biases)).check()
+        record.check(trainer_of(DeepBoltzmannMachine(weights, biases)))
 
 
 @pytest.mark.parametrize("n_jobs", [1, 2])
 @pytest.mark.parametrize("pretraining", [None, "greedy", "grow"])
 @pytest.mark.parametrize("learning_rate_init", [1e3, 1e30])
 def test_divergence_in_a_fit(learning_rate_init, pretraining, n_jobs, monkeypatch):
-    monkeypatch.setattr(trainer, "THREADED_WORK", 0)
+    monkeypatch.setattr(run, "THREADED_WORK", 0)
     X = np.random.default_rng(0).integers(0, 2, (100, 10)).astype(float)
     params = EXPLICIT | {
         "learning_rate_init": learning_rate_init,
@@ -510,26 +479,36 @@ class Script:
     """Scores given in advance; the machine is the number of the epoch."""
 
     def __init__(self, scores, **parameters):
-        self.scores = iter(scores)
+        self.given = iter(scores)
         self.evaluated = []
-        self.stopping = EarlyStopping(self._scores, **parameters)
+        self.stopping = EarlyStopping(self, **parameters)
+
+    def begin(self):
+        """Forget all, as rows that are held out do."""
 
     def run(self, n_epochs):
         """Play the epochs until training stops; the records."""
         records = []
         for epoch in range(1, n_epochs + 1):
             records.append({"epoch": epoch})
-            if self.stopping.update(records[-1], lambda e=epoch: self._machine(e)):
+            if self.judge(records[-1], epoch):
                 break
         return records
 
-    def _scores(self, machine):
-        score = next(self.scores)
-        return score, score + machine
+    def judge(self, record, epoch, *, last=False):
+        """Play one epoch."""
+        self.epoch = epoch
+        return self.stopping.judge(record, self, n_jobs=1, last=last)
 
-    def _machine(self, epoch):
-        self.evaluated.append(epoch)
-        return epoch
+    def snapshot(self):
+        """Stand for a machine in training."""
+        self.evaluated.append(self.epoch)
+        return self.epoch
+
+    def scores(self, machine, n_jobs):
+        """Score the held-out rows and training rows."""
+        score = next(self.given)
+        return score, score + machine
 
 
 def test_early_stopping_waits_for_its_patience():
@@ -578,7 +557,7 @@ def test_early_stopping_evaluates_the_last_epoch():
     script = Script([-5, -4, -3], every=4, patience=9, tol=0.0)
     script.run(10)
     record = {}
-    script.stopping.update(record, lambda: 12, last=True)
+    script.judge(record, 12, last=True)
     assert record == {"validation_score": -3, "overfitting": 12}
     assert script.stopping.best_machine == 12
     assert script.stopping.best_epoch == 11
@@ -598,22 +577,24 @@ def test_early_stopping_lets_a_rising_score_rise():
 
 def epoch_of(trained, X, batches, learning_rate=0.0):
     """The record of an epoch."""
-    rows = Rows(X, trained.machine.units[0])
-    return trained.epoch(rows, batches, lambda _: learning_rate, TEAM)
+    rows = EncodedRows(trained.machine.encoding, X, trained.machine.dtype)
+    return run.epoch(
+        trained, rows, batches, lambda _: learning_rate, trained.options, TEAM
+    )
 
 
 @pytest.mark.parametrize("n_batches", [1, 2, 9, 23])
 def test_autocorrelation_of_the_chains(n_batches, monkeypatch):
     X = np.random.default_rng(0).integers(0, 2, (n_batches, 4)).astype(float)
     trained = trainer_of(formula_model((4, 3, 2)).machine(), n_chains=30)
-    states, original = [], Trainer.step
+    states, original = [], update.update
 
-    def noted(self, *args):
-        result = original(self, *args)
-        states.append(self.chains[0] - self.chains[0].mean(axis=0))
+    def noted(state, *args):
+        result = original(state, *args)
+        states.append(state.chains[0] - state.chains[0].mean(axis=0))
         return result
 
-    monkeypatch.setattr(Trainer, "step", noted)
+    monkeypatch.setattr(run, "update", noted)
     record = epoch_of(trained, X, np.arange(n_batches)[:, None], 0.01)
     pairs = pairwise(states[:: int(np.ceil(n_batches / 10))])
     expected = [np.corrcoef(a.ravel(), b.ravel())[0, 1] for a, b in pairs]
@@ -645,14 +626,18 @@ def test_autocorrelation_of_chains_that_are_all_alike_is_nan():
 
 
 @pytest.mark.parametrize("unit", [Bernoulli(), Binomial(3)])
-def test_dead_units_are_those_that_hardly_change(unit):
-    odds = logit([0.0008, 0.0012, 0.4, 0.6, 0.9988, 0.9992, 1e-6, 0.01])
-    biases = [np.zeros(4), odds, np.array([0.0, 30.0])]
+def test_dead_units_are_those_that_do_not_vary_over_the_rows(unit):
+    """Wherever the mean lies: at 0.4 without weights a unit says nothing of a row."""
+    odds = logit([0.0008, 0.4, 0.6, 0.9992, 0.4, 0.0008, 0.4, 0.01])
+    weights = [np.zeros((4, 8)), np.zeros((8, 2))]
+    weights[0][0, 4:] = 3, 5, 0.01, 9  # the first of these varies, the third hardly
     machine = DeepBoltzmannMachine(
-        [np.zeros((4, 8)), np.zeros((8, 2))], biases, [Bernoulli(), unit, Bernoulli()]
+        weights,
+        [np.zeros(4), odds, np.array([0.0, 30.0])],
+        [Bernoulli(), unit, Bernoulli()],
     )
     record = epoch_of(trainer_of(machine), np.eye(4), [[0, 1, 2, 3]])
-    assert record["dead_units"] == (3 / 8, 1 / 2)
+    assert record["dead_units"] == (5 / 8, 1)
 
 
 def test_unconverged_batches_are_those_that_were_cut_short():
@@ -683,13 +668,13 @@ def test_unconverged_batches_are_those_that_were_cut_short():
 @pytest.mark.parametrize(
     "container", [np.asarray, np.asfortranarray, sparse.csr_matrix, sparse.csr_array]
 )
-def test_rows_are_copied_out_of_any_container(container, dtype, out_dtype):
+def test_rows_come_out_of_any_container(container, dtype, out_dtype):
     rng = np.random.default_rng(0)
     X = (rng.random((30, 7)) * rng.integers(0, 2, (30, 7))).astype(np.float32)
-    rows = Rows(container(X.astype(dtype)), Bernoulli())
+    rows = EncodedRows(Probabilities(), container(X.astype(dtype)), out_dtype)
     indices = rng.permutation(30)[:11]
-    out = np.full((11, 7), np.nan, out_dtype)
-    rows.fill(indices, out)
+    out = rows.read(indices)
+    assert out.dtype == out_dtype
     assert_array_equal(out, X[indices])
     assert len(rows) == 30
 
@@ -698,19 +683,21 @@ def test_rows_are_copied_out_of_any_container(container, dtype, out_dtype):
 @pytest.mark.parametrize("container", [np.asarray, sparse.csr_array])
 def test_drawn_rows_have_the_grey_values_as_means(container, seed):
     grey = np.array([[0.0, 0.1, 0.5, 0.9, 1.0], [1.0, 1 / 3, 0.0, 0.01, 0.7]])
-    rows = Rows(container(grey), Bernoulli(), generator(seed))
-    n_draws = 20_000
-    out = np.empty((2 * n_draws, 5))
-    rows.fill(np.arange(2 * n_draws) % 2, out)
+    X, n_draws = container(grey), 20_000
+    rows = EncodedRows(Probabilities(), X, np.float64, generator(seed))
+    out = rows.read(np.arange(2 * n_draws) % 2)
     assert set(np.unique(out)) == {0.0, 1.0}
     draws = out.reshape(n_draws, 2, 5)
     error = largest_error(np.sqrt(grey * (1 - grey)), n_draws)
     assert np.all(np.abs(draws.mean(axis=0) - grey) < error)
     certain = (grey == 0) | (grey == 1)
     assert np.all(draws[:, certain] == grey[certain])
-    again = np.empty_like(out)
-    rows.fill(np.arange(2 * n_draws) % 2, again)
+    again = rows.read(np.arange(2 * n_draws) % 2)
     assert not np.array_equal(out, again)  # drawn anew at each presentation
+    as_they_are = EncodedRows(
+        Probabilities(redraw=False), X, np.float64, generator(seed)
+    )
+    assert_array_equal(as_they_are.read([1, 0]), grey[::-1])
 
 
 # ---------------------------------------------------------------------------
@@ -718,6 +705,11 @@ def test_drawn_rows_have_the_grey_values_as_means(container, seed):
 # ---------------------------------------------------------------------------
 
 ONE, TWO = Bernoulli(), Binomial(2)
+
+
+def rows_of(X):
+    """Rows whose states are the values."""
+    return EncodedRows(States(Bernoulli()), X, np.float64)
 
 
 @pytest.mark.parametrize(
@@ -733,19 +725,16 @@ def test_pretraining_doubles_layers_that_lack_a_neighbour(sizes, units):
     shift = np.random.default_rng(0).normal(size=(len(units), 3))
     pairs = []
 
-    def train_pair(pair, source):
-        number = len(pairs)
+    greedy = Greedy(start, rows_of(np.eye(4)), generator(0))
+    for number in range(greedy.n_stages):
+        pair = greedy.begin().machine
         assert pair.layer_sizes == sizes[number : number + 2]
         assert_array_equal(pair.weights[0], start.weights[number])
         pairs.append(pair.units)
-        moves = shift[number]
-        return DeepBoltzmannMachine(
-            [pair.weights[0] + moves[0]],
-            [pair.biases[0] + moves[1], pair.biases[1] + moves[2]],
-            pair.units,
-        )
-
-    result = greedy(start, Rows(np.eye(4), ONE), train_pair, generator(0))
+        moves = iter(shift[number])
+        greedy.end(pair.map(lambda array, moves=moves: array + next(moves)), [])
+    result, chains = greedy.result()
+    assert chains is None
     assert pairs == units
     assert result.units == start.units
     for layer, weight in enumerate(result.weights):
@@ -784,22 +773,19 @@ def test_pretraining_carries_samples_up(sizes, seed):
     model = formula_model(sizes)
     visible = np.array([1.0, 0.0, 0.0, 1.0])
     n_draws, drawn = 20_000, []
-
-    def train_pair(pair, source):
-        out = np.empty((n_draws, pair.layer_sizes[0]))
-        source.fill(np.zeros(n_draws, int), out)
-        drawn.append(out)
-        assert len(source) == 3
-        trained = len(drawn) - 1  # what training found, other than the start
-        return DeepBoltzmannMachine(
-            [model.weights[trained]], model.biases[trained : trained + 2], pair.units
+    start = formula_model(sizes).machine().map(np.zeros_like)
+    source = rows_of(np.array([visible, 1 - visible, visible]))
+    greedy = Greedy(start, source, generator(seed))
+    for number in range(greedy.n_stages):
+        stage = greedy.begin()
+        assert len(stage.source) == 3
+        drawn.append(stage.source.read(np.zeros(n_draws, int), None))
+        trained = DeepBoltzmannMachine(  # what training found, other than the start
+            [model.weights[number]],
+            model.biases[number : number + 2],
+            stage.machine.units,
         )
-
-    start = formula_model(sizes).machine()
-    for array in [*start.weights, *start.biases]:
-        array[...] = 0
-    source = Rows(np.array([visible, 1 - visible, visible]), ONE)
-    greedy(start, source, train_pair, generator(seed))
+        greedy.end(trained, [])
     for layer, (out, mean) in enumerate(
         zip(drawn, carried_means(model, visible), strict=True)
     ):
@@ -808,21 +794,6 @@ def test_pretraining_carries_samples_up(sizes, seed):
         std = np.sqrt(mean * (largest - mean))
         error = largest_error(std, n_draws, largest) if layer else 1e-12
         assert np.all(np.abs(out.mean(axis=0) - mean) < error)
-
-
-def test_pretraining_a_single_hidden_layer_is_training_it():
-    start = formula_model((9, 5)).machine()
-    rows = Rows(bars_and_stripes(), ONE)
-
-    def train(machine, source):
-        trained = trainer_of(machine, momentum=0.5)
-        for _ in range(20):
-            trained.step(source, np.arange(len(source)), 0.1, TEAM)
-        return trained.snapshot(np.float64)
-
-    pretrained = greedy(start, rows, train, generator(0))
-    assert_array_equal(flat(pretrained), flat(train(start, rows)))
-    assert pretrained.units == (ONE, ONE)
 
 
 # ---------------------------------------------------------------------------
@@ -838,51 +809,42 @@ def with_top_weights(machine, value):
     )
 
 
-@pytest.mark.parametrize("sizes", [(4, 3), (4, 3, 2), (4, 3, 2, 2)])
+@pytest.mark.parametrize("sizes", [(4, 3, 2), (4, 3, 2, 2)])
 def test_growing_trains_the_lowest_layers_with_one_more_each_time(sizes):
     start = formula_model(sizes).machine()
-    seen, before = [], None
-
-    def train_machine(part, chains):
-        n_weights = len(part.weights)
+    growth, trained, chains = Growth(start, rows_of(np.eye(4)), None), None, None
+    n_hidden = len(sizes) - 1
+    assert growth.n_stages == n_hidden - 1
+    for n_weights in range(1, n_hidden):
+        stage = growth.begin()
+        part = stage.machine
         assert part.layer_sizes == sizes[: n_weights + 1]
         assert part.units == start.units[: n_weights + 1]
         assert_array_equal(part.weights[-1], start.weights[n_weights - 1])
         assert_array_equal(part.biases[-1], start.biases[n_weights])
-        if seen:
-            assert chains is before[1]
+        assert stage.chains is chains
+        assert not stage.falling
+        if trained is not None:
             for now, then in zip(
                 [*part.weights[:-1], *part.biases[:-1]],
-                [*before[0].weights, *before[0].biases],
+                [*trained.weights, *trained.biases],
                 strict=True,
             ):
                 assert_array_equal(now, then)
-        else:
-            assert chains is None
-        seen.append(part.layer_sizes)
         trained = DeepBoltzmannMachine(
             [weight + 1 for weight in part.weights],
             [bias - 1 for bias in part.biases],
             part.units,
         )
-        return trained, [np.full((5, size), n_weights) for size in part.layer_sizes]
-
-    def noted(part, chains):
-        nonlocal before
-        before = train_machine(part, chains)
-        return before
-
-    grown, chains = grow(start, noted)
-    n_hidden = len(sizes) - 1
-    assert seen == [sizes[: n + 1] for n in range(1, n_hidden)]
+        chains = [np.full((5, size), n_weights) for size in part.layer_sizes]
+        growth.end(trained, chains)
+    grown, chains = growth.result()
     for layer, (weight, initial) in enumerate(
         zip(grown.weights, start.weights, strict=True)
     ):
         assert_array_equal(weight, initial + (n_hidden - 1 - layer))
     assert_array_equal(grown.biases[-1], start.biases[-1])
-    assert (chains is None) == (n_hidden == 1)
-    if chains is not None:
-        assert [chain.shape[1] for chain in chains] == list(sizes[:-1])
+    assert [chain.shape[1] for chain in chains] == list(sizes[:-1])
 
 
 @pytest.mark.parametrize("sizes", [(4, 3, 2), (4, 3, 2, 2)])
@@ -893,7 +855,10 @@ def test_a_grown_machine_starts_at_what_the_smaller_one_knows(sizes):
     trained = DeepBoltzmannMachine(
         [1.5 * weight for weight in smaller.weights], smaller.biases
     )
-    grown, _ = grow(start, lambda part, chains: (trained_part(part, trained), []))
+    growth = Growth(start, rows_of(np.eye(4)), None)
+    for _ in range(growth.n_stages):
+        growth.end(trained_part(growth.begin().machine, trained), [])
+    grown, _ = growth.result()
     rows = np.array(list(product([0.0, 1.0], repeat=4)))
     assert_allclose(
         exact_log_likelihood(grown, rows), exact_log_likelihood(trained, rows)
@@ -909,10 +874,7 @@ def trained_part(part, trained):
 def test_chains_go_on_in_the_layers_that_were_there():
     machine = formula_model((4, 3, 2)).machine()
     known = [np.full((6, 4), 1.0), np.full((6, 3), 0.5)]
-    trainers = [
-        Trainer(machine, 6, trainer_of(machine).options, np.random.SeedSequence(0), c)
-        for c in (None, known)
-    ]
+    trainers = [trainer_of(machine, 6, chains=chains) for chains in (None, known)]
     for chain, other in zip(trainers[1].chains, known, strict=False):
         assert_array_equal(chain, other)
         assert chain is not other
@@ -924,23 +886,23 @@ def test_every_kind_of_columns_grows(visible):
     """The part that is trained first passes on what it learned about the columns."""
     X = np.random.default_rng(0).poisson(1.0, (60, 5)).astype(np.float64)
     X = np.minimum(X, 1) if visible == "bernoulli" else X
-    stages = []
 
-    def fit(n_layers, **params):
-        params = EXPLICIT | {"learning_rate_init": 0.01, "random_state": 0} | params
-        sizes = (4, 3, 2)[:n_layers]
+    def fit(n_layers, max_iter):
+        params = EXPLICIT | {"learning_rate_init": 0.01, "random_state": 0}
         return DBMTransformer(
-            hidden_layer_sizes=sizes, visible=visible, pretraining="grow", **params
+            hidden_layer_sizes=(4, 3, 2)[:n_layers],
+            visible=visible,
+            pretraining=Pretraining("grow", max_iter=5),
+            max_iter=max_iter,
+            **params,
         ).fit(X)
 
-    def monitor(record, machine):
-        stages.append(machine())
-
-    fit(3, max_iter=1, pretraining_max_iter=5, monitor=monitor)
-    assert stages[0].layer_sizes[1:] == (4, 3, 2)
+    grown = fit(3, max_iter=1).machine_
+    assert grown.layer_sizes[1:] == (4, 3, 2)
     if visible == "gaussian":  # scales of columns are learned in pretraining, too
-        start = fit(1, max_iter=1).machine_.units[0].learned
-        assert np.abs(stages[0].units[0].learned - start).max() > 0
+        start = fit(1, max_iter=1).machine_.encoding.learned
+        further = np.abs(grown.encoding.learned - start)
+        assert further.max() > 2 * np.abs(start - np.log(X.std(axis=0))).max()
 
 
 # ---------------------------------------------------------------------------
@@ -951,15 +913,16 @@ def test_every_kind_of_columns_grows(visible):
 @pytest.fixture
 def runs(monkeypatch):
     """Use threads for small work too; how many threads ran how many tasks."""
-    seen, run = set(), ops.Workers.run
+    seen, original = set(), ops.Workers.map
 
-    def noted(team, tasks):
-        seen.add((team.n_threads, len(tasks)))
-        run(team, tasks)
+    def noted(team, function, *pieces):
+        results = original(team, function, *pieces)
+        seen.add((team.n_threads, len(results)))
+        return results
 
-    monkeypatch.setattr(ops.Workers, "run", noted)
-    monkeypatch.setattr(trainer, "THREADED_WORK", 0)
-    monkeypatch.setattr(trainer, "SLICE_SIZE", 500)
+    monkeypatch.setattr(ops.Workers, "map", noted)
+    monkeypatch.setattr(run, "THREADED_WORK", 0)
+    monkeypatch.setattr(update, "SLICE_SIZE", 500)
     return seen
 
 
@@ -972,14 +935,13 @@ def test_one_seed_gives_one_model_for_any_number_of_threads(hidden, pretraining,
         params = EXPLICIT | {
             "batch_size": 300,
             "n_chains": 280,
-            "pretraining": pretraining,
-            "pretraining_max_iter": 2,
+            "pretraining": pretraining and Pretraining(pretraining, max_iter=2),
             "max_iter": 4,
             "n_posterior_gibbs_steps": 2,
             "random_state": 0,
             "n_jobs": n_jobs,
         }
-        return DBMTransformer(hidden_layer_sizes=hidden, binarize=True, **params).fit(X)
+        return DBMTransformer(hidden_layer_sizes=hidden, **params).fit(X)
 
     one = fit(1)
     assert {n_threads for n_threads, _ in runs} == {1}
@@ -987,7 +949,7 @@ def test_one_seed_gives_one_model_for_any_number_of_threads(hidden, pretraining,
     assert {n for n, n_tasks in runs if n_tasks > 5} == {1, 2, 3}
     for other in (two, three):
         assert_array_equal(flat(one.machine_), flat(other.machine_))
-        for a, b in zip(one._trainer.chains, other._trainer.chains, strict=True):
+        for a, b in zip(one._state.chains, other._state.chains, strict=True):
             assert_array_equal(a, b)
         error = "reconstruction_error"
         assert one.history_[error] == other.history_[error]
@@ -1018,8 +980,7 @@ def test_bars_and_stripes_are_learned(seed):
     estimator = DBMTransformer(
         hidden_layer_sizes=(16, 8),
         max_iter=100,
-        pretraining="greedy",
-        pretraining_max_iter=20,
+        pretraining=Pretraining("greedy", max_iter=20),
         random_state=seed,
         **params,
     ).fit(np.tile(X, (100, 1)))
@@ -1046,7 +1007,7 @@ def learned_log_likelihood(X, hidden, seed):
         start,
         warm_start=True,
         max_iter=40,
-        binarize=False,
+        visible=Probabilities(redraw=False),
         random_state=seed,
         **params,
     ).fit(X)
@@ -1079,16 +1040,17 @@ def digits():
     return X[:1200], X[1200:]
 
 
+ON_DIGITS = Likelihood(
+    n_chains=50, n_temperatures=500, mean_field_tol=1e-3, mean_field_max_iter=2000
+)
+
+
 def fit_digits(X, **params):
     """Fit a machine that is quick to train on digits."""
     explicit = EXPLICIT | {
         "hidden_layer_sizes": (64, 32),
         "n_mean_field_steps": 5,
-        "pretraining_max_iter": 5,
-        "mean_field_max_iter": 2000,
-        "n_annealing_chains": 50,
-        "n_temperatures": 500,
-        "binarize": True,
+        "likelihood": ON_DIGITS,
     }
     return DBMTransformer(**(explicit | params)).fit(X)
 
@@ -1100,9 +1062,12 @@ def test_held_out_digits_become_likelier(digits, pretraining, seed):
     means = (train.sum(axis=0) + 0.5) / (len(train) + 1)
     independent = np.mean(held_out @ np.log(means) + (1 - held_out) @ np.log1p(-means))
     early, late = (
-        fit_digits(train, max_iter=n, pretraining=pretraining, random_state=seed).score(
-            held_out
-        )
+        fit_digits(
+            train,
+            max_iter=n,
+            pretraining=pretraining and Pretraining(pretraining, max_iter=5),
+            random_state=seed,
+        ).score(held_out)
         for n in (1, 20)
     )
     assert early + 0.3 < late
@@ -1115,21 +1080,19 @@ def trained_on_digits(digits, request):
     trained = fit_digits(
         digits[0],
         max_iter=20,
-        pretraining="greedy",
-        pretraining_max_iter=20,
+        pretraining=Pretraining("greedy", max_iter=20),
         random_state=0,
     )
-    machine = trained.machine_
+    machine = trained.machine_.astype(np.float64)
     above = [request.param * weight for weight in machine.weights[1:]]
     machine = DeepBoltzmannMachine(
         [machine.weights[0], *above], machine.biases, machine.units
     )
     return DBMTransformer.from_machine(
         machine,
-        mean_field_tol=1e-4,
-        mean_field_max_iter=5000,
-        n_annealing_chains=50,
-        n_temperatures=500,
+        likelihood=Likelihood(
+            n_chains=50, n_temperatures=500, mean_field_max_iter=5000
+        ),
         feature_layers="all",
         random_state=0,
     )
@@ -1152,3 +1115,182 @@ def test_rows_are_transformed_and_scored_each_by_itself(
         assert_allclose(method(X[subset]), whole[subset], rtol=0, atol=1e-7)
         for row in subset[:5]:
             assert_allclose(method(X[[row]]), whole[[row]], rtol=0, atol=1e-7)
+
+
+# ---------------------------------------------------------------------------
+# What is easily wrong, against numbers worked out by hand
+# ---------------------------------------------------------------------------
+
+
+def certain(states):
+    """Biases that make units all but certain to be in these states."""
+    return 60.0 * (2 * np.array(states, dtype=float) - 1)
+
+
+@pytest.mark.parametrize("sizes", [(2, 1), (2, 1, 1)])
+def test_energy_gap_is_positive_where_the_data_have_higher_energy(sizes):
+    """Everything is certain, and the chains are where it is likely: in ones."""
+    weights = [np.full(shape, 0.5) for shape in pairwise(sizes)]
+    machine = DeepBoltzmannMachine(weights, [certain(np.ones(n)) for n in sizes])
+    X = np.array([[0.0, 1.0], [0.0, 0.0], [1.0, 1.0]])
+    chains = [np.ones((4, n)) for n in sizes]
+    trained = trainer_of(machine, n_chains=4, chains=chains)
+    found = epoch_of(trained, X, [[0, 1, 2]])["energy_gap"]
+    # A visible unit that is off lacks 60 from its bias and 0.5 from its coupling; of
+    # the rows one has one of them, one has two, and one has none.
+    assert_allclose(found, (60.5 + 2 * 60.5 + 0) / 3, rtol=1e-6)
+    alike = epoch_of(trained, np.ones((3, 2)), [[0, 1, 2]])["energy_gap"]
+    assert_allclose(alike, 0, atol=1e-6)
+
+
+def test_energy_gap_is_negative_where_the_data_have_lower_energy():
+    """Data of zeros, where units are on once in a while in the chains."""
+    machine = DeepBoltzmannMachine([np.zeros((2, 1))], [np.full(2, -3.0), np.zeros(1)])
+    trained = trainer_of(machine, n_chains=4000, seed=1)
+    found = epoch_of(trained, np.zeros((3, 2)), [[0, 1, 2]])["energy_gap"]
+    mean = 3 * expit(-3.0)  # what one unit adds to the energy in the chains
+    bound = largest_error(3 * np.sqrt(expit(-3.0) * expit(3.0)), 4000, 3.0)
+    assert abs(found + 2 * mean) < 2 * bound < mean
+
+
+def test_reconstruction_error_is_the_mean_squared_difference():
+    """Hidden units are certain, so the means of visible units are those of biases."""
+    means = np.array([0.2, 0.5, 0.9])
+    machine = DeepBoltzmannMachine(
+        [np.zeros((3, 2))], [logit(means), certain([1.0, 0.0])]
+    )
+    X = np.array([[0.0, 1.0, 1.0], [1.0, 1.0, 0.0]])
+    record = epoch_of(trainer_of(machine), X, [[0, 1]])
+    expected = (0.2**2 + 0.5**2 + 0.1**2 + 0.8**2 + 0.5**2 + 0.9**2) / 6
+    assert_allclose(record["reconstruction_error"], expected, rtol=1e-9)
+
+
+def test_reconstruction_error_of_counts_knows_the_totals_of_the_rows():
+    machine = DeepBoltzmannMachine(
+        [np.zeros((3, 2))],
+        [np.log([0.5, 0.25, 0.25]), certain([1.0, 0.0])],
+        [ReplicatedSoftmax(3, typical_total=7), Bernoulli()],
+    )
+    X = np.array([[4.0, 0.0, 0.0], [0.0, 2.0, 6.0]])
+    record = epoch_of(trainer_of(machine), X, [[0, 1]])
+    means = np.array([[2.0, 1.0, 1.0], [4.0, 2.0, 2.0]])  # totals of 4 and of 8
+    expected = np.mean((X - means) ** 2)
+    assert_allclose(record["reconstruction_error"], expected, rtol=1e-6)
+
+
+def test_a_restart_is_at_rest():
+    """No velocity survives, and the average is that of what comes after."""
+    machine = formula_model((4, 3, 2)).machine()
+    trained = trainer_of(machine, momentum=0.9)
+    for _ in range(5):
+        step(trained, np.eye(4), 0.3)
+    assert np.abs(flat(trained.velocity)).min() > 0
+    trained.restart_from(machine)
+    assert_array_equal(flat(trained.velocity), 0)
+    assert_array_equal(flat(trained.snapshot()), flat(machine))
+    step(trained, np.zeros((4, 4)), 0.3)
+    first = flat(trained.machine) - flat(machine)
+    assert_allclose(first, 0.3 * flat(trained.velocity), rtol=1e-6, atol=1e-12)
+    assert_allclose(flat(trained.snapshot()), flat(trained.machine), rtol=1e-12)
+    assert_array_equal(flat(formula_model((4, 3, 2)).machine()), flat(machine))
+
+
+def real_machine(X, n_hidden=2):
+    """A machine of real columns whose weights are zero, encoded as `fit` does it."""
+    encoding = Real().fit(X)
+    return DeepBoltzmannMachine(
+        [np.zeros((X.shape[1], n_hidden))],
+        [np.zeros(X.shape[1]), np.zeros(n_hidden)],
+        [encoding.unit, Bernoulli()],
+        encoding,
+    )
+
+
+def test_a_restart_forgets_how_fast_scales_moved(monkeypatch):
+    X = np.random.default_rng(0).normal(size=(50, 3))
+    trained = trainer_of(real_machine(X), momentum=0.9)
+    monkeypatch.setattr(Real, "learned_gradient", lambda *arguments: np.ones(3))
+    for _ in range(3):
+        step(trained, X, 0.01)
+    assert trained.learned.velocity.min() > 0
+    earlier = real_machine(X)
+    trained.restart_from(earlier)
+    assert_array_equal(trained.learned.velocity, 0)
+    assert_array_equal(trained.learned.values, earlier.encoding.learned)
+    assert_array_equal(trained.learned.average, earlier.encoding.learned)
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.5, 0.9])
+def test_learned_scales_have_momentum(momentum, monkeypatch):
+    """With a constant gradient g they move by 0.1 rate g (1, 1 + m, 1 + m + m^2...)."""
+    X = np.random.default_rng(0).normal(size=(50, 3))
+    trained = trainer_of(real_machine(X), momentum=momentum)
+    constant = np.array([1.0, -1.0, 0.5])
+    monkeypatch.setattr(Real, "learned_gradient", lambda *arguments: constant)
+    path = [trained.learned.values.copy()]
+    for _ in range(4):
+        step(trained, X, 0.01)
+        path.append(trained.learned.values.copy())
+    speeds = np.cumsum(momentum ** np.arange(4.0))
+    expected = 0.1 * 0.01 * speeds[:, None] * constant
+    assert_allclose(np.diff(path, axis=0), expected, rtol=1e-9)
+    assert_allclose(trained.machine.encoding.learned, path[-1], rtol=1e-12)
+
+
+@pytest.mark.parametrize("visible", ["binomial", "real"])
+def test_rates_shrink_by_the_variance_at_both_ends(visible):
+    """Of a weight by that of both its layers, of a bias by that of its own."""
+    rng = np.random.default_rng(0)
+    sizes = (4, 3, 2)
+    units, encoding = [Binomial(2), Binomial(3), Binomial(5)], None
+    shares = [1 / 2, 1 / 3, 1 / 5]
+    X = rng.integers(3, size=(20, 4)).astype(float)
+    if visible == "real":
+        X = rng.normal(size=(20, 4))
+        encoding = Real(np.zeros(4), np.ones(4), largest_variance=6.0)
+        units[0], shares[0] = encoding.unit, 0.3 / 6
+    weights = [rng.normal(0, 0.3, shape) for shape in pairwise(sizes)]
+    biases = [rng.normal(0, 0.3, n) for n in sizes]
+    machine = DeepBoltzmannMachine(weights, biases, units, encoding)
+    trained = trainer_of(machine)
+    step(trained, X, 1e-3)
+    # After one step from rest the velocity is the gradient itself.
+    of_weights = [shares[0] * shares[1], shares[1] * shares[2]]
+    now, speed = trained.machine, trained.velocity
+    moves = [
+        *zip(of_weights, weights, now.weights, speed.weights, strict=True),
+        *zip(shares, biases, now.biases, speed.biases, strict=True),
+    ]
+    assert len(moves) == 5
+    for share, old, new, gradient in moves:
+        assert np.abs(gradient).max() > 0.01
+        assert_allclose(new - old, 1e-3 * share * gradient, rtol=1e-6, atol=1e-14)
+
+
+@pytest.mark.parametrize(
+    ("n_rows", "batch_size", "expected"),
+    [
+        (5_000, 50, 100),  # 100 batches: 10,000 updates
+        (3_000, 50, 100),  # 60 batches: 6,000 updates, just enough
+        (2_950, 50, 102),  # 59 batches: 102 epochs make 6,018 updates
+        (500, 50, 600),
+        (150, 50, 2_000),
+        (100, 50, 2_000),  # 2 batches: 3,000 epochs would be too many
+        (1, 50, 2_000),
+        (60_000, 50, 100),  # 1,200 batches: 120,000 updates, just not too many
+        (60_001, 50, 99),
+        (600_000, 50, 10),
+        (650_000, 50, 10),  # 13,000 batches: 9 epochs would be too few
+        (60_000_000, 50, 10),
+        (60_000, 500, 100),
+    ],
+)
+def test_automatic_number_of_epochs(n_rows, batch_size, expected):
+    assert start.n_epochs(n_rows, batch_size) == expected
+
+
+def test_a_fit_takes_the_automatic_number_of_epochs():
+    params = EXPLICIT | {"n_chains": 2, "n_mean_field_steps": 1}
+    estimator = DBMTransformer(hidden_layer_sizes=1, random_state=0, **params)
+    assert estimator.fit(np.eye(2)).n_iter_ == 2_000
+    assert estimator.set_params(max_iter=7).fit(np.eye(2)).n_iter_ == 7

@@ -1,5 +1,6 @@
 """Machines of every visible type against sums and integrals over all states."""
 
+import importlib
 import itertools
 from types import SimpleNamespace
 
@@ -8,35 +9,38 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.special import expit
 
-from skdbm import DBMSampler
+from skdbm import DBMSampler, units
+from skdbm.encodings import Categories, Counts, Mixed, Probabilities, Real
+from skdbm.evidence import Evidence
 from skdbm.inference import mean_field
 from skdbm.likelihood import (
     annealed_log_partition,
-    annealing,
     annealing_bracket,
     bound,
+    exact,
     exact_log_likelihood,
     exact_log_partition,
     exact_samples,
     importance_weighted_log_likelihood,
     log_partition,
-    prefers_exact,
 )
+from skdbm.likelihood.exact import prefers_exact
 from skdbm.machine import DeepBoltzmannMachine
-from skdbm.ops import Workers, generator
+from skdbm.ops import generator
 from skdbm.sampling import gibbs_sweeps, initial_states
-from skdbm.training.trainer import Options, Trainer
 from skdbm.units import (
     Bernoulli,
-    Categorical,
-    Counts,
     Gaussian,
-    Mixed,
+    ReplicatedSoftmax,
 )
 
 from ._reference import VISIBLE, TypedModel, block_terms, largest_error, typed_model
+from ._trained import step, trainer_of
 
 N_CHAINS, N_SWEEPS = 10_000, 40
+
+#: The module; the package has a function of the same name.
+LOG_PARTITION = importlib.import_module("skdbm.likelihood.log_partition")
 
 SHALLOW = {kind: typed_model(kind, (3,)) for kind in VISIBLE}
 MODELS = (
@@ -92,19 +96,20 @@ def test_probabilities_of_all_visible_rows_sum_to_one(model):
 @pytest.mark.parametrize("sizes", [(1, 3), (2, 3), (1, 3, 2)], ids=str)
 def test_density_of_real_columns_integrates_to_one(sizes):
     rng, n_columns = np.random.default_rng(0), sizes[0]
-    unit = Gaussian(rng.normal(size=n_columns), rng.uniform(0.5, 2, n_columns))
+    encoding = Real(rng.normal(size=n_columns), rng.uniform(0.5, 2, n_columns))
     machine = DeepBoltzmannMachine(
         [rng.normal(0, 0.7, shape) for shape in itertools.pairwise(sizes)],
         [rng.normal(0, 0.5, size) for size in sizes],
-        [unit, *[Bernoulli()] * (len(sizes) - 1)],
+        [Gaussian(), *[Bernoulli()] * (len(sizes) - 1)],
+        encoding,
     )
     step = 0.25  # a trapezoidal rule, exact to rounding for such smooth densities
     X = np.array(list(itertools.product(np.arange(-24, 24, step), repeat=n_columns)))
     if len(sizes) == 2:
-        log_p = bound(machine, unit.encode(X), exact_log_partition(machine))
+        log_p = bound(machine, encoding.encode(X), exact_log_partition(machine))
     else:
-        log_p = exact_log_likelihood(machine, unit.encode(X))
-    density = np.exp(log_p + unit.log_jacobian(X))
+        log_p = exact_log_likelihood(machine, encoding.encode(X))
+    density = np.exp(log_p + encoding.log_jacobian(X))
     assert_allclose(density.sum() * step**n_columns, 1, rtol=1e-6)
 
 
@@ -133,7 +138,7 @@ def test_log_likelihood_of_rows_of_several_totals():
 @over(MODELS)
 def test_exact_samples_have_the_moments_of_the_states(model, seed):
     machine = model.machine()
-    if isinstance(machine.units[0], Counts):
+    if isinstance(machine.units[0], ReplicatedSoftmax):
         machine = machine.with_totals(3)
     states = exact_samples(machine, N_CHAINS, random_state=seed)
     assert model.worst_moment(states) < 1
@@ -184,7 +189,7 @@ def counts_machine(seed=0):
     return DeepBoltzmannMachine(
         [rng.normal(0, 0.4, (6, 5))],
         [rng.normal(0, 1, 6), rng.normal(0, 1, 5)],
-        [Counts(6, 10), Bernoulli()],
+        [ReplicatedSoftmax(6, 10), Bernoulli()],
     )
 
 
@@ -204,7 +209,7 @@ TOTALS = np.array([7, 0, 1, 2, 7, 13, 150, 3, 37, 1000])
 def test_log_partition_of_counts_is_enumerated_for_every_total():
     machine = counts_machine()
     values, errors = log_partition(
-        machine, n_chains=2, n_temperatures=1, seed=0, totals=TOTALS
+        machine, n_chains=2, n_temperatures=1, random_state=0, totals=TOTALS
     )
     wanted = [log_partition_of_counts(machine, total) for total in TOTALS]
     assert_allclose(values, wanted, rtol=1e-12)
@@ -214,10 +219,10 @@ def test_log_partition_of_counts_is_enumerated_for_every_total():
 def test_log_partition_of_counts_is_interpolated_where_it_is_annealed(
     monkeypatch,
 ):
-    monkeypatch.setattr(annealing, "prefers_exact", lambda machine: False)
+    monkeypatch.setattr(exact, "PREFER_EXACT_STATES", 0)
     machine, totals = counts_machine(), TOTALS[TOTALS < 10]
     values, errors = log_partition(
-        machine, n_chains=50, n_temperatures=50, seed=0, totals=totals
+        machine, n_chains=50, n_temperatures=50, random_state=0, totals=totals
     )
     wanted = [log_partition_of_counts(machine, total) for total in totals]
     assert np.all(np.abs(values - wanted) < 6 * errors + 0.02)
@@ -225,10 +230,10 @@ def test_log_partition_of_counts_is_interpolated_where_it_is_annealed(
 
 
 def test_interpolation_is_a_cubic_in_the_logarithm_of_the_total(monkeypatch):
-    monkeypatch.setattr(annealing, "prefers_exact", lambda machine: False)
+    monkeypatch.setattr(exact, "PREFER_EXACT_STATES", 0)
     machine = counts_machine()
 
-    def exact(of_total, *args):
+    def enumerated(of_total, *args):
         total = of_total.units[0].n_trials
         result = SimpleNamespace(
             log_partition=log_partition_of_counts(machine, total),
@@ -238,9 +243,9 @@ def test_interpolation_is_a_cubic_in_the_logarithm_of_the_total(monkeypatch):
         )
         return result, []
 
-    monkeypatch.setattr(annealing, "_annealed_with_states", exact)
+    monkeypatch.setattr(LOG_PARTITION, "anneal", enumerated)
     values, _ = log_partition(
-        machine, n_chains=9, n_temperatures=9, seed=0, totals=TOTALS
+        machine, n_chains=9, n_temperatures=9, random_state=0, totals=TOTALS
     )
     wanted = [log_partition_of_counts(machine, total) for total in TOTALS]
     assert_allclose(values, wanted, atol=0.02)
@@ -258,8 +263,8 @@ def test_interpolation_is_a_cubic_in_the_logarithm_of_the_total(monkeypatch):
 
 
 def test_log_partition_of_a_total_does_not_depend_on_the_other_totals(monkeypatch):
-    monkeypatch.setattr(annealing, "prefers_exact", lambda machine: False)
-    settings = {"n_chains": 20, "n_temperatures": 20, "seed": 0}
+    monkeypatch.setattr(exact, "PREFER_EXACT_STATES", 0)
+    settings = {"n_chains": 20, "n_temperatures": 20, "random_state": 0}
     totals = np.array([7, 2, 13, 5])
     together = log_partition(counts_machine(), totals=totals, **settings)
     for i in range(4):
@@ -330,7 +335,7 @@ def test_bound_of_counts_takes_the_log_partition_of_every_row(model):
     X = np.vstack([block_terms(("group", 4, total))[0][:4] for total in (1, 2, 5)])
     totals = machine.units[0].totals(X)
     log_z, _ = log_partition(
-        machine, n_chains=2, n_temperatures=1, seed=0, totals=totals
+        machine, n_chains=2, n_temperatures=1, random_state=0, totals=totals
     )
     gap = exact_log_likelihood(machine, X) - bound(machine, X, log_z, tol=1e-9)
     assert np.all(gap > -1e-9)
@@ -346,7 +351,7 @@ def test_bound_of_counts_takes_the_log_partition_of_every_row(model):
 def test_gibbs_sampling_has_the_moments_of_the_states(model, dtype, seed):
     machine, rng = model.machine(dtype), generator(seed)
     states = initial_states(machine, N_CHAINS // 2, rng)
-    gibbs_sweeps(machine, states, N_SWEEPS, rng)
+    gibbs_sweeps(machine, states, N_SWEEPS, random_state=rng)
     assert {state.dtype for state in states} == {np.dtype(dtype)}
     assert model.worst_moment(states) < 1
 
@@ -358,7 +363,8 @@ def test_units_of_a_mixed_layer_are_drawn_given_the_rest(seed):
     machine, rng = model.machine(), generator(seed)
     h = np.array([1.0, 0.0, 1.0])
     states = [np.zeros((N_CHAINS, 6)), np.tile(h, (N_CHAINS, 1))]
-    gibbs_sweeps(machine, states, 1, rng, clamped_layers=[1])
+    evidence = Evidence({1: (states[1].copy(), None)})
+    gibbs_sweeps(machine, states, 1, evidence=evidence, random_state=rng)
     field = model.biases[0] + model.weights[0] @ h
     v = states[0]
     softmax = np.exp(field[1:4]) / np.exp(field[1:4]).sum()
@@ -380,14 +386,14 @@ def test_gibbs_sampling_keeps_the_total_of_every_row(seed):
     totals = np.arange(50)
     states[0][:] = 0
     states[0][:, 1] = totals
-    gibbs_sweeps(machine, states, 7, rng)
+    gibbs_sweeps(machine, states, 7, random_state=rng)
     assert_array_equal(states[0].sum(axis=1), totals)
     assert np.any(states[0][:, 0] > 0)
 
 
 def test_samples_of_counts_have_the_typical_total():
-    sampler = DBMSampler.from_machine(counts_machine(), burn_in=5, random_state=0)
-    assert_array_equal(sampler.sample(30).sum(axis=1), 10)
+    sampler = DBMSampler.from_machine(counts_machine(), random_state=0)
+    assert_array_equal(sampler.sample(30, burn_in=5).sum(axis=1), 10)
 
 
 # Training
@@ -397,14 +403,14 @@ def recovered(kind):
     """A machine with couplings of moderate size, and the parameter `visible`."""
     rng = np.random.default_rng(1)
     mixed = [
-        (Gaussian([3.0, 0.0], [1.0, 2.0]), [0, 1]),
-        (Categorical((3,)), [2]),
-        (Bernoulli(), [3, 4]),
+        (Real([3.0, 0.0], [1.0, 2.0]), [0, 1]),
+        (Categories((3,)), [2]),
+        (Probabilities(), [3, 4]),
     ]
-    unit, size, visible = {
-        "bernoulli": (Bernoulli(), 6, "bernoulli"),
-        "gaussian": (Gaussian([10.0, 0, -1, 2], [2.0, 0.5, 1, 1]), 4, "gaussian"),
-        "categorical": (Categorical((3, 3, 2)), 8, "categorical"),
+    encoding, size, visible = {
+        "bernoulli": (Probabilities(), 6, "bernoulli"),
+        "gaussian": (Real([10.0, 0, -1, 2], [2.0, 0.5, 1, 1]), 4, "gaussian"),
+        "categorical": (Categories((3, 3, 2)), 8, "categorical"),
         "counts": (Counts(6, 20), 6, "counts"),
         "mixed": (
             Mixed(mixed),
@@ -415,12 +421,13 @@ def recovered(kind):
     scale = 0.5 if kind == "counts" else 1.0
     weight = rng.normal(0, scale, (size, 3))
     biases = [rng.normal(0, 0.5, size), rng.normal(0, 0.5, 3)]
-    return DeepBoltzmannMachine([weight], biases, [unit, Bernoulli()]), visible
+    layers = [encoding.unit, Bernoulli()]
+    return DeepBoltzmannMachine([weight], biases, layers, encoding), visible
 
 
 def samples_of(machine, n_rows, seed):
     """Exact samples; of counts, with totals that vary widely."""
-    if not isinstance(machine.units[0], Counts):
+    if not isinstance(machine.units[0], ReplicatedSoftmax):
         return exact_samples(machine, n_rows, random_state=seed)[0]
     totals = np.random.default_rng(seed).poisson(20, n_rows)
     X = np.zeros((n_rows, machine.layer_sizes[0]))
@@ -437,7 +444,7 @@ def samples_of(machine, n_rows, seed):
 def test_training_recovers_the_machine_that_made_the_data(kind):
     truth, visible = recovered(kind)
     n_rows = 2000
-    X = truth.units[0].decode(samples_of(truth, 2 * n_rows, 0))
+    X = truth.encoding.decode(samples_of(truth, 2 * n_rows, 0))
     estimator = DBMSampler(
         hidden_layer_sizes=(3,),
         visible=visible,
@@ -453,39 +460,22 @@ def test_training_recovers_the_machine_that_made_the_data(kind):
     held_out = X[n_rows:]
 
     def log_p(machine):
-        unit = machine.units[0]
-        logs = exact_log_likelihood(machine, unit.encode(held_out))
-        return logs + unit.log_jacobian(held_out)
+        encoding = machine.encoding
+        logs = exact_log_likelihood(machine, encoding.encode(held_out))
+        return logs + encoding.log_jacobian(held_out)
 
     loss = log_p(truth) - log_p(estimator.machine_)
     n_parameters = sum(a.size for a in (*truth.weights, *truth.biases))
-    n_parameters += len(truth.units[0].learned)
+    n_parameters += len(truth.encoding.learned)
     # Maximum likelihood loses half a parameter a row on average; twice that on top is
     # for the noise of the chains and an optimum that is not quite reached.
     slack = 3 * n_parameters / (2 * n_rows)
     assert loss.mean() < 4 * loss.std() / np.sqrt(n_rows) + slack
 
 
-class Batch:
-    """A source of rows that are states already."""
-
-    def __init__(self, X):
-        self.X = X
-
-    def fill(self, indices, out, learned=None):
-        np.copyto(out, self.X[indices])
-
-
 def counts_trainer(machine, n_chains, batch_size):
-    options = Options(
-        batch_size=batch_size,
-        momentum=0.0,
-        alpha=0.0,
-        n_gibbs_steps=1,
-        n_mean_field_steps=1,
-        mean_field_tol=0.0,
-    )
-    return Trainer(machine, n_chains, options, np.random.SeedSequence(0))
+    options = {"n_mean_field_steps": 1, "mean_field_tol": 0.0}
+    return trainer_of(machine, n_chains, batch_size=batch_size, **options)
 
 
 @pytest.mark.parametrize("n_chains", [3, 50, 60, 200])
@@ -493,7 +483,7 @@ def test_chains_have_the_totals_of_the_batch(n_chains):
     machine, rng = counts_machine(), np.random.default_rng(0)
     trainer = counts_trainer(machine, n_chains, 50)
     X = rng.poisson(rng.gamma(2, 2, (50, 1)), (50, 6)).astype(float)
-    trainer.step(Batch(X), np.arange(50), 0.0, Workers(1))
+    step(trainer, X, 0.0)
     drawn, totals = np.sort(trainer.chains[0].sum(axis=1)), np.sort(X.sum(axis=1))
     if n_chains % 50 == 0:
         assert_array_equal(drawn, np.repeat(totals, n_chains // 50))
@@ -513,14 +503,14 @@ def test_chains_of_varying_totals_tend_to_the_distribution_of_their_totals(seed)
     machine = DeepBoltzmannMachine(
         [np.array([[weight], [0.0], [0.0]])],
         [np.zeros(3), np.array([hidden_bias])],
-        [Counts(3, 10), Bernoulli()],
+        [ReplicatedSoftmax(3, 10), Bernoulli()],
     )
     X = np.zeros((2000, 3))
     X[:, 0] = rng.choice([17, 23], len(X))
     trainer = counts_trainer(machine, 2000, 100)
     for _ in range(15):
         for batch in np.split(rng.permutation(len(X)), 20):
-            trainer.step(Batch(X), batch, 0.0, Workers(1))
+            step(trainer, X[batch], 0.0)
     totals, h = trainer.chains[0].sum(axis=1), trainer.chains[1][:, 0]
     for total in (17, 23):
         # The words summed out: log p(h = 1) - log p(h = 0).
@@ -548,15 +538,15 @@ def test_machines_of_every_type_survive_files(model, tmp_path):
 
 
 def test_learned_location_and_scale_survive_files(tmp_path):
-    unit = Gaussian([0.1, 1e9], [1 / 3, 1e-7], spread=[1.0, 2e-7])
-    mixed = Mixed([(unit, [2, 0]), (Categorical((3,)), [1])])
+    real = Real([0.1, 1e9], [1 / 3, 1e-7], spread=[1.0, 2e-7])
+    mixed = Mixed([(real, [2, 0]), (Categories((3,)), [1])])
     machine = DeepBoltzmannMachine(
-        [np.eye(5, 2)], [np.zeros(5), np.zeros(2)], [mixed, Bernoulli()]
+        [np.eye(5, 2)], [np.zeros(5), np.zeros(2)], [mixed.unit, Bernoulli()], mixed
     )
     machine.save(tmp_path / "machine.npz")
-    again = DeepBoltzmannMachine.load(tmp_path / "machine.npz").units[0]
+    again = DeepBoltzmannMachine.load(tmp_path / "machine.npz").encoding
     assert again == mixed
-    assert again.parts[0][0].scale.tobytes() == unit.scale.tobytes()
+    assert again.parts[0][0].scale.tobytes() == real.scale.tobytes()
 
 
 @over(MODELS)
@@ -577,7 +567,7 @@ def test_energy_is_that_of_the_states(model):
 
 
 @pytest.mark.parametrize(
-    "unit", [Gaussian(), Counts(2), Mixed([(Bernoulli(), [0, 1])])]
+    "unit", [Gaussian(), ReplicatedSoftmax(2), units.Mixed([(Bernoulli(), 2)])]
 )
 def test_visible_types_cannot_be_hidden(unit):
     with pytest.raises(ValueError, match="can only be visible"):

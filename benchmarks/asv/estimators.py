@@ -1,6 +1,6 @@
 """Fit, transform, score and sample, as a user calls them."""
 
-from skdbm import DBMSampler, DBMTransformer
+from skdbm import DBMSampler, DBMTransformer, Likelihood
 
 from ._machines import SIZES, images, machine
 
@@ -77,9 +77,12 @@ class Samples:
     def setup(self):
         """Make a sampler; few temperatures, as log Z is not what is timed."""
         self.sampler = DBMSampler.from_machine(
-            machine(), n_temperatures=20, burn_in=200, random_state=0, n_jobs=1
+            machine(),
+            likelihood=Likelihood(n_temperatures=20),
+            random_state=0,
+            n_jobs=1,
         )
 
     def time_sample(self):
         """Time 100 chains over 200 sweeps."""
-        self.sampler.sample(100)
+        self.sampler.sample(100, burn_in=200)

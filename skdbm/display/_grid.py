@@ -14,7 +14,7 @@ def tiles(rows, image_shape=None, n_columns=None):
     Parameters
     ----------
     rows : array-like of shape (n_rows, n_features)
-        One image a row.
+        One image a row, at least one.
     image_shape : tuple of two int, default=None
         Height and width of an image; None means a square.
     n_columns : int, default=None
@@ -24,11 +24,6 @@ def tiles(rows, image_shape=None, n_columns=None):
     -------
     ndarray of shape (height of the grid, width of the grid)
         The picture; NaN between the images and where the last line has none.
-
-    Raises
-    ------
-    ValueError
-        If `image_shape` does not fit the rows, or there is no row.
 
     See Also
     --------

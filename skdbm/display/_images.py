@@ -36,12 +36,8 @@ class FiltersDisplay:
 
     Attributes
     ----------
-    im_ : matplotlib.image.AxesImage
-        The picture.
-    ax_ : matplotlib.axes.Axes
-        The axes with the picture.
-    figure_ : matplotlib.figure.Figure
-        The figure around them.
+    im_, ax_, figure_ : AxesImage, Axes, Figure
+        The picture, the axes with it, and the figure around them.
 
     See Also
     --------
@@ -77,12 +73,8 @@ class FiltersDisplay:
         n_filters : int, default=100
             Most filters shown: those of largest Euclidean norm, the largest first.
             None shows all, in the order of the units.
-        image_shape : tuple of two int, default=None
-            Height and width of an image; None means a square.
-        ax : matplotlib.axes.Axes, default=None
-            Where to draw; None means a new figure.
-        **kwargs : dict
-            For `plot`.
+        image_shape, ax, **kwargs : optional
+            As for the class and `plot`.
 
         Returns
         -------
@@ -148,12 +140,8 @@ class SamplesDisplay:
 
     Attributes
     ----------
-    im_ : matplotlib.image.AxesImage
-        The picture.
-    ax_ : matplotlib.axes.Axes
-        The axes with the picture.
-    figure_ : matplotlib.figure.Figure
-        The figure around them.
+    im_, ax_, figure_ : AxesImage, Axes, Figure
+        The picture, the axes with it, and the figure around them.
 
     See Also
     --------
@@ -194,14 +182,8 @@ class SamplesDisplay:
             Number of samples.
         random_state : int, RandomState instance or None, default=None
             Seed, as for `DBMSampler.sample`.
-        image_shape : tuple of two int, default=None
-            Height and width of an image; None means a square.
-        n_columns : int, default=None
-            Images side by side; None makes the grid about square.
-        ax : matplotlib.axes.Axes, default=None
-            Where to draw; None means a new figure.
-        **kwargs : dict
-            For `plot`.
+        image_shape, n_columns, ax, **kwargs : optional
+            As for the class and `plot`.
 
         Returns
         -------
@@ -222,14 +204,8 @@ class SamplesDisplay:
         ----------
         rows : {array-like, sparse matrix} of shape (n_rows, n_features)
             One image a row.
-        image_shape : tuple of two int, default=None
-            Height and width of an image; None means a square.
-        n_columns : int, default=None
-            Images side by side; None makes the grid about square.
-        ax : matplotlib.axes.Axes, default=None
-            Where to draw; None means a new figure.
-        **kwargs : dict
-            For `plot`.
+        image_shape, n_columns, ax, **kwargs : optional
+            As for the class and `plot`.
 
         Returns
         -------
@@ -246,8 +222,8 @@ class SamplesDisplay:
         *,
         n_chains=10,
         n_steps=10,
-        burn_in=None,
-        thin=None,
+        burn_in=1000,
+        thin=100,
         random_state=None,
         image_shape=None,
         ax=None,
@@ -267,18 +243,14 @@ class SamplesDisplay:
             Number of chains.
         n_steps : int, default=10
             Number of points in time.
-        burn_in : int, default=None
-            Sweeps before the first column; None means the `burn_in` of the estimator.
-        thin : int, default=None
-            Sweeps between two columns; None means the `thin` of the estimator.
+        burn_in : int, default=1000
+            Sweeps before the first column.
+        thin : int, default=100
+            Sweeps between two columns.
         random_state : int, RandomState instance or None, default=None
             Seed, as for `DBMSampler.sample`.
-        image_shape : tuple of two int, default=None
-            Height and width of an image; None means a square.
-        ax : matplotlib.axes.Axes, default=None
-            Where to draw; None means a new figure.
-        **kwargs : dict
-            For `plot`.
+        image_shape, ax, **kwargs : optional
+            As for the class and `plot`.
 
         Returns
         -------
@@ -289,20 +261,17 @@ class SamplesDisplay:
         check_positive("n_chains", n_chains)
         check_positive("n_steps", n_steps)
         image_shape = resolve_image_shape(estimator.n_features_in_, image_shape)
-        schedule = {
-            "burn_in": estimator.burn_in if burn_in is None else burn_in,
-            "thin": estimator.thin if thin is None else thin,
-        }
         # The copy shares the machine; `sample` gives the chains time after time.
-        sampler = copy.copy(estimator).set_params(n_chains=n_chains, **schedule)
-        sampler._validate_params()
-        rows = sampler.sample(n_chains * n_steps, random_state=random_state)
+        sampler = copy.copy(estimator).set_params(n_chains=n_chains)
+        rows = sampler.sample(
+            n_chains * n_steps, burn_in=burn_in, thin=thin, random_state=random_state
+        )
         by_chain = rows.reshape(n_steps, n_chains, -1).swapaxes(0, 1)
         display = cls(
             by_chain.reshape(rows.shape),
             image_shape=image_shape,
             n_columns=n_steps,
-            sweeps=[schedule["burn_in"] + i * schedule["thin"] for i in range(n_steps)],
+            sweeps=[burn_in + i * thin for i in range(n_steps)],
         )
         return display.plot(ax, **kwargs)
 
@@ -350,12 +319,8 @@ class ReconstructionDisplay:
 
     Attributes
     ----------
-    im_ : matplotlib.image.AxesImage
-        The picture.
-    ax_ : matplotlib.axes.Axes
-        The axes with the picture.
-    figure_ : matplotlib.figure.Figure
-        The figure around them.
+    im_, ax_, figure_ : AxesImage, Axes, Figure
+        The picture, the axes with it, and the figure around them.
 
     See Also
     --------
@@ -387,12 +352,8 @@ class ReconstructionDisplay:
             A fitted estimator with `transform` and `inverse_transform`.
         X : {array-like, sparse matrix} of shape (n_rows, n_features)
             The rows, all of which are shown.
-        image_shape : tuple of two int, default=None
-            Height and width of an image; None means a square.
-        ax : matplotlib.axes.Axes, default=None
-            Where to draw; None means a new figure.
-        **kwargs : dict
-            For `plot`.
+        image_shape, ax, **kwargs : optional
+            As for the class and `plot`.
 
         Returns
         -------

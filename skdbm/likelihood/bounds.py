@@ -1,19 +1,19 @@
 """The likelihood of rows given log Z: a bound and an importance-weighted estimate."""
 
-from collections.abc import Sequence
-
-import numpy as np
+import math
+from typing import Any
 
 from .. import ops
-from .._typing import BoolArray, FloatArray, Rng, Rows, Seed
-from ..inference import MeanField, map_posterior, second_order_fields
+from .._typing import FloatArray, Rng, Rows, Seed, States
+from ..evidence import Conditional, Evidence
+from ..inference.mean_field import MeanField, map_posterior
+from ..inference.second_order import second_order_fields
 from ..machine import DeepBoltzmannMachine
-from ..ops import generator
 
 
 def bound(
     machine: DeepBoltzmannMachine,
-    X: Rows,
+    X: Rows | Evidence,
     log_partition: float | FloatArray,
     *,
     tol: float = 1e-4,
@@ -30,18 +30,14 @@ def bound(
     ----------
     machine : DeepBoltzmannMachine
         The machine.
-    X : {ndarray, CSR matrix or array} of shape (n_rows, n_0)
-        Visible states. Those that are missing, NaN, are summed out: the bound is one
-        of log p of the states that are known.
+    X : {ndarray, CSR matrix or array} of shape (n_rows, n_0), or Evidence
+        Visible states, NaN where missing; or what is known of any layers. What is
+        missing is summed out: the bound is one of log p of what is known.
     log_partition : float or ndarray of shape (n_rows,)
         Log Z of the machine in nats, as `log_partition` gives it; an error of it moves
         all rows alike. Units that share a total have one for each row.
-    tol : float, default=1e-4
-        Tolerance of mean field.
-    max_iter : int, default=500
-        Most sweeps of mean field.
-    n_jobs : int, default=None
-        Threads; None means as many as the BLAS library would use here.
+    tol, max_iter, n_jobs : optional
+        As for `skdbm.inference.mean_field`.
 
     Returns
     -------
@@ -75,72 +71,19 @@ def bound(
     parts = map_posterior(
         machine,
         X,
-        lambda rows, part, _: unnormalised_bound(
-            machine, part.visible, part.means, missing=part.missing
+        lambda evidence, part, _: unnormalised_bound(
+            Conditional(machine, evidence), _states(machine, part)
         ),
         tol=tol,
         max_iter=max_iter,
         n_jobs=n_jobs,
     )
-    return np.concatenate(parts) - log_partition
-
-
-def unnormalised_bound(
-    machine: DeepBoltzmannMachine,
-    X: Rows,
-    means: Sequence[FloatArray],
-    *,
-    missing: BoolArray | None = None,
-) -> FloatArray:
-    """Compute E_q[-E(v, h)] + H(q) of every row, the bound without log Z.
-
-    The odd hidden layers are summed out given the means of the even ones, which is
-    one more half sweep of mean field; so it is a bound for any means.
-
-    Parameters
-    ----------
-    machine : DeepBoltzmannMachine
-        The machine.
-    X : {ndarray, CSR matrix or array} of shape (n_rows, n_0)
-        Visible states, or means of them where they are missing.
-    means : list of L ndarrays of shape (n_rows, n_l)
-        Means of the hidden layers.
-    missing : ndarray of bool of shape (n_rows, n_0), default=None
-        Which visible states are missing; None means none.
-
-    Returns
-    -------
-    ndarray of shape (n_rows,)
-        The values in nats, float64.
-
-    See Also
-    --------
-    bound : The same less log Z.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from skdbm.likelihood import unnormalised_bound
-    >>> from skdbm.machine import DeepBoltzmannMachine
-    >>> machine = DeepBoltzmannMachine([np.zeros((2, 1))], [np.zeros(2), np.zeros(1)])
-    >>> unnormalised_bound(machine, np.ones((1, 2)), [np.zeros((1, 1))]).round(4)
-    array([0.6931])
-    """
-    states = [X, *means]
-    total = _visible_term(machine, X, missing)
-    if missing is not None:
-        total += machine.units[0].entropy(X, where=missing)
-    for layer in range(2, machine.n_layers, 2):
-        total += states[layer].astype(np.float64) @ machine.biases[layer]
-        total += machine.units[layer].entropy(states[layer])
-    for layer in range(1, machine.n_layers, 2):
-        total += machine.units[layer].log_partition(machine.field(layer, states))
-    return total
+    return ops.concatenate(parts) - log_partition
 
 
 def importance_weighted_log_likelihood(
     machine: DeepBoltzmannMachine,
-    X: Rows,
+    X: Rows | Evidence,
     log_partition: float | FloatArray,
     *,
     n_importance_samples: int = 100,
@@ -153,30 +96,22 @@ def importance_weighted_log_likelihood(
 
     log p(v) is about log mean_k p*(v, h_k) / q(h_k) - log Z. The expectation of the
     estimate is a lower bound of log p(v) for any number of samples, and rises with it
-    [1]_. The odd hidden layers are summed out; only the even ones are drawn, from
+    (Burda, Grosse and Salakhutdinov, "Importance weighted autoencoders", ICLR 2016,
+    theorem 1). The odd hidden layers are summed out; only the even ones are drawn, from
     independent units with the fields of mean field corrected to second order. So even
     a single sample gives a tighter bound than mean field, unless couplings are so
     strong that the correction fails.
 
     Parameters
     ----------
-    machine : DeepBoltzmannMachine
-        The machine.
-    X : {ndarray, CSR matrix or array} of shape (n_rows, n_0)
-        Visible states.
-    log_partition : float or ndarray of shape (n_rows,)
-        Log Z of the machine in nats, or one for each row.
+    machine, X, log_partition : required
+        As for `bound`.
     n_importance_samples : int, default=100
         Samples of the posterior for each row.
-    random_state : None, int or numpy.random.SeedSequence, default=None
+    random_state : None, int or SeedSequence, default=None
         Seed of the samples.
-    tol : float, default=1e-4
-        Tolerance of mean field.
-    max_iter : int, default=500
-        Most sweeps of mean field.
-    n_jobs : int, default=None
-        Threads; None means as many as the BLAS library would use here. The result is
-        the same for every number.
+    tol, max_iter, n_jobs : optional
+        As for `skdbm.inference.mean_field`.
 
     Returns
     -------
@@ -192,12 +127,7 @@ def importance_weighted_log_likelihood(
     See Also
     --------
     bound : The deterministic lower bound.
-    skdbm.inference.second_order_fields : The correction.
-
-    References
-    ----------
-    .. [1] Y. Burda, R. Grosse and R. Salakhutdinov, "Importance weighted
-       autoencoders", ICLR 2016, theorem 1.
+    skdbm.inference.mean_field : What is corrected.
 
     Examples
     --------
@@ -219,74 +149,99 @@ def importance_weighted_log_likelihood(
         raise ValueError(
             f"n_importance_samples={n_importance_samples}; at least 1 is needed."
         )
-    if not isinstance(random_state, np.random.SeedSequence):
-        random_state = np.random.SeedSequence(random_state)
-    seeds = random_state.generate_state(2, np.uint64)
+    seed = ops.seed_sequence(random_state)
 
-    def estimate(rows: Rows, part: MeanField, start: int) -> FloatArray:
+    def estimate(evidence: Evidence, part: MeanField, start: int) -> FloatArray:
         # A stream for each block of rows, told apart by where the block starts.
-        rng = generator(np.random.SeedSequence([*map(int, seeds), start]))
-        return _importance_weighted(machine, part, n_importance_samples, rng)
+        key = (*seed.spawn_key, start)
+        rng = ops.generator(ops.SeedSequence(seed.entropy, spawn_key=key))
+        return _importance_weighted(machine, evidence, part, n_importance_samples, rng)
 
     parts = map_posterior(
         machine, X, estimate, tol=tol, max_iter=max_iter, n_jobs=n_jobs
     )
-    return np.concatenate(parts) - log_partition
+    return ops.concatenate(parts) - log_partition
 
 
 def _importance_weighted(
-    machine: DeepBoltzmannMachine, part: MeanField, n_samples: int, rng: Rng
+    machine: DeepBoltzmannMachine,
+    evidence: Evidence,
+    part: MeanField,
+    n_samples: int,
+    rng: Rng,
 ) -> FloatArray:
     """Log mean importance weight of every row of a block."""
-    machine = machine.astype(np.float64)
-    visible, missing = part.visible.astype(np.float64), part.missing
-    states = [visible, *(mean.astype(np.float64) for mean in part.means)]
-    even = range(0 if missing is not None else 2, machine.n_layers, 2)
+    machine = machine.astype(ops.float64)
+    given, states = Conditional(machine, evidence), _states(machine, part)
+    even = [layer for layer in given.free if layer % 2 == 0]
     if not even:
-        return unnormalised_bound(machine, visible, states[1:])
-    corrected = second_order_fields(machine, states, missing=missing)
-    fields = {layer: corrected[layer] for layer in even}
-    drawn = {layer: missing if layer == 0 else None for layer in even}
-    proposal = {
-        layer: machine.units[layer].log_partition(field, where=drawn[layer])
-        for layer, field in fields.items()
-    }
-    known = _visible_term(machine, visible, missing, missing_bias=False)
-    constant = None if missing is not None else visible @ machine.weights[0]
-    constant = None if constant is None else constant + machine.biases[1]
-    total = np.full(visible.shape[0], -np.inf)
+        return unnormalised_bound(given, states)
+    fields = second_order_fields(given, states)
+    known = _known_terms(given, states)
+    for layer in even:
+        known += machine.units[layer].log_partition(fields[layer], _open(given, layer))
+    total = ops.full(len(known), -math.inf)
     for _ in range(n_samples):
-        log_weight = known.copy()
+        log_weight = ops.array(known)
         for layer in even:
-            unit, field = machine.units[layer], fields[layer]
-            draw = unit.sample(field, rng)
+            states[layer] = machine.units[layer].sample(fields[layer], rng)
             # log p* - log q of the layer; its base measure is in both and cancels
-            tilt = draw * (machine.biases[layer] - field)
-            log_weight += ops.row_sum(tilt, drawn[layer]) + proposal[layer]
-            if missing is not None and layer == 0:
-                draw = np.where(missing, draw, visible)
-            states[layer] = draw
-        for layer in range(1, machine.n_layers, 2):
-            field = machine.field(
-                layer, states, constant=constant if layer == 1 else None
+            tilt = states[layer] * (machine.biases[layer] - fields[layer])
+            log_weight += ops.row_sum(tilt, _open(given, layer))
+            given.hold(layer, states)
+        log_weight += _odd_terms(given, states)
+        ops.logaddexp(total, log_weight, out=total)
+    return total - math.log(n_samples)
+
+
+def unnormalised_bound(given: Conditional, states: States) -> FloatArray:
+    """Compute E_q[-E] + H(q) of every row, the bound without log Z, at these means."""
+    # What is open in odd layers is summed out given the means of the even ones, which
+    # is one more half sweep of mean field; so it is a bound for any means.
+    biases, units = given.machine.biases, given.machine.units
+    total = _known_terms(given, states) + _odd_terms(given, states)
+    for layer in given.free:
+        if layer % 2 == 0:
+            mean, where = states[layer], _open(given, layer)
+            open_means = mean if where is None else ops.where(where, mean, 0)
+            total += open_means.astype(ops.float64) @ biases[layer]
+            total += units[layer].entropy(mean, where)
+    return total
+
+
+def _states(machine: DeepBoltzmannMachine, part: MeanField) -> list[Any]:
+    """Means of all layers in the dtype of the machine."""
+    arrays = (part.visible, *part.means)
+    return [array.astype(machine.dtype, copy=False) for array in arrays]
+
+
+def _open(given: Conditional, layer: int) -> Any:
+    """Which units of a free layer are not known; None for all of them."""
+    _, known = given.known.get(layer, (None, None))
+    return None if known is None else ~known
+
+
+def _known_terms(given: Conditional, states: States) -> FloatArray:
+    """Sum s b - base(s) over the known units of even layers, - base(s) of odd ones."""
+    biases, total = given.machine.biases, ops.zeros(states[0].shape[0])
+    for layer, (_, known) in given.known.items():
+        state = ops.dense(states[layer])
+        total -= given.machine.units[layer].base(state, known)
+        if layer % 2 == 0:
+            total += ops.row_sum(state.astype(ops.float64) * biases[layer], known)
+    return total
+
+
+def _odd_terms(given: Conditional, states: States) -> FloatArray:
+    """Sum A(x) over the open units of odd layers, and s x over the known ones."""
+    machine, total = given.machine, ops.zeros(states[0].shape[0])
+    for layer in range(1, machine.n_layers, 2):
+        is_free = layer in given.free
+        field = (given if is_free else machine).field(layer, states)
+        if is_free:
+            total += machine.units[layer].log_partition(field, _open(given, layer))
+        if layer in given.known:
+            total += ops.row_sum(
+                states[layer].astype(ops.float64) * field, given.known[layer][1]
             )
-            log_weight += machine.units[layer].log_partition(field)
-        np.logaddexp(total, log_weight, out=total)
-    return total - float(np.log(n_samples))
-
-
-def _visible_term(
-    machine: DeepBoltzmannMachine,
-    rows: Rows,
-    missing: BoolArray | None,
-    missing_bias: bool = True,
-) -> FloatArray:
-    """Compute v b_0 - base(v) of every row, in float64.
-
-    Of visible states that are missing there is no base(v), and on demand no bias.
-    """
-    dense = rows if isinstance(rows, np.ndarray) else rows.toarray()
-    terms = dense.astype(np.float64) * machine.biases[0].astype(np.float64)
-    known = None if missing is None else ~missing
-    weighted = ops.row_sum(terms, None if missing_bias else known)
-    return weighted - machine.units[0].base(dense, where=known)
+    return total

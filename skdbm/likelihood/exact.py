@@ -1,21 +1,18 @@
 """Exact answers for small machines, by enumeration.
 
 The layers of one parity (even or odd) are enumerated; the others are independent given
-them and are summed, or drawn, in closed form.
+them and are summed, or drawn, in closed form. Without couplings all layers are.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TypeAlias
+from collections.abc import Iterator
 
-import numpy as np
 import numpy.typing as npt
 from scipy.special import logsumexp
 
-from .._typing import FloatArray, IntArray, Seed
+from .. import ops
+from .._typing import BoolArray, FloatArray, IntArray, Seed
 from ..machine import DeepBoltzmannMachine
-from ..ops import generator
-from ..units import UnitType
 
 #: Most joint states that are summed one by one.
 MAX_STATES = 2**25
@@ -27,78 +24,15 @@ PREFER_EXACT_WORK = 2**26
 
 _STATES_PER_CHUNK = 2**14
 
-#: States of some layers, by their index.
-_LayerStates: TypeAlias = Mapping[int, FloatArray]
-
-
-def n_exact_terms(machine: DeepBoltzmannMachine) -> float:
-    """Count the terms of the exact sum: the joint states of the smaller parity.
-
-    Parameters
-    ----------
-    machine : DeepBoltzmannMachine
-        The machine.
-
-    Returns
-    -------
-    int
-        Number of terms.
-
-    See Also
-    --------
-    exact_log_partition : The sum.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from skdbm.likelihood import n_exact_terms
-    >>> from skdbm.machine import DeepBoltzmannMachine
-    >>> machine = DeepBoltzmannMachine([np.zeros((5, 3))], [np.zeros(5), np.zeros(3)])
-    >>> n_exact_terms(machine)
-    8
-    """
-    return _smaller_parity(machine.units, machine.biases)[1]
-
-
-def prefers_exact(machine: DeepBoltzmannMachine) -> bool:
-    """Decide whether enumeration is cheap enough to be preferred to annealing.
-
-    Parameters
-    ----------
-    machine : DeepBoltzmannMachine
-        The machine.
-
-    Returns
-    -------
-    bool
-        Whether the exact sum has at most 2**20 terms, `PREFER_EXACT_STATES`, and these
-        times the units to sum out are at most 2**26.
-
-    See Also
-    --------
-    n_exact_terms : The number of terms.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from skdbm.likelihood import prefers_exact
-    >>> from skdbm.machine import DeepBoltzmannMachine
-    >>> machine = DeepBoltzmannMachine([np.zeros((5, 3))], [np.zeros(5), np.zeros(3)])
-    >>> prefers_exact(machine)
-    True
-    """
-    kept, n_terms = _smaller_parity(machine.units, machine.biases)
-    n_summed = sum(machine.layer_sizes[1 - kept :: 2])
-    return n_terms <= PREFER_EXACT_STATES and n_terms * n_summed <= PREFER_EXACT_WORK
-
 
 def exact_log_partition(machine: DeepBoltzmannMachine) -> float:
     """Compute log Z by enumerating the smaller parity of layers.
 
     The layers of one parity (even or odd) are enumerated; the others are independent
     given them and summed, or integrated, in closed form. With n binary units in the
-    smaller parity the sum has 2^n terms. Of units that share a total, as counts do,
-    Z depends on the total: ask for that of ``machine.with_totals(total)``.
+    smaller parity the sum has 2^n terms; without couplings there is only one. Of units
+    that share a total, as counts do, Z depends on the total: ask for that of
+    ``machine.with_totals(total)``.
 
     Parameters
     ----------
@@ -108,12 +42,7 @@ def exact_log_partition(machine: DeepBoltzmannMachine) -> float:
     Returns
     -------
     float
-        The natural logarithm of the partition function.
-
-    Raises
-    ------
-    ValueError
-        If both parities have more than 2**25 joint states, `MAX_STATES`.
+        Log Z; a ValueError says if both parities have more than 2**25 joint states.
 
     See Also
     --------
@@ -128,8 +57,7 @@ def exact_log_partition(machine: DeepBoltzmannMachine) -> float:
     >>> round(exact_log_partition(machine), 6)  # 5 log 2
     3.465736
     """
-    machine = machine.astype(np.float64)
-    return _enumerate(machine.units, machine.weights, machine.biases)
+    return _log_sum(machine.astype(ops.float64))
 
 
 def exact_log_likelihood(machine: DeepBoltzmannMachine, X: npt.ArrayLike) -> FloatArray:
@@ -146,11 +74,6 @@ def exact_log_likelihood(machine: DeepBoltzmannMachine, X: npt.ArrayLike) -> Flo
     -------
     ndarray of shape (n_rows,)
         Log-likelihoods in nats, float64; of units that share a total, given it.
-
-    Raises
-    ------
-    ValueError
-        If there are more than 2**25 joint states to sum, `MAX_STATES`.
 
     See Also
     --------
@@ -170,93 +93,13 @@ def exact_log_likelihood(machine: DeepBoltzmannMachine, X: npt.ArrayLike) -> Flo
     >>> exact_log_likelihood(machine, np.ones((1, 3))).round(6)  # -3 log 2
     array([-2.079442])
     """
-    machine = machine.astype(np.float64)
-    X = np.asarray(X, dtype=np.float64)
-    result = np.array([_enumerate_given(machine, row[None]) for row in X])
+    machine = machine.astype(ops.float64)
+    X = ops.asarray(X, dtype=ops.float64)
+    result: FloatArray = ops.array([_log_sum_given(machine, row[None]) for row in X])
     totals = machine.units[0].totals(X)
     if totals is None:
         return result - exact_log_partition(machine)
     return result - exact_log_partitions(machine, totals)
-
-
-def exact_log_partitions(machine: DeepBoltzmannMachine, totals: IntArray) -> FloatArray:
-    """Compute log Z of rows whose visible units share a total, in one enumeration.
-
-    The log-partition of such units is their total times that of a total of one, so the
-    hidden layers are enumerated once for all totals.
-
-    Parameters
-    ----------
-    machine : DeepBoltzmannMachine
-        The machine.
-    totals : ndarray of int of shape (n_rows,)
-        Totals of the rows, as `UnitType.totals` gives them.
-
-    Returns
-    -------
-    ndarray of shape (n_rows,)
-        Log Z in nats, float64.
-
-    Raises
-    ------
-    ValueError
-        If the odd layers have more than 2**25 joint states, `MAX_STATES`.
-
-    See Also
-    --------
-    exact_log_partition : For a single total, or units without.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from skdbm.likelihood import exact_log_partitions
-    >>> from skdbm.machine import DeepBoltzmannMachine
-    >>> from skdbm.units import Bernoulli, Counts
-    >>> machine = DeepBoltzmannMachine(
-    ...     [np.zeros((3, 1))], [np.zeros(3), np.zeros(1)], [Counts(3), Bernoulli()]
-    ... )
-    >>> exact_log_partitions(machine, np.array([0, 2])).round(4)  # log 2, log 18
-    array([0.6931, 2.8904])
-    """
-    machine = machine.astype(np.float64)
-    units, weights, biases = machine.units, machine.weights, machine.biases
-    distinct, where = np.unique(totals, return_inverse=True)
-    kept, n_all = _smaller_parity(units, biases, kept=1)
-    n_terms = _check_n_terms(n_all, biases)
-    one = [units[0].with_totals(1), *units[1:]]
-    none = [units[0].with_totals(0), *units[1:]]
-    sums = np.full(len(distinct), -np.inf)
-    chunks = zip(
-        _chunks(one, weights, biases, kept, n_terms),
-        _chunks(none, weights, biases, kept, n_terms),
-        strict=True,
-    )
-    for of_one, of_none in chunks:
-        for i, total in enumerate(distinct):
-            terms = of_none + total * (of_one - of_none)
-            sums[i] = np.logaddexp(sums[i], logsumexp(terms))
-    return sums[where]
-
-
-def _enumerate_given(machine: DeepBoltzmannMachine, row: FloatArray) -> float:
-    """Sum exp(-E) over the hidden layers, and visible states that are missing."""
-    missing = np.isnan(row)
-    visible, known = np.where(missing, 0.0, row), ~missing
-    unit, bias, weight = machine.units[0], machine.biases[0], machine.weights[0]
-    constant = (visible @ weight + machine.biases[1])[0]
-    biases = [constant, *machine.biases[2:]]
-    of_visible = float((visible @ bias - unit.base(visible, where=known))[0])
-    if not missing.any():
-        return of_visible + _enumerate(machine.units[1:], machine.weights[1:], biases)
-
-    def sum_over_missing(states: _LayerStates) -> FloatArray:
-        field = bias + states[0] @ weight.T
-        return unit.log_partition(field, np.broadcast_to(missing, field.shape))
-
-    # The missing states depend on the first hidden layer, which is enumerated.
-    return of_visible + _enumerate(
-        machine.units[1:], machine.weights[1:], biases, kept=0, more=sum_over_missing
-    )
 
 
 def exact_samples(
@@ -270,23 +113,18 @@ def exact_samples(
         The machine.
     n_samples : int
         Number of joint states.
-    random_state : None, int or numpy.random.SeedSequence, default=None
+    random_state : None, int or SeedSequence, default=None
         Seed of the draws.
 
     Returns
     -------
     list of L + 1 ndarrays of shape (n_samples, n_l)
-        States of every layer, in the dtype of the machine.
-
-    Raises
-    ------
-    ValueError
-        If both parities have more than 2**20 joint states; the
-        probabilities of all of them are held in memory.
+        States of every layer, in the dtype of the machine. A ValueError says if both
+        parities have more than 2**20 joint states, whose probabilities are held.
 
     See Also
     --------
-    skdbm.sampling.chains : Approximate samples of machines of any size.
+    skdbm.sampling.gibbs_sweeps : Approximate samples of machines of any size.
 
     Examples
     --------
@@ -298,134 +136,163 @@ def exact_samples(
     >>> bool(np.mean(v == h) > 0.95)
     True
     """
-    kept_probabilities = _kept_probabilities(machine)
-    return _samples_of(machine, kept_probabilities, n_samples, random_state)
+    return samples_of(machine, state_probabilities(machine), n_samples, random_state)
 
 
-def _kept_probabilities(machine: DeepBoltzmannMachine) -> FloatArray:
-    """Compute the probability of every joint state of the smaller parity."""
-    kept, n_terms = _smaller_parity(machine.units, machine.biases)
+def n_exact_terms(machine: DeepBoltzmannMachine) -> float:
+    """Count the terms of the exact sum: the joint states of the smaller parity."""
+    return _enumerated(machine)[1]
+
+
+def prefers_exact(machine: DeepBoltzmannMachine) -> bool:
+    """Decide whether enumeration is cheap enough to be preferred to annealing."""
+    kept, n_terms = _enumerated(machine)
+    sizes = machine.layer_sizes
+    n_summed = sum(sizes) - sum(sizes[layer] for layer in kept)
+    return n_terms <= PREFER_EXACT_STATES and n_terms * n_summed <= PREFER_EXACT_WORK
+
+
+def exact_log_partitions(machine: DeepBoltzmannMachine, totals: IntArray) -> FloatArray:
+    """Log Z of rows with these totals of the visible units, in one enumeration."""
+    machine = machine.astype(ops.float64)
+    # A(x) of such units is the total times that of a total of one.
+    distinct, where = ops.unique(totals, return_inverse=True)
+    one, none = (_log_terms(machine.with_totals(total), parity=1) for total in (1, 0))
+    sums = ops.full(len(distinct), -math.inf)
+    for of_one, of_none in zip(one, none, strict=True):
+        for i, total in enumerate(distinct):
+            terms = of_none + total * (of_one - of_none)
+            sums[i] = ops.logaddexp(sums[i], logsumexp(terms))
+    return sums[where]
+
+
+def state_probabilities(machine: DeepBoltzmannMachine) -> FloatArray:
+    """Probabilities of all joint states of the enumerated layers."""
+    n_terms = n_exact_terms(machine)
     if n_terms > PREFER_EXACT_STATES:
         raise ValueError(
             f"Exact sampling of layers of {machine.layer_sizes} units needs "
             f"2^{math.log2(n_terms):.0f} probabilities; at most "
-            f"{PREFER_EXACT_STATES} are held. Use skdbm.sampling.chains."
+            f"{PREFER_EXACT_STATES} are held. Use skdbm.sampling.gibbs_sweeps."
         )
-    parameters = machine.units, machine.weights, machine.biases
-    log_terms = np.concatenate(list(_chunks(*parameters, kept, int(n_terms))))
-    probabilities: FloatArray = np.exp(log_terms - logsumexp(log_terms))
+    log_terms = ops.concatenate(list(_log_terms(machine.astype(ops.float64))))
+    probabilities: FloatArray = ops.exp(log_terms - logsumexp(log_terms))
     probabilities /= probabilities.sum()
     return probabilities
 
 
-def _samples_of(
+def samples_of(
     machine: DeepBoltzmannMachine,
     probabilities: FloatArray,
     n_samples: int,
     random_state: Seed,
 ) -> list[FloatArray]:
-    """Draw joint states of all layers, given what `_kept_probabilities` gives."""
-    units, weights, biases = machine.units, machine.weights, machine.biases
-    rng = generator(random_state)
+    """Draw joint states of all layers, given what `state_probabilities` gives."""
+    rng, dtype = ops.generator(random_state), machine.dtype
+    machine = machine.astype(ops.float64)
     index = rng.choice(len(probabilities), n_samples, p=probabilities)
-    kept, _ = _smaller_parity(units, biases)
-    states = _kept_states(units, biases, kept, index)
-    for layer in range(1 - kept, machine.n_layers, 2):
-        field = _field(layer, states, weights, biases, n_samples)
-        states[layer] = units[layer].sample(field, rng)
-    return [states[layer].astype(machine.dtype) for layer in range(machine.n_layers)]
+    kept, _ = _enumerated(machine)
+    states = _states(machine, kept, index)
+    for layer in _others(machine, kept):
+        field = ops.empty((n_samples, machine.layer_sizes[layer]))
+        machine.field(layer, states, out=field)
+        states[layer] = machine.units[layer].sample(field, rng)
+    return [states[layer].astype(dtype) for layer in range(machine.n_layers)]
 
 
-def _smaller_parity(
-    units: Sequence[UnitType], biases: Sequence[FloatArray], kept: int | None = None
-) -> tuple[int, float]:
-    """Find the parity with fewer joint states, or take the given one; their number."""
+def _enumerated(
+    machine: DeepBoltzmannMachine, parity: int | None = None
+) -> tuple[range, float]:
+    """Find the layers of fewer joint states, or of the given parity; their number.
+
+    Without couplings no layer has to be enumerated.
+    """
+    if not machine.weights:
+        return range(0), 1
     counts = [
-        unit.n_states(len(bias)) for unit, bias in zip(units, biases, strict=True)
+        unit.n_states(size)
+        for unit, size in zip(machine.units, machine.layer_sizes, strict=True)
     ]
     # An integer may be too large to be multiplied with infinity.
     totals = [
-        np.inf if np.inf in part else math.prod(part)
+        math.inf if math.inf in part else math.prod(part)
         for part in (counts[0::2], counts[1::2])
     ]
-    kept = int(totals[1] < totals[0]) if kept is None else kept
-    return kept, totals[kept]
+    if parity is None:
+        parity = int(totals[1] < totals[0])
+    return range(parity, machine.n_layers, 2), totals[parity]
 
 
-def _kept_states(
-    units: Sequence[UnitType], biases: Sequence[FloatArray], kept: int, index: IntArray
+def _others(machine: DeepBoltzmannMachine, kept: range) -> list[int]:
+    """List the layers that are summed, or drawn, given those that are kept."""
+    return [layer for layer in range(machine.n_layers) if layer not in kept]
+
+
+def _states(
+    machine: DeepBoltzmannMachine, layers: range, index: IntArray
 ) -> dict[int, FloatArray]:
-    """Turn numbers of joint states into states of the layers of one parity."""
+    """Turn numbers of joint states into states of these layers."""
     states = {}
-    for layer in range(kept, len(units), 2):
-        n_states = int(units[layer].n_states(len(biases[layer])))
-        states[layer] = units[layer].states(
-            index % n_states, len(biases[layer]), np.float64
-        )
+    for layer in layers:
+        unit, size = machine.units[layer], machine.layer_sizes[layer]
+        n_states = int(unit.n_states(size))
+        states[layer] = unit.states(index % n_states, size, ops.float64)
         index = index // n_states
     return states
 
 
-def _field(
-    layer: int,
-    states: _LayerStates,
-    weights: Sequence[FloatArray],
-    biases: Sequence[FloatArray],
-    n_rows: int,
-) -> FloatArray:
-    """Field of a layer whose neighbours are known, in float64."""
-    field = np.tile(np.asarray(biases[layer], dtype=np.float64), (n_rows, 1))
-    if layer > 0:
-        field += states[layer - 1] @ weights[layer - 1]
-    if layer + 1 < len(biases):
-        field += states[layer + 1] @ weights[layer].T
-    return field
-
-
-def _chunks(
-    units: Sequence[UnitType],
-    weights: Sequence[FloatArray],
-    biases: Sequence[FloatArray],
-    kept: int,
-    n_terms: int,
-    more: Callable[[_LayerStates], FloatArray] | None = None,
+def _log_terms(
+    machine: DeepBoltzmannMachine,
+    *,
+    parity: int | None = None,
+    row: FloatArray | None = None,
 ) -> Iterator[FloatArray]:
-    """Yield log sums over the other parity, chunk by chunk of the kept one.
-
-    `more` gives further log-terms for states of the kept layers.
-    """
-    for start in range(0, n_terms, _STATES_PER_CHUNK):
-        index = np.arange(start, min(start + _STATES_PER_CHUNK, n_terms))
-        states = _kept_states(units, biases, kept, index)
-        log_terms = np.zeros(len(index))
-        for layer, state in states.items():
-            log_terms += state @ biases[layer] - units[layer].base(state)
-        for layer in range(1 - kept, len(units), 2):
-            field = _field(layer, states, weights, biases, len(index))
-            log_terms += units[layer].log_partition(field)
-        yield log_terms if more is None else log_terms + more(states)
-
-
-def _enumerate(
-    units: Sequence[UnitType],
-    weights: Sequence[FloatArray],
-    biases: Sequence[FloatArray],
-    kept: int | None = None,
-    more: Callable[[_LayerStates], FloatArray] | None = None,
-) -> float:
-    """Sum exp(-E) over all states of a chain of layers, in the log domain."""
-    kept, n_all = _smaller_parity(units, biases, kept)
-    n_terms = _check_n_terms(n_all, biases)
-    chunks = _chunks(units, weights, biases, kept, n_terms, more)
-    return float(logsumexp([logsumexp(log_terms) for log_terms in chunks]))
-
-
-def _check_n_terms(n_terms: float, biases: Sequence[FloatArray]) -> int:
-    """Give the number of terms, and raise an error if it is too large."""
+    """Yield log sums over the other layers, or what a row lacks, chunk by chunk."""
+    kept, n_terms = _enumerated(machine, parity)
     if n_terms > MAX_STATES:
         raise ValueError(
             f"Exact enumeration needs 2^{math.log2(n_terms):.0f} terms for layers of "
-            f"{[len(bias) for bias in biases]} units; at most {MAX_STATES} are summed. "
+            f"{machine.layer_sizes} units; at most {MAX_STATES} are summed. "
             "Use annealed_log_partition."
         )
-    return int(n_terms)
+    for start in range(0, int(n_terms), _STATES_PER_CHUNK):
+        index = ops.arange(start, min(start + _STATES_PER_CHUNK, int(n_terms)))
+        states = _states(machine, kept, index)
+        log_terms = ops.zeros(len(index))
+        for layer, state in states.items():
+            log_terms += state @ machine.biases[layer]
+            log_terms -= machine.units[layer].base(state)
+        for layer in _others(machine, kept):
+            unit, field = machine.units[layer], machine.field(layer, states)
+            if row is None or layer > 0:
+                log_terms += unit.log_partition(field)
+                continue
+            missing: BoolArray = ops.isnan(row)
+            visible = ops.where(missing, 0.0, row)
+            log_terms += field @ visible[0] - unit.base(visible, where=~missing)
+            log_terms += unit.log_partition(
+                field, ops.broadcast_to(missing, field.shape)
+            )
+        yield log_terms
+
+
+def _log_sum(
+    machine: DeepBoltzmannMachine,
+    *,
+    parity: int | None = None,
+    row: FloatArray | None = None,
+) -> float:
+    """Sum exp(-E) over all states, or those of a row, in the log domain."""
+    terms = _log_terms(machine, parity=parity, row=row)
+    return float(logsumexp([logsumexp(log_terms) for log_terms in terms]))
+
+
+def _log_sum_given(machine: DeepBoltzmannMachine, row: FloatArray) -> float:
+    """Sum exp(-E) over the hidden layers, and visible states that are missing."""
+    if ops.missing(row) is not None or not machine.weights:
+        # The missing states depend on the first hidden layer, which is enumerated.
+        return _log_sum(machine, parity=1, row=row)
+    biases = [(row @ machine.weights[0] + machine.biases[1])[0], *machine.biases[2:]]
+    hidden = DeepBoltzmannMachine(machine.weights[1:], biases, machine.units[1:])
+    of_visible = row @ machine.biases[0] - machine.units[0].base(row)
+    return float(of_visible[0]) + _log_sum(hidden)

@@ -15,13 +15,20 @@ DRAWS_AT_ONCE = 2**15
 RESOLUTION = 2**24
 
 
-def generator(seed: Seed) -> Rng:
+def generator(seed: Seed | Rng) -> Rng:
     """Make the generator that all of skdbm draws from: SFC64, numpy's fastest."""
+    if isinstance(seed, np.random.Generator):
+        return seed
     return np.random.Generator(np.random.SFC64(seed))
 
 
-def seed_sequence(random_state: Seed) -> np.random.SeedSequence:
-    """Make a fresh seed sequence, so that spawning does not change the caller's."""
+def seed_sequence(random_state: Seed | Rng) -> np.random.SeedSequence:
+    """Make a fresh seed sequence, so that spawning does not change the caller's.
+
+    A generator gives another one at each call.
+    """
+    if isinstance(random_state, np.random.Generator):
+        return np.random.SeedSequence(random_state.integers(2**32, size=4).tolist())
     if isinstance(random_state, np.random.SeedSequence):
         return np.random.SeedSequence(
             random_state.entropy, spawn_key=random_state.spawn_key
@@ -54,20 +61,14 @@ def uniform(rng: Rng, out: npt.NDArray[Any]) -> FloatArray:
 
 
 def _draws_integers(rng: Rng, out: FloatArray) -> bool:
-    """Say whether draws may come from raw bits of the generator.
-
-    Only for a generator known to give 64 of them at once, and for float32.
-    """
+    """Whether draws may come from raw bits: of a known generator, for float32."""
     suits = out.dtype == np.float32 and out.flags.c_contiguous
     return suits and isinstance(rng.bit_generator, np.random.SFC64)
 
 
 def _integers(rng: Rng, out: FloatArray) -> FloatArray:
-    """Fill a float32 array with whole numbers drawn from 0 to `RESOLUTION` - 1.
-
-    Two draws from each raw number of 64 bits take half the time of `Generator.random`,
-    which draws one by one.
-    """
+    """Fill a float32 array with whole numbers drawn from 0 to `RESOLUTION` - 1."""
+    # Two draws from each raw number of 64 bits take half the time of `rng.random`.
     flat = out.reshape(-1)
     for start in range(0, flat.size, DRAWS_AT_ONCE):
         part = flat[start : start + DRAWS_AT_ONCE]
@@ -85,18 +86,27 @@ def normal(rng: Rng, out: npt.NDArray[Any]) -> FloatArray:
     return out
 
 
+def gumbel(rng: Rng, out: npt.NDArray[Any]) -> FloatArray:
+    """Fill `out` with noise -log(-log(1 - u)): the largest field then is softmax."""
+    out = uniform(rng, out)
+    np.subtract(1.0, out, out=out)
+    np.log(out, out=out)
+    # Half a step of u stands for none, or its noise would be infinite.
+    np.minimum(out, -np.finfo(out.dtype).eps / 4, out=out)
+    np.negative(out, out=out)
+    np.log(out, out=out)
+    return np.negative(out, out=out)
+
+
 def bernoulli(
     field: FloatArray,
     rng: Rng,
     out: FloatArray | None = None,
     scratch: FloatArray | None = None,
 ) -> FloatArray:
-    """Draw 0 or 1 with P(1) = sigmoid(field).
-
-    The comparison u (1 + exp(-x)) < 1 equals u < sigmoid(x) and saves a division; with
-    whole numbers for u and their range for 1 it saves a multiplication, too. `field`
-    may be `out`; `scratch` holds the uniform draws.
-    """
+    """Draw 0 or 1 with P(1) = sigmoid(field); `scratch` holds the uniform draws."""
+    # u (1 + exp(-x)) < 1 equals u < sigmoid(x) and saves a division; whole numbers for
+    # u, with their range for 1, save a multiplication, too.
     if scratch is None:
         scratch = np.empty_like(field)
     if _draws_integers(rng, scratch):

@@ -43,11 +43,10 @@ def row_blocks(n_rows: int, most: int) -> list[slice]:
 
 
 class _SingleThreadedBlas:
-    """Hold BLAS to one thread while at least one user is inside.
+    """Hold BLAS to one thread while at least one user is inside."""
 
-    The limit is global to the process. Counting the users keeps concurrent fits from
-    restoring each other's limit in the wrong order.
-    """
+    # The limit is global to the process. Counting the users keeps concurrent fits from
+    # restoring each other's limit in the wrong order.
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -95,11 +94,7 @@ _single_threaded_blas = _SingleThreadedBlas()
 
 
 def resolve_n_threads(n_jobs: int | None) -> int:
-    """Turn `n_jobs` into a number of threads.
-
-    None means as many as the BLAS library would use here, which nested parallel work
-    (joblib workers, an outer `threadpool_limits`) has already lowered.
-    """
+    """Turn `n_jobs` into a number of threads; None means those of BLAS here."""
     if n_jobs is None:
         return _single_threaded_blas.n_threads()
     return int(effective_n_jobs(n_jobs))
@@ -115,10 +110,7 @@ class Workers:
     def map(
         self, function: Callable[..., _Result], *pieces: Iterable[Any]
     ) -> list[_Result]:
-        """Call a function on every piece, as `map` does; the results in their order.
-
-        The first error is raised again, after the other calls have ended.
-        """
+        """Call a function on every piece, in order; errors are raised at the end."""
         arguments = list(zip(*pieces, strict=True))
         if self._pool is None or len(arguments) < 2:
             return [function(*piece) for piece in arguments]
@@ -160,11 +152,7 @@ class Workers:
 
 @contextmanager
 def workers(n_jobs: int | None = None) -> Iterator[Workers]:
-    """Provide threads for a stretch of work, the BLAS library held to one meanwhile.
-
-    `n_jobs` counts threads as joblib does; None means as many as the BLAS library would
-    use here, which nested parallel work has already lowered.
-    """
+    """Threads for a stretch of work, counted as by joblib; BLAS has one meanwhile."""
     n_threads = resolve_n_threads(n_jobs)
     with _single_threaded_blas():
         team = Workers(n_threads)

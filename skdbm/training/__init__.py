@@ -1,11 +1,6 @@
-"""Training: greedy pretraining, statistics of both phases, update rule, the loop.
+"""Training: from rows of data to a machine.
 
-`trainer` has the loop, `statistics` measures both phases of a batch and makes the
-gradient, `optimizers` turns it into an update, `pretraining` prepares the start and
-`stopping` decides on an early end. The estimators put them together. What runs over
-threads gets them from `workers`.
+`run` has the training as one object, `update` one step of it, `state` what survives
+from step to step, `pretraining` the stages before the joint training, `record` what an
+epoch writes down, `stopping` the judgement of held-out rows.
 """
-
-from ..ops import workers
-
-__all__ = ["workers"]

@@ -1,110 +1,98 @@
 """Early stopping on the likelihood of held-out rows."""
 
-from collections.abc import Callable, Sequence
-from typing import Any
+import math
 
-import numpy as np
+from .._typing import FloatArray, Record, Rows
+from ..likelihood.exact import prefers_exact
+from ..likelihood.following import FollowedLogPartition
+from ..likelihood.log_partition import log_partition
+from ..likelihood.scores import log_likelihood
+from ..machine import DeepBoltzmannMachine
+from ..settings import Likelihood
+from .state import State
 
-from .._typing import Record
+
+class HeldOut:
+    """Held-out rows, training rows to compare them with, and how both are scored."""
+
+    # Log Z is enumerated for small machines and followed for large ones; for counts,
+    # whose totals each have their own, it is annealed anew.
+
+    def __init__(
+        self, held_out: Rows, training: Rows, likelihood: Likelihood, seed: int
+    ) -> None:
+        self.parts, self.likelihood, self.seed = (held_out, training), likelihood, seed
+        self.begin()
+
+    def begin(self) -> None:
+        """Follow log Z from a new start."""
+        self.followed = FollowedLogPartition(
+            n_chains=self.likelihood.n_chains,
+            n_temperatures=self.likelihood.n_temperatures,
+            random_state=self.seed,
+        )
+
+    def scores(self, machine: DeepBoltzmannMachine, n_jobs: int) -> list[float]:
+        """Mean scores of the held-out rows and of the training rows, in nats."""
+        totals = [machine.units[0].totals(X) for X in self.parts]
+        if totals[0] is None and not prefers_exact(machine):
+            logs: list[float | FloatArray] = [
+                self.followed.update(machine, n_jobs=n_jobs)[0]
+            ] * 2
+        else:
+            logs = [
+                log_partition(
+                    machine,
+                    n_chains=self.likelihood.n_chains,
+                    n_temperatures=self.likelihood.n_temperatures,
+                    totals=of_rows,
+                    random_state=self.seed,
+                    n_jobs=n_jobs,
+                )[0]
+                for of_rows in totals
+            ]
+        return [
+            float(
+                log_likelihood(
+                    machine, X, log_z, self.likelihood, self.seed, n_jobs=n_jobs
+                ).mean()
+            )
+            for X, log_z in zip(self.parts, logs, strict=True)
+        ]
 
 
 class EarlyStopping:
-    """Stop when held-out rows have not become likelier for some epochs.
+    """Stop when held-out rows have not become likelier for `patience` epochs.
 
-    Parameters
-    ----------
-    scores : callable
-        Gets a machine; returns the mean log-likelihood under it, or a bound of it, of
-        the held-out rows and of training rows to compare them with, in nats.
-    every : int
-        Epochs from one evaluation to the next.
-    patience : int
-        Epochs without improvement after which training stops. Only an evaluation
-        stops it, and never the first one with a finite score.
-    tol : float
-        Improvement over the best score, in nats, that has to be exceeded to count.
-
-    Attributes
-    ----------
-    n_epochs : int
-        Number of epochs judged so far.
-    best_score : float
-        The best score, in nats; minus infinity before the first evaluation.
-    best_epoch : int
-        The epoch of the best score, counted from 1; 0 before the first evaluation.
-    best_machine : object
-        What `scores` was given in that epoch; None before the first evaluation.
-    stopped : bool
-        Whether training shall stop.
-
-    See Also
-    --------
-    skdbm.likelihood.bound : The score of the estimators, given log Z.
-    skdbm.training.trainer.train : The loop that is stopped.
-
-    Examples
-    --------
-    Plain numbers stand for machines and their scores here, and training rows are
-    likelier by 1. The third machine is better than the second, but by less than `tol`.
-
-    >>> from skdbm.training.stopping import EarlyStopping
-    >>> stopping = EarlyStopping(
-    ...     lambda machine: (machine, machine + 1), every=1, patience=2, tol=0.1
-    ... )
-    >>> record = {}
-    >>> for machine in (-3.0, -2.0, -1.95, -2.5):
-    ...     print(stopping.update(record, lambda: machine))
-    False
-    False
-    False
-    True
-    >>> stopping.best_epoch, stopping.best_machine
-    (2, -2.0)
-    >>> record
-    {'validation_score': -2.5, 'overfitting': 1.0}
+    `scores(machine, n_jobs)` of `rows` gives their mean log-likelihood, or a bound of
+    it, and that of training rows. Every `every` epochs there is an evaluation; only
+    one stops training, and never the first with a finite score. An improvement over
+    the best score has to exceed `tol`, in nats, to count.
     """
 
-    def __init__(
-        self,
-        scores: Callable[[Any], Sequence[float]],
-        *,
-        every: int,
-        patience: int,
-        tol: float,
-    ) -> None:
-        self.scores, self.every, self.patience, self.tol = scores, every, patience, tol
+    def __init__(self, rows: HeldOut, *, every: int, patience: int, tol: float) -> None:
+        self.rows, self.every, self.patience, self.tol = rows, every, patience, tol
+        self.begin()
+
+    def begin(self) -> None:
+        """Forget all epochs."""
+        self.rows.begin()
         self.n_epochs = 0
-        self.best_score, self.best_epoch = -np.inf, 0
-        self.best_machine: Any = None
+        self.best_score, self.best_epoch = -math.inf, 0
+        self.best_machine: DeepBoltzmannMachine | None = None
         self.stopped = False
 
-    def update(
-        self, record: Record, machine_of: Callable[[], Any], *, last: bool = False
-    ) -> bool:
-        """Judge one more epoch.
+    def judge(self, record: Record, state: State, n_jobs: int, *, last: bool) -> bool:
+        """Judge one more epoch, the last one always; whether training shall stop.
 
-        Parameters
-        ----------
-        record : dict
-            Record of the epoch. The score of the held-out rows is added to it as
-            "validation_score", and what the training rows have more as "overfitting",
-            both in nats; NaN where there was no evaluation.
-        machine_of : callable
-            Gives the machine, without arguments. It is called only when there is
-            something to evaluate. The best machine is kept, so it must be a copy.
-        last : bool, default=False
-            Whether it is the last epoch, which is always evaluated.
-
-        Returns
-        -------
-        bool
-            Whether training shall stop.
+        The record gets "validation_score", that of the held-out rows, and
+        "overfitting", what the training rows have more; NaN where none was taken.
         """
         self.n_epochs += 1
-        record["validation_score"] = record["overfitting"] = np.nan
+        record["validation_score"] = record["overfitting"] = math.nan
         if last or self.n_epochs % self.every == 0:
-            machine = machine_of()
-            score, training_score = self.scores(machine)
+            machine = state.snapshot()
+            score, training_score = self.rows.scores(machine, n_jobs)
             record["validation_score"] = score
             record["overfitting"] = training_score - score
             if score > self.best_score + self.tol:

@@ -4,12 +4,8 @@ from dataclasses import dataclass
 from numbers import Integral
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-from scipy.special import gammaln
-
 from .. import ops
-from .._typing import BoolArray, FloatArray, IntArray, Rng
+from .._typing import BoolArray, DTypeLike, FloatArray, IntArray, Rng
 from .contract import UnitType
 
 
@@ -52,8 +48,6 @@ class Binomial(UnitType):
 
     n_trials: int = 2
 
-    accepts_sparse = True
-
     def __post_init__(self) -> None:
         given: object = self.n_trials
         if not isinstance(given, Integral) or given < 1:
@@ -61,61 +55,18 @@ class Binomial(UnitType):
         object.__setattr__(self, "n_trials", int(given))
 
     @property
-    def bounds(self) -> tuple[float, float]:
-        """Smallest and largest state.
-
-        Returns
-        -------
-        tuple of int
-            Zero and the number of trials.
-        """
-        return (0, self.n_trials)
-
-    @property
-    def rate_factor(self) -> float:
-        """Share of the learning rate that suits these units.
-
-        Returns
-        -------
-        float
-            One over the number of trials.
-        """
-        return 1 / self.n_trials
+    def n_copies(self) -> int:
+        """Number of trials."""
+        return self.n_trials
 
     def log_partition(
         self, field: FloatArray, where: BoolArray | None = None
     ) -> FloatArray:
-        """Compute A(x) = n log(1 + exp(x)), summed over the units of each row.
-
-        Parameters
-        ----------
-        field : ndarray of shape (n_rows, n_units)
-            The fields x.
-        where : ndarray of bool of the same shape, default=None
-            The units to sum over; None means all.
-
-        Returns
-        -------
-        ndarray of shape (n_rows,)
-            The sums, in nats, float64.
-        """
+        """Compute A(x) = n log(1 + exp(x)), summed over the units of each row."""
         return self.n_trials * ops.row_sum(ops.softplus(field), where)
 
     def mean(self, field: FloatArray, out: FloatArray | None = None) -> FloatArray:
-        """Compute the mean n / (1 + exp(-x)) of every unit.
-
-        Parameters
-        ----------
-        field : ndarray of shape (n_rows, n_units)
-            The fields x.
-        out : ndarray of the same shape, default=None
-            Where the result goes; `field` itself is allowed.
-
-        Returns
-        -------
-        ndarray of shape (n_rows, n_units)
-            The means.
-        """
+        """Compute n / (1 + exp(-x))."""
         out = ops.sigmoid(field, out=out)
         if self.n_trials != 1:
             out *= self.n_trials
@@ -128,24 +79,7 @@ class Binomial(UnitType):
         out: FloatArray | None = None,
         scratch: FloatArray | None = None,
     ) -> FloatArray:
-        """Draw the number of successes of every unit.
-
-        Parameters
-        ----------
-        field : ndarray of shape (n_rows, n_units)
-            The fields x.
-        rng : numpy.random.Generator
-            Source of the draws.
-        out : ndarray of the same shape, default=None
-            Where the result goes; `field` itself is allowed.
-        scratch : ndarray of the same shape, default=None
-            Room for intermediate values, so that nothing is allocated.
-
-        Returns
-        -------
-        ndarray of shape (n_rows, n_units)
-            The states, in the dtype of `field`.
-        """
+        """Draw the number of successes of every unit."""
         trials = [ops.bernoulli(field, rng) for _ in range(self.n_trials - 1)]
         out = ops.bernoulli(field, rng, out=out, scratch=scratch)
         for trial in trials:
@@ -153,173 +87,43 @@ class Binomial(UnitType):
         return out
 
     def field_of_mean(self, mean: FloatArray) -> FloatArray:
-        """Invert the mean: x = log(m / (n - m)).
-
-        Parameters
-        ----------
-        mean : ndarray
-            Means strictly between 0 and n.
-
-        Returns
-        -------
-        ndarray
-            The fields.
-        """
-        field: FloatArray = np.log(mean) - np.log(self.n_trials - mean)
+        """Invert the mean: x = log(m / (n - m))."""
+        field: FloatArray = ops.log(mean) - ops.log(self.n_trials - mean)
         return field
 
-    def bias_of_data(self, mean: FloatArray, n_rows: int) -> FloatArray:
-        """Give the logits of the data means, as if one more row had mean n / 2.
-
-        Parameters
-        ----------
-        mean : ndarray of shape (n_units,)
-            Means of the data.
-        n_rows : int
-            Number of rows they were taken from.
-
-        Returns
-        -------
-        ndarray of shape (n_units,)
-            The biases.
-        """
-        return self.field_of_mean((mean * n_rows + self.n_trials / 2) / (n_rows + 1))
-
     def entropy(self, mean: FloatArray, where: BoolArray | None = None) -> FloatArray:
-        """Compute -m log(m/n) - (n - m) log((n - m)/n), summed over each row.
-
-        Parameters
-        ----------
-        mean : ndarray of shape (n_rows, n_units)
-            The means m.
-        where : ndarray of bool of the same shape, default=None
-            The units to sum over; None means all.
-
-        Returns
-        -------
-        ndarray of shape (n_rows,)
-            The entropies relative to exp(-base(s)), in nats, float64.
-        """
-        p = np.asarray(mean, dtype=np.float64) / self.n_trials
+        """Compute -m log(m/n) - (n - m) log((n - m)/n), summed over each row."""
+        p = ops.asarray(mean, dtype=ops.float64) / self.n_trials
         terms = ops.xlogx(p) + ops.xlogx(1 - p)
         return -self.n_trials * ops.row_sum(terms, where)
 
+    def base(self, states: FloatArray, where: BoolArray | None = None) -> FloatArray:
+        """Compute -log(n choose s), summed over the units of each row."""
+        if self.n_trials == 1:
+            return ops.zeros(states.shape[0])
+        s = ops.asarray(states, dtype=ops.float64)
+        n = self.n_trials
+        terms = ops.gammaln(s + 1) + ops.gammaln(n - s + 1) - ops.gammaln(n + 1)
+        return ops.row_sum(terms, where)
+
     def reaction(self, mean: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Give the variance of every unit and its derivative by the mean.
-
-        Parameters
-        ----------
-        mean : ndarray of shape (n_rows, n_units)
-            The means m.
-
-        Returns
-        -------
-        variance : ndarray of shape (n_rows, n_units)
-            The variances m (1 - m / n).
-        slope : ndarray of shape (n_rows, n_units)
-            Their derivatives 1 - 2 m / n.
-        """
+        """Give the variances m (1 - m/n) and their slopes 1 - 2 m/n."""
         share = mean / self.n_trials
         return mean * (1 - share), 1 - 2 * share
 
-    def base(self, states: FloatArray, where: BoolArray | None = None) -> FloatArray:
-        """Compute -log(n choose s), summed over the units of each row.
-
-        For a single trial, n = 1, it is zero.
-
-        Parameters
-        ----------
-        states : ndarray of shape (n_rows, n_units)
-            The states; values between the integers are interpolated by the gamma
-            function.
-        where : ndarray of bool of the same shape, default=None
-            The units to sum over; None means all.
-
-        Returns
-        -------
-        ndarray of shape (n_rows,)
-            The sums, float64.
-        """
-        if self.n_trials == 1:
-            return np.zeros(states.shape[0])
-        s = np.asarray(states, dtype=np.float64)
-        n = self.n_trials
-        terms = gammaln(s + 1) + gammaln(n - s + 1) - gammaln(n + 1)
-        return ops.row_sum(terms, where)
-
-    def sample_of_mean(
-        self, mean: FloatArray, rng: Rng, out: FloatArray | None = None
-    ) -> FloatArray:
-        """Draw a state of every unit given its mean.
-
-        Parameters
-        ----------
-        mean : ndarray of shape (n_rows, n_units)
-            The means; those at the ends of their range give the states there.
-        rng : numpy.random.Generator
-            Source of the draws.
-        out : ndarray of the same shape, default=None
-            Where the result goes; `mean` itself is allowed.
-
-        Returns
-        -------
-        ndarray of shape (n_rows, n_units)
-            The states, in the dtype of `mean`.
-        """
-        with np.errstate(divide="ignore"):
-            field = self.field_of_mean(mean)
-        return self.sample(field, rng, out=out)
-
     def tied_copies(self, n_copies: int) -> "Binomial":
-        """Give the unit type of the sum of `n_copies` units of one field.
-
-        Parameters
-        ----------
-        n_copies : int
-            How many copies.
-
-        Returns
-        -------
-        Binomial
-            Units with `n_copies` times as many trials.
-        """
+        """Give units with `n_copies` times as many trials."""
         return self if n_copies == 1 else Binomial(self.n_trials * n_copies)
 
     def n_states(self, n_units: int) -> int:
-        """Count the joint states, (n + 1) to the power of `n_units`.
-
-        Parameters
-        ----------
-        n_units : int
-            Number of units in the layer.
-
-        Returns
-        -------
-        int
-            The exact number.
-        """
+        """Count the joint states, (n + 1) to the power of `n_units`."""
         return int((self.n_trials + 1) ** n_units)
 
-    def states(self, index: IntArray, n_units: int, dtype: npt.DTypeLike) -> FloatArray:
-        """List joint states by their number, written in base n + 1.
-
-        Parameters
-        ----------
-        index : ndarray of int of shape (n_rows,)
-            Numbers from 0 to ``n_states(n_units) - 1``.
-        n_units : int
-            Number of units in the layer.
-        dtype : dtype
-            Floating dtype of the result.
-
-        Returns
-        -------
-        ndarray of shape (n_rows, n_units)
-            One joint state a row.
-        """
+    def states(self, index: IntArray, n_units: int, dtype: DTypeLike) -> FloatArray:
+        """List joint states by their number, written in base n + 1."""
         radix = self.n_trials + 1
-        place = radix ** np.arange(n_units, dtype=np.int64)
-        return (np.asarray(index)[:, None] // place % radix).astype(dtype)
+        place = radix ** ops.arange(n_units, dtype=ops.int64)
+        return (ops.asarray(index)[:, None] // place % radix).astype(dtype)
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -327,12 +131,12 @@ class Bernoulli(Binomial):
     """Binary units: s in {0, 1} with P(1) = 1 / (1 + exp(-x)).
 
     They are `Binomial` units of a single trial, n = 1, with A(x) = log(1 + exp(x)) and
-    base(s) = 0. In a visible layer a value between 0 and 1 stands for the probability
-    of a one.
+    base(s) = 0.
 
     See Also
     --------
     Binomial : Sums of several Bernoulli units.
+    skdbm.encodings.Probabilities : Columns of them.
 
     Examples
     --------
@@ -351,34 +155,6 @@ class Bernoulli(Binomial):
     def __repr__(self) -> str:
         return "Bernoulli()"
 
-    def sample_of_mean(
-        self, mean: FloatArray, rng: Rng, out: FloatArray | None = None
-    ) -> FloatArray:
-        """Draw one with the given probability.
-
-        Parameters
-        ----------
-        mean : ndarray of shape (n_rows, n_units)
-            Probabilities of a one.
-        rng : numpy.random.Generator
-            Source of the draws.
-        out : ndarray of the same shape, default=None
-            Where the result goes; `mean` itself is allowed.
-
-        Returns
-        -------
-        ndarray of shape (n_rows, n_units)
-            Zeros and ones, in the dtype of `mean`.
-        """
-        draws = ops.uniform(rng, np.empty(mean.shape, mean.dtype))
-        return np.less(draws, mean, out=np.empty_like(mean) if out is None else out)
-
     def spec(self) -> dict[str, Any]:
-        """Describe the unit type by plain values, for saving.
-
-        Returns
-        -------
-        dict
-            The class name under "type".
-        """
+        """Give the name alone."""
         return {"type": type(self).__name__}

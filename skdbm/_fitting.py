@@ -1,0 +1,161 @@
+"""From the hyper-parameters of an estimator, and its rows, to a training."""
+
+import numpy as np
+from sklearn.utils import check_random_state
+
+from . import ops
+from .encodings.rows import EncodedRows
+from .settings import Pretraining
+from .training import start
+from .training.run import SLOWER_ATTEMPTS, Run
+from .training.state import Options, State
+from .training.stopping import EarlyStopping, HeldOut
+from .units import Bernoulli, UnitType
+
+#: Consumers of randomness in a fit, each with a stream of its own.
+STREAMS = ("visible", "order", "chains", "weights", "pretraining", "carrying")
+
+
+def draw_seeds(estimator, *, keep):
+    """Draw the seeds of a fit, by stream; first those that outlive it, kept on demand.
+
+    So the score of a machine depends on `random_state` alone, whether the estimator
+    trained the machine or wraps it; and a fit that goes on holds out the same rows.
+    """
+    rng = check_random_state(estimator.random_state)
+    outliving = [int(rng.randint(2**31)) for _ in range(2)]
+    if not keep:
+        estimator._annealing_seed, estimator._held_out_seed = outliving
+    # A fit that goes on shall not draw what the last one drew.
+    seeds = ops.spawn(rng, len(STREAMS), estimator.n_iter_ if keep else 0)
+    return dict(zip(STREAMS, seeds, strict=True))
+
+
+def new_run(estimator, X, *, goes_on):
+    """Set up a training, or one that goes on where the last one ended."""
+    seeds = draw_seeds(estimator, keep=goes_on)
+    X_all = X
+    X, stopping = hold_out(estimator, X)
+    n_rows = X.shape[0]
+    n_epochs = estimator.max_iter or start.n_epochs(n_rows, estimator.batch_size)
+    machine, state, pretraining = None, None, Pretraining(None, max_iter=0)
+    if goes_on:
+        state = state_of(estimator, seeds["chains"])
+        state.n_averaged = 0  # the average leans on this fit alone
+        encoding = state.machine.encoding
+    else:
+        encoding = estimator._columns.encoding.fit(X_all)
+        machine = initial_machine(estimator, encoding, X, seeds["weights"])
+        if machine.n_layers > 2 and estimator.pretraining is not None:
+            pretraining = estimator.pretraining
+            if isinstance(pretraining, str):
+                pretraining = Pretraining(pretraining)
+    longest = pretraining.max_iter
+    return Run(
+        machine,
+        EncodedRows(encoding, X, start.TRAINING_DTYPE, ops.generator(seeds["visible"])),
+        options(estimator, n_rows),
+        n_chains=estimator.n_chains,
+        n_epochs=n_epochs,
+        learning_rate=first_learning_rate(estimator, encoding),
+        n_slower_attempts=SLOWER_ATTEMPTS * (estimator.learning_rate_init == "auto"),
+        seeds=seeds,
+        pretraining=pretraining.method,
+        n_pretraining_epochs=-(-n_epochs // 5) if longest is None else longest,
+        stopping=stopping,
+        state=state,
+    )
+
+
+def new_state(estimator, X):
+    """Make a machine in training from the first chunk of rows."""
+    seeds = draw_seeds(estimator, keep=False)
+    encoding = estimator._columns.encoding.fit(X)
+    first = X[: estimator.batch_size]
+    machine = initial_machine(estimator, encoding, first, seeds["weights"])
+    return State(machine, estimator.n_chains, seeds["chains"])
+
+
+def state_of(estimator, seed=None):
+    """Take up the training of an estimator where it stopped, on a copy."""
+    machine, sizes = estimator.machine_, estimator._check_layers()
+    if sizes != machine.layer_sizes[1:]:
+        raise ValueError(
+            f"hidden_layer_sizes={estimator.hidden_layer_sizes!r}, but the machine to "
+            f"train on has {machine.layer_sizes[1:]} hidden units. Use a clone, or fit "
+            "with warm_start=False."
+        )
+    if estimator._state is None:
+        seed = seed or ops.spawn(check_random_state(estimator.random_state), 1)[0]
+        machine = machine.astype(start.TRAINING_DTYPE)
+        return State(machine, estimator.n_chains, seed)
+    n_chains = len(estimator._state.chains[0])
+    if estimator.n_chains != n_chains:
+        raise ValueError(
+            f"n_chains={estimator.n_chains}, but the training that is to go on has "
+            f"{n_chains} chains. Use a clone, or fit with warm_start=False."
+        )
+    return estimator._state.copy()  # an error leaves the old one as it is
+
+
+def hold_out(estimator, X):
+    """Split off the rows that early stopping watches, and training rows to compare."""
+    if not estimator.early_stopping:
+        return X, None
+    n_held_out = int(np.ceil(estimator.validation_fraction * X.shape[0]))
+    if n_held_out >= X.shape[0]:
+        raise ValueError(
+            f"validation_fraction={estimator.validation_fraction} of {X.shape[0]} rows "
+            "leaves no row to train on; give more rows or a smaller fraction, or turn "
+            "early_stopping off."
+        )
+    order = ops.generator(estimator._held_out_seed).permutation(X.shape[0])
+    held_out, training = np.sort(order[:n_held_out]), order[n_held_out:]
+    rows = HeldOut(
+        X[held_out],
+        X[np.sort(training[:n_held_out])],
+        estimator._setting("likelihood"),
+        estimator._annealing_seed,
+    )
+    stopping = EarlyStopping(
+        rows,
+        every=estimator.evaluate_every,
+        patience=estimator.n_iter_no_change,
+        tol=estimator.tol,
+    )
+    return X[np.sort(training)], stopping
+
+
+def options(estimator, n_rows):
+    """Gather what an update depends on."""
+    return Options(
+        batch_size=min(estimator.batch_size, n_rows),
+        alpha=estimator.alpha,
+        n_gibbs_steps=estimator.n_gibbs_steps,
+        n_mean_field_steps=estimator.n_mean_field_steps,
+        n_posterior_gibbs_steps=estimator.n_posterior_gibbs_steps,
+        mean_field_tol=estimator._setting("likelihood").mean_field_tol,
+    )
+
+
+def initial_machine(estimator, encoding, X, seed):
+    """Make the machine that training starts from."""
+    sizes, units = estimator._check_layers(), estimator.hidden
+    if isinstance(units, (str, UnitType)):
+        units = [Bernoulli() if isinstance(units, str) else units] * len(sizes)
+    if len(units) != len(sizes):
+        raise ValueError(
+            f"hidden names {len(units)} unit types for {len(sizes)} hidden layers; "
+            "give one for each, or one for all."
+        )
+    rows = EncodedRows(encoding, X, np.float64)
+    hidden = list(zip(units, sizes, strict=True))
+    return start.initial_machine(rows, hidden, ops.generator(seed))
+
+
+def first_learning_rate(estimator, encoding):
+    """Give the learning rate at the start, worked out if it is "auto"."""
+    if estimator.learning_rate_init != "auto":
+        return estimator.learning_rate_init
+    sizes = estimator._check_layers()
+    return encoding.learning_rate(estimator.n_features_in_, sizes[0])

@@ -1,0 +1,327 @@
+"""What an encoding has to know; see the package's docstring for the idea."""
+
+import copy
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any, TypeVar
+
+from .. import ops
+from .._typing import BoolArray, FloatArray, IntArray, Rng, Rows
+from ..units import UnitType
+from ..units.contract import from_spec as unit_from_spec
+from ..units.contract import named
+
+_Self = TypeVar("_Self", bound="Encoding")
+
+_NOTHING = ops.zeros(0)
+
+
+class Encoding(ABC):
+    """The contract of an encoding of columns as states of visible units.
+
+    Values have shape (n_rows, n_columns) and states (n_rows, n_units); what is missing
+    is NaN on both sides. Encodings are immutable values, frozen dataclasses as a rule.
+    The methods have defaults for columns whose values are the states.
+
+    Attributes
+    ----------
+    may_be_missing : bool
+        Whether values may be missing; true unless overridden.
+    accepts_sparse : bool
+        Whether the columns may come as a sparse matrix; false unless overridden.
+    holds_codes : bool
+        Whether values are whole numbers or stand for some; false unless overridden.
+    is_categorical : bool
+        Whether values are categories rather than numbers; false unless overridden.
+    may_be_doubled : bool
+        Whether greedy pretraining may double the layer where a neighbour is missing;
+        true unless overridden.
+
+    See Also
+    --------
+    Probabilities : Zeros and ones, or probabilities between them.
+    Real : Real values, whose location and scale are learned.
+    Categories : One of several values.
+    Counts : Counts that share a total, as words of a text.
+    States : Columns that are states already, of any unit type.
+    Mixed : Columns of several kinds.
+
+    Examples
+    --------
+    >>> from skdbm.encodings import Encoding, Real
+    >>> isinstance(Real(), Encoding)
+    True
+    """
+
+    may_be_missing: bool = True
+    accepts_sparse: bool = False
+    holds_codes: bool = False
+    is_categorical: bool = False
+    may_be_doubled: bool = True
+
+    def __eq__(self, other: object) -> bool:
+        if self is other:
+            return True
+        if not isinstance(other, Encoding):
+            return False
+        return type(self) is type(other) and self.spec() == other.spec()
+
+    def __hash__(self) -> int:
+        return hash(repr(self.spec()))
+
+    def _changed(self: _Self, **values: Any) -> _Self:
+        """Copy with other attributes, which nothing checks."""
+        result = copy.copy(self)
+        vars(result).update(values)
+        return result
+
+    @property
+    @abstractmethod
+    def unit(self) -> UnitType:
+        """The unit type of the states; a ValueError if `fit` has to find it first."""
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Lowest and highest value; minus and plus infinity by default."""
+        return (-math.inf, math.inf)
+
+    @property
+    def rate_factor(self) -> float:
+        """Share of the learning rate that suits these columns.
+
+        The larger their variance, the smaller the step that is stable: by default one
+        over `UnitType.n_copies`.
+        """
+        return 1 / self.unit.n_copies
+
+    def learning_rate(self, n_columns: int, n_above: int) -> float:
+        """Give the learning rate that suits these columns untuned.
+
+        The field of a hidden unit sums over the columns, so a step moves it in
+        proportion to their number.
+
+        Parameters
+        ----------
+        n_columns, n_above : int
+            Number of columns of data, and of units in the first hidden layer.
+
+        Returns
+        -------
+        float
+            6.4 over the number of columns, at most a tenth, by default.
+        """
+        return min(0.1, 6.4 / n_columns)
+
+    def check(  # noqa: B027 (any value is right by default)
+        self, values: FloatArray
+    ) -> None:
+        """Raise a ValueError if a value within `bounds` does not suit the encoding.
+
+        Parameters
+        ----------
+        values : ndarray of shape (n_rows, n_columns)
+            Values, NaN where missing; of a sparse matrix only those that are stored.
+        """
+
+    def fit(self, X: Rows) -> "Encoding":
+        """Learn from the data what encoding needs.
+
+        Parameters
+        ----------
+        X : {ndarray, CSR matrix or array} of shape (n_rows, n_columns)
+            Values of the columns; NaN where missing.
+
+        Returns
+        -------
+        Encoding
+            The encoding of these columns; itself where there is nothing to learn.
+        """
+        return self
+
+    def width(self, n_columns: int) -> int:
+        """Count the units that stand for some columns.
+
+        Parameters
+        ----------
+        n_columns : int
+            Number of columns of data.
+
+        Returns
+        -------
+        int
+            Number of units.
+        """
+        return n_columns
+
+    def n_columns(self, n_units: int) -> int:
+        """Count the columns for which some units stand.
+
+        Parameters
+        ----------
+        n_units : int
+            Number of units in the layer.
+
+        Returns
+        -------
+        int
+            Number of columns of data.
+        """
+        return n_units
+
+    def columns(self, n_columns: int) -> list[tuple["Encoding", slice | IntArray]]:
+        """List the encodings of the columns.
+
+        Parameters
+        ----------
+        n_columns : int
+            Number of columns of data.
+
+        Returns
+        -------
+        list of (Encoding, slice or ndarray of int)
+            Each encoding with its columns; this one with all by default.
+        """
+        return [(self, slice(0, n_columns))]
+
+    def encode(self, X: Rows, out: FloatArray | None = None) -> Rows:
+        """Turn values of columns into states, or means, of the units.
+
+        Parameters
+        ----------
+        X : {ndarray, CSR matrix or array} of shape (n_rows, n_columns)
+            Values of the columns; NaN where missing.
+        out : ndarray of shape (n_rows, n_units), default=None
+            Where the states go.
+
+        Returns
+        -------
+        {ndarray, CSR matrix or array} of shape (n_rows, n_units)
+            The states, NaN where missing; `X` itself where nothing changes.
+        """
+        if out is None:
+            return X
+        ops.copyto(out, X)
+        return out
+
+    def decode(self, states: FloatArray) -> FloatArray:
+        """Turn states, or means, of the units into values of columns.
+
+        Parameters
+        ----------
+        states : ndarray of shape (n_rows, n_units)
+            States or means.
+
+        Returns
+        -------
+        ndarray of shape (n_rows, n_columns)
+            The values, in the dtype of `states`.
+        """
+        return states
+
+    def draw(
+        self, states: FloatArray, rng: Rng, out: FloatArray | None = None
+    ) -> FloatArray:
+        """Give encoded rows as training presents them, drawn anew each time.
+
+        Parameters
+        ----------
+        states : ndarray of shape (n_rows, n_units)
+            What `encode` gives, NaN where missing.
+        rng : numpy.random.Generator
+            Source of the draws.
+        out : ndarray of the same shape, default=None
+            Where the result goes; `states` itself is allowed.
+
+        Returns
+        -------
+        ndarray of shape (n_rows, n_units)
+            The states, NaN where missing; `states` as they are by default.
+        """
+        if out is None or out is states:
+            return states
+        ops.copyto(out, states)
+        return out
+
+    def log_jacobian(self, X: Rows) -> FloatArray:
+        """Compute the log-determinant of the derivative of `encode`, for densities.
+
+        Parameters
+        ----------
+        X : {ndarray, CSR matrix or array} of shape (n_rows, n_columns)
+            Values of the columns; those that are missing (NaN) do not count.
+
+        Returns
+        -------
+        ndarray of shape (n_rows,)
+            The logarithms, in nats, float64; zero by default.
+        """
+        return ops.zeros(X.shape[0])
+
+    @property
+    def learned(self) -> FloatArray:
+        """Parameters of the encoding that training goes on to learn.
+
+        Unconstrained values of shape (n_learned,), float64; none by default.
+        """
+        return _NOTHING
+
+    def with_learned(self, values: FloatArray) -> "Encoding":
+        """Give this encoding with other learned parameters.
+
+        Parameters
+        ----------
+        values : ndarray of shape (n_learned,)
+            The values; those out of bounds are moved inwards.
+
+        Returns
+        -------
+        Encoding
+            The encoding; itself if nothing is learned.
+        """
+        return self
+
+    def learned_gradient(
+        self, states: FloatArray, field: FloatArray, where: BoolArray | None = None
+    ) -> FloatArray:
+        """Compute the gradient of log p of the data by the learned parameters.
+
+        Parameters
+        ----------
+        states : ndarray of shape (n_rows, n_units)
+            States of the data.
+        field : ndarray of the same shape
+            Fields of the visible units given the means of the first hidden layer.
+        where : ndarray of bool of the same shape, default=None
+            Which states were observed; None means all.
+
+        Returns
+        -------
+        ndarray of shape (n_learned,)
+            The mean gradient over the rows.
+        """
+        return _NOTHING
+
+    def spec(self) -> dict[str, Any]:
+        """Describe the encoding by plain values, for saving.
+
+        Returns
+        -------
+        dict
+            The class name under "type", and the arguments that make an equal one: by
+            default the fields of a dataclass.
+        """
+        this: Any = self  # encodings are dataclasses, their contract is none
+        return {"type": type(self).__name__, **asdict(this)}
+
+
+def from_spec(spec: Mapping[str, Any]) -> Encoding:
+    """Build the encoding that `Encoding.spec` described."""
+    cls, parameters = named(Encoding, spec)
+    if "parts" in parameters:
+        parameters["parts"] = [(from_spec(s), c) for s, c in parameters["parts"]]
+    if "unit" in parameters:
+        parameters["unit"] = unit_from_spec(parameters["unit"])
+    encoding: Encoding = cls(**parameters)
+    return encoding

@@ -1,0 +1,35 @@
+"""The one way from rows of data to visible states."""
+
+from typing import Any
+
+from .. import ops
+from .._typing import FloatArray, Indices, Rng, Rows
+from .contract import Encoding
+
+
+class EncodedRows:
+    """Rows of data as visible states, made of some rows when they are asked for.
+
+    So memory stays flat in the number of rows. Values are encoded before they are cast
+    to another dtype: their differences may be far smaller than themselves. With a
+    generator, states are drawn anew at each presentation, as the encoding says.
+    """
+
+    def __init__(
+        self, encoding: Encoding, X: Rows, dtype: Any, rng: Rng | None = None
+    ) -> None:
+        self.encoding, self.X, self.dtype, self.rng = encoding, X, dtype, rng
+        self.shape: tuple[int, int] = (X.shape[0], encoding.width(X.shape[1]))
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: slice) -> Rows:
+        return self.encoding.encode(self.X[rows]).astype(self.dtype, copy=False)
+
+    def read(self, indices: Indices, encoding: Encoding | None = None) -> FloatArray:
+        """Dense states of some rows, NaN where missing, by what is learned so far."""
+        encoding = encoding or self.encoding
+        values = ops.dense(self.X[indices])
+        states: FloatArray = encoding.encode(values).astype(self.dtype, copy=False)
+        return states if self.rng is None else encoding.draw(states, self.rng)

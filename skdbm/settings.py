@@ -1,0 +1,95 @@
+"""Settings that belong together, passed to an estimator as one value.
+
+By default the estimators get None in their place. Once one is passed, `set_params` and
+searches reach its fields, as ``likelihood__n_temperatures`` for example.
+"""
+
+from sklearn.base import BaseEstimator
+
+
+class Likelihood(BaseEstimator):  # type: ignore[misc]
+    """How log-likelihoods are computed, and the posterior means behind them.
+
+    Parameters
+    ----------
+    n_chains : int, default=100
+        Chains of the annealed importance sampling that estimates log Z. Around a given
+        machine, samples start from them, too.
+
+    n_temperatures : int, default=1000
+        Inverse temperatures of the annealed importance sampling.
+
+    n_importance_samples : int, default=0
+        Samples of the posterior of every row that its score is made of, wherever there
+        is one: `score_samples`, `score` and so searches, early stopping. With 0, the
+        default, the score is the variational lower bound by mean field, which is cheap
+        and deterministic. With k samples it is the importance-weighted estimate: on
+        average a lower bound, too, as a rule a tighter one, and the closer to log p(v)
+        the more samples. Take 10 or more to compare machines of different depths or
+        `n_posterior_gibbs_steps`, whose bounds are not equally tight. The time grows
+        in proportion to the samples; each costs about as much as a mean-field sweep.
+
+    mean_field_tol : float, default=1e-4
+        Mean field of a row has converged when a sweep changes no mean by as much; in
+        training, that of a minibatch.
+
+    mean_field_max_iter : int, default=500
+        Most mean-field sweeps after training, for features, scores and what is missing.
+        A warning says how many rows had not converged by then.
+
+    See Also
+    --------
+    skdbm.DBMSampler : Takes it as `likelihood`.
+    skdbm.DBMTransformer : Takes it as `likelihood`, too.
+
+    Examples
+    --------
+    >>> from skdbm import DBMSampler, Likelihood
+    >>> sampler = DBMSampler(likelihood=Likelihood(n_temperatures=5000))
+    >>> sampler.set_params(likelihood__n_chains=500).likelihood
+    Likelihood(n_chains=500, n_temperatures=5000)
+    """
+
+    def __init__(
+        self,
+        *,
+        n_chains: int = 100,
+        n_temperatures: int = 1000,
+        n_importance_samples: int = 0,
+        mean_field_tol: float = 1e-4,
+        mean_field_max_iter: int = 500,
+    ) -> None:
+        self.n_chains = n_chains
+        self.n_temperatures = n_temperatures
+        self.n_importance_samples = n_importance_samples
+        self.mean_field_tol = mean_field_tol
+        self.mean_field_max_iter = mean_field_max_iter
+
+
+class Pretraining(BaseEstimator):  # type: ignore[misc]
+    """How a machine of several hidden layers is pretrained, and for how long.
+
+    Parameters
+    ----------
+    method : {"greedy", "grow"}, default="greedy"
+        The way, as `pretraining` of the estimators takes it by name.
+
+    max_iter : int, default=None
+        Number of epochs of each stage; None means a fifth of those of the joint
+        training.
+
+    See Also
+    --------
+    skdbm.DBMSampler : Takes it as `pretraining`.
+    skdbm.DBMTransformer : Takes it as `pretraining`, too.
+
+    Examples
+    --------
+    >>> from skdbm import DBMTransformer, Pretraining
+    >>> DBMTransformer(pretraining=Pretraining("grow", max_iter=5)).pretraining
+    Pretraining(max_iter=5, method='grow')
+    """
+
+    def __init__(self, method: str = "greedy", *, max_iter: int | None = None) -> None:
+        self.method = method
+        self.max_iter = max_iter

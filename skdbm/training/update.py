@@ -1,0 +1,260 @@
+"""One update: both phases, the gradient, the step.
+
+Stochastic maximum likelihood for deep Boltzmann machines [1]_: the data term from
+mean field, the model term from persistent Gibbs chains, the gradient centred.
+
+.. [1] R. Salakhutdinov and G. Hinton, "Deep Boltzmann Machines", AISTATS 2009.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+from .. import ops
+from .._typing import FloatArray, IntArray, Rng
+from ..evidence import Conditional, Evidence, filled
+from ..inference.mean_field import start, sweep
+from ..machine import DeepBoltzmannMachine
+from ..sampling.gibbs import draw
+from .optimizers import accelerate, average_rate, average_step, brake
+from .state import Options, State
+
+#: Rows of a weight matrix are updated in slices of about this many elements, so that
+#: a slice stays in the cache from its gradient to its last use.
+SLICE_SIZE = 2**17
+
+#: Share of the newest batch in the moving averages that serve as offsets.
+OFFSET_RATE = 0.01
+
+#: Share of the learning rate for what is learned about the encoding, whose gradient is
+#: of order one whatever the columns.
+ENCODING_RATE = 0.1
+
+
+def update(
+    state: State,
+    visible: FloatArray,
+    options: Options,
+    learning_rate: float,
+    team: ops.Workers,
+) -> tuple[int, bool]:
+    """Learn from one batch of visible states, NaN where missing.
+
+    Gives the most mean-field sweeps that a block of rows took, and whether all reached
+    the tolerance.
+    """
+    batch = Batch(state, visible, options, learning_rate)
+    # The phases. Whoever is done early takes over what needs no gradient.
+    of_rows = batch.data_phases()
+    of_chains = batch.chain_phases()
+    slowing = [batch.slow_biases, *batch.over_parameters(batch.slow_weights)]
+    mean_field = team.map(_call, [*of_rows, *of_chains, *slowing])[: len(of_rows)]
+    # The gradient and the step.
+    state.n_steps += 1
+    state.n_averaged += 1
+    batch.learn_encoding()
+    batch.space.close(state.offsets, batch.n_rows)
+    team.map(_call, [batch.step_biases, *batch.over_parameters(batch.step_weights)])
+    n_sweeps, converged = zip(*mean_field, strict=True)
+    return max(n_sweeps), all(converged)
+
+
+def work(state: State, options: Options) -> int:
+    """Multiplications of an update, as if mean field took all its sweeps.
+
+    Every sweep multiplies each row by each matrix twice, once for either direction.
+    """
+    sweeps = options.n_mean_field_steps + options.n_posterior_gibbs_steps
+    rows = options.batch_size * sweeps + len(state.chains[0]) * options.n_gibbs_steps
+    return 2 * rows * sum(weight.size for weight in state.machine.weights)
+
+
+class Batch:
+    """What is done with one batch of rows, in pieces that threads can share."""
+
+    def __init__(
+        self, state: State, visible: FloatArray, options: Options, learning_rate: float
+    ) -> None:
+        self.state, self.options, self.learning_rate = state, options, learning_rate
+        self.n_rows, self.n_chains = len(visible), len(state.chains[0])
+        self.space = state.workspace(options.batch_size)
+        self.evidence = Evidence.of_rows(visible)
+        self.data = self.space.data_rows(slice(0, self.n_rows))
+        without_gaps = filled(state.machine, self.evidence).get(0, visible)
+        ops.copyto(self.space.left[0][self.data], without_gaps)
+        hidden = [1 / unit.n_copies for unit in state.machine.units[1:]]
+        #: Share of the learning rate of every layer: the more variance, the less.
+        self.shares = [state.machine.encoding.rate_factor, *hidden]
+
+    def data_phases(self) -> list[Callable[[], tuple[int, bool]]]:
+        """The data phase of every block of rows."""
+        blocks = ops.row_blocks(self.n_rows, ops.TRAINING_ROWS)
+        streams = self.state.streams_for(len(blocks))
+        pairs = zip(blocks, streams, strict=True)
+        return [partial(self.data_phase, block, rng) for block, rng in pairs]
+
+    def chain_phases(self) -> list[Callable[[], None]]:
+        """The model phase of every block of chains."""
+        blocks = ops.row_blocks(self.n_chains, ops.TRAINING_ROWS)
+        totals = self.totals_of_chains()
+        pairs = zip(blocks, self.state.streams, strict=True)
+        return [partial(self.chain_phase, block, rng, totals) for block, rng in pairs]
+
+    def data_phase(self, block: slice, rng: Rng) -> tuple[int, bool]:
+        """Settle what some rows leave open by mean field, then by Gibbs sweeps."""
+        # The rows share one stopping rule, the largest change in the first hidden
+        # layer: an approximate posterior is good enough for a gradient.
+        space, rows, options = self.space, self.space.data_rows(block), self.options
+        states, scratch = space.phase(rows), [room[rows] for room in space.scratch]
+        evidence, room = self.evidence[block], {1: space.fixed[rows]}
+        given = Conditional(self.state.machine, evidence, room)
+        start(given, states, scratch)
+        n_done, converged = 1, given.free == [1]  # where the posterior is exact
+        if not converged:
+            before, n_done = (
+                space.right[1][rows],
+                0,
+            )  # the room of what is not yet there
+        while n_done < options.n_mean_field_steps and not converged:
+            ops.copyto(before, states[1])
+            sweep(given, states, given.free, scratch)
+            n_done += 1
+            ops.subtract(before, states[1], out=before)
+            change = max(before.max(), -before.min())
+            converged = bool(change < options.mean_field_tol)
+        if given.free != [1] and options.n_posterior_gibbs_steps:
+            # They bring in that units of one row are correlated. As in the model phase,
+            # the odd layers enter by their means given the even ones.
+            even, odd = _parities(given.free)
+            for _ in range(options.n_posterior_gibbs_steps):
+                draw(given, states, odd, rng, scratch)
+                draw(given, states, even, rng, scratch)
+            sweep(given, states, odd, scratch)
+        space.centre(rows, self.state.offsets, 1 / self.n_rows)
+        return n_done, converged
+
+    def chain_phase(self, rows: slice, rng: Rng, totals: IntArray | None) -> None:
+        """Advance some chains by Gibbs sweeps and measure them."""
+        machine = self.state.machine.with_totals(
+            None if totals is None else totals[rows]
+        )
+        given, measured = Conditional(machine), self.space.phase(rows)
+        states = [chain[rows] for chain in self.state.chains]
+        scratch = [room[rows] for room in self.space.scratch]
+        even, odd = _parities(given.free)
+        draw(given, states, even, rng, scratch)
+        for _ in range(self.options.n_gibbs_steps - 1):
+            draw(given, states, odd, rng, scratch)
+            draw(given, states, even, rng, scratch)
+        for layer in even:
+            ops.copyto(measured[layer], states[layer])
+        # Odd layers are independent given the even ones: with their means in place of
+        # draws every pair of neighbours keeps its expectation and loses variance.
+        for layer in odd:
+            unit = machine.units[layer]
+            field = given.field(layer, states, states[layer], scratch[layer])
+            unit.mean(field, out=measured[layer])
+            unit.sample(field, rng, out=field, scratch=scratch[layer])
+        self.space.centre(rows, self.state.offsets, -1 / self.n_chains)
+
+    def totals_of_chains(self) -> IntArray | None:
+        """Totals of the rows, if they have some, spread over the chains by size."""
+        totals = self.state.machine.units[0].totals(self.space.left[0][self.data])
+        if totals is None:
+            return None
+        # Both phases see the same totals, or their difference would be in the gradient.
+        # By size, that of a chain hardly changes: what it remembers belongs to it.
+        places = (
+            (2 * ops.arange(self.n_chains) + 1) * self.n_rows // (2 * self.n_chains)
+        )
+        spread: IntArray = ops.sort(totals)[places]
+        return spread
+
+    def over_parameters(
+        self, function: Callable[[int, slice], None]
+    ) -> list[Callable[[], None]]:
+        """Apply a function to slices of rows of every weight matrix."""
+        return [
+            partial(function, layer, rows)
+            for layer, weight in enumerate(self.state.machine.weights)
+            for rows in ops.row_blocks(
+                len(weight), max(1, SLICE_SIZE // weight.shape[1])
+            )
+        ]
+
+    def slow_weights(self, layer: int, rows: slice) -> None:
+        """Take the newest weights into the average, and slow their velocity."""
+        scratch = self.space.weight_scratch[layer][rows]
+        arrays = [machine.weights[layer][rows] for machine in self._machines()]
+        self._slow(arrays, scratch, self.options.alpha)
+
+    def slow_biases(self) -> None:
+        """Take the newest biases into the average, and slow their velocity."""
+        biases = zip(*(machine.biases for machine in self._machines()), strict=True)
+        for arrays in biases:
+            self._slow(arrays, ops.empty_like(arrays[0]), 0.0)
+
+    def _machines(self) -> tuple[DeepBoltzmannMachine, ...]:
+        """The machine, its average and its velocity."""
+        return self.state.machine, self.state.average, self.state.velocity
+
+    def _slow(
+        self, arrays: Sequence[FloatArray], scratch: FloatArray, decay: float
+    ) -> None:
+        """What is done to a parameter before its gradient is known."""
+        parameter, average, velocity = arrays
+        # Before the first update the average is the machine, and stays.
+        rate = average_rate(max(1, self.state.n_averaged))
+        average_step(average, parameter, rate, scratch)
+        brake(velocity, parameter, self.options.momentum, decay, scratch)
+
+    def step_weights(self, layer: int, rows: slice) -> None:
+        """Move some rows of a weight matrix along their gradient."""
+        accelerate(
+            self.state.machine.weights[layer][rows],
+            self.state.velocity.weights[layer][rows],
+            self.space.weight_gradient(layer, rows, self.n_rows),
+            self.shares[layer] * self.shares[layer + 1] * self.learning_rate,
+            self.space.weight_scratch[layer][rows],
+        )
+
+    def step_biases(self) -> None:
+        """Move the biases along their gradients, and then the offsets."""
+        state = self.state
+        gradients = self.space.bias_gradients(state.offsets, self.n_rows)
+        for layer, gradient in enumerate(gradients):
+            bias, velocity = state.machine.biases[layer], state.velocity.biases[layer]
+            rate = self.shares[layer] * self.learning_rate
+            accelerate(bias, velocity, gradient, rate, ops.empty_like(gradient))
+        rate = max(OFFSET_RATE, 1 / state.n_steps)  # at first, the mean of all batches
+        means = self.space.data_means(self.n_rows)
+        for offset, mean in zip(state.offsets, means, strict=True):
+            offset += rate * (mean - offset)
+
+    def learn_encoding(self) -> None:
+        """Move what is learned about the encoding, by the rows of the data alone."""
+        learned, machine = self.state.learned, self.state.machine
+        if learned is None:
+            return
+        data, known = self.space.phase(self.data), self.evidence.layers[0][1]
+        field = machine.field(0, data)
+        gradient = machine.encoding.learned_gradient(data[0], field, known)
+        scratch, rate = ops.empty_like(gradient), ENCODING_RATE * self.learning_rate
+        brake(learned.velocity, learned.values, self.options.momentum, 0.0, scratch)
+        accelerate(learned.values, learned.velocity, gradient, rate, scratch)
+        encoding = machine.encoding.with_learned(learned.values)
+        self.state.machine = machine.with_encoding(encoding)
+        learned.values[...] = encoding.learned  # moved into its bounds
+        rate = average_rate(self.state.n_averaged)
+        average_step(learned.average, learned.values, rate, scratch)
+
+
+def _parities(layers: list[int]) -> tuple[list[int], list[int]]:
+    """Even layers, and odd ones."""
+    even = [layer for layer in layers if layer % 2 == 0]
+    return even, [layer for layer in layers if layer % 2]
+
+
+def _call(task: Callable[[], Any]) -> Any:
+    """Do a task."""
+    return task()

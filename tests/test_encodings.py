@@ -1,0 +1,605 @@
+"""Encodings: columns to states and back, what is learned, drawn and refused."""
+
+import copy
+import json
+import pickle
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy import sparse
+from scipy.special import logsumexp
+
+from skdbm import units
+from skdbm.encodings import (
+    Categories,
+    Counts,
+    Encoding,
+    Mixed,
+    Probabilities,
+    Real,
+    States,
+    from_spec,
+)
+from skdbm.encodings.rows import EncodedRows
+from skdbm.machine import DeepBoltzmannMachine
+from skdbm.units import (
+    Bernoulli,
+    Binomial,
+    Categorical,
+    Gaussian,
+    Multinomial,
+    ReplicatedSoftmax,
+)
+
+from ._reference import largest_error
+from ._trained import step, trainer_of
+
+nan = np.nan
+
+each_dtype = pytest.mark.parametrize("dtype", [np.float32, np.float64])
+each_seed = pytest.mark.parametrize("seed", range(3))
+
+REAL = Real(loc=[1.0, -20.0, 0.0], scale=[2.0, 0.1, 1.0])
+MIXED = Mixed(
+    [(Real([3.0], [0.5]), [2]), (Categories((3,)), [0]), (Probabilities(), [3, 1])]
+)
+
+#: Encodings, and the unit types of their states.
+ENCODINGS = {
+    "probabilities": (Probabilities(), Bernoulli()),
+    "probabilities as they are": (Probabilities(redraw=False), Bernoulli()),
+    "real": (REAL, Gaussian()),
+    "real, not fitted": (Real(), Gaussian()),
+    "categories": (Categories((3, 2)), Categorical((3, 2))),
+    "unknown ones missing": (Categories((3, 2), "missing"), Categorical((3, 2))),
+    "counts": (Counts(4, 3), ReplicatedSoftmax(4, 3)),
+    "states": (States(Binomial(3)), Binomial(3)),
+    "real states": (States(Gaussian()), Gaussian()),
+    "mixed": (
+        MIXED,
+        units.Mixed([(Gaussian(), 1), (Categorical((3,)), 3), (Bernoulli(), 2)]),
+    ),
+    "mixed states": (
+        States(units.Mixed([(Gaussian(), 2), (Binomial(2), 1)])),
+        units.Mixed([(Gaussian(), 2), (Binomial(2), 1)]),
+    ),
+}
+each_encoding = pytest.mark.parametrize(
+    ("encoding", "unit"), ENCODINGS.values(), ids=ENCODINGS.keys()
+)
+
+
+# Columns and states
+
+
+@each_dtype
+def test_gaussian_columns_are_standardised_and_back(dtype):
+    rng = np.random.default_rng(0)
+    X = (rng.normal(0, 1, (200, 3)) * [1.0, 100.0, 1e-3] + [0.0, -5.0, 1.0]).astype(
+        dtype
+    )
+    X[rng.random(X.shape) < 0.2] = nan
+    encoding = Real().fit(X)
+    states = encoding.encode(X)
+    assert states.dtype == dtype
+    assert_array_equal(np.isnan(states), np.isnan(X))
+    atol = 1e-3 if dtype == np.float32 else 1e-10
+    assert_allclose(np.nanmean(states, axis=0), 0, atol=atol)
+    assert_allclose(np.nanstd(states, axis=0), 1, atol=atol)
+    back = encoding.decode(states)
+    assert back.dtype == dtype
+    assert_allclose(
+        back, X, rtol=3 * np.finfo(dtype).eps, atol=200 * np.finfo(dtype).eps
+    )
+    room = np.full(X.shape, 7, np.float32)
+    assert encoding.encode(X, out=room) is room
+    assert_allclose(room, states, rtol=1e-5, atol=1e-5)
+
+
+def test_columns_that_do_not_vary_have_the_scale_one():
+    X = np.array([[3.0, nan, 1.0], [3.0, nan, 2.0]])
+    encoding = Real().fit(X)
+    assert_allclose(encoding.loc, [3.0, 0.0, 1.5])
+    assert_allclose(encoding.scale, [1.0, 1.0, 0.5])
+    rounded = np.full((10, 1), 0.1) * 3  # means of it are off by a rounding
+    assert_allclose(Real().fit(rounded + 1e6).scale, 1)
+
+
+def test_categorical_columns_become_groups_and_back():
+    X = np.array([[2.0, 0.0, nan], [nan, 0.0, 1.0], [0.0, 0.0, 3.0]])
+    encoding = Categories().fit(X)
+    assert encoding.sizes == (3, 1, 4)
+    states = encoding.encode(X)
+    wanted = [
+        [0, 0, 1, 1, nan, nan, nan, nan],
+        [nan, nan, nan, 1, 0, 1, 0, 0],
+        [1, 0, 0, 1, 0, 0, 0, 1],
+    ]
+    assert_array_equal(states, wanted)
+    whole = np.array([[2.0, 0.0, 1.0], [1.0, 0.0, 3.0]])
+    assert_array_equal(encoding.decode(encoding.encode(whole)), whole)
+    assert (encoding.width(3), encoding.n_columns(8)) == (8, 3)
+
+
+@pytest.mark.parametrize("code", [-1.0, 3.0, 0.5])
+def test_codes_that_do_not_exist_are_refused(code):
+    with pytest.raises(ValueError, match="Codes of categorical columns"):
+        Categories((3, 2)).encode(np.array([[code, 0.0]]))
+
+
+def test_columns_of_mixed_columns_go_to_their_parts_and_back():
+    rng = np.random.default_rng(0)
+    X = np.column_stack(
+        [
+            rng.integers(3, size=50),
+            rng.random(50) < 0.5,
+            rng.normal(3, 2, 50),
+            rng.random(50),
+        ]
+    ).astype(np.float64)
+    X[rng.random(X.shape) < 0.2] = nan
+    encoding = MIXED.fit(X)
+    states = encoding.encode(X)
+    assert states.shape == (50, encoding.width(4)) == (50, 6)
+    gaussian = (X[:, 2] - np.nanmean(X[:, 2])) / np.nanstd(X[:, 2])
+    assert_allclose(states[:, 0], gaussian, rtol=1e-12)
+    for code in range(3):
+        wanted = np.where(np.isnan(X[:, 0]), nan, X[:, 0] == code)
+        assert_array_equal(states[:, 1 + code], wanted)
+    assert_array_equal(states[:, 4:], X[:, [3, 1]])
+    complete = ~np.isnan(X).any(axis=1)
+    assert_allclose(encoding.decode(states[complete]), X[complete], rtol=1e-12)
+    room = np.full(states.shape, 7, np.float32)
+    encoding.encode(X, out=room)
+    assert_allclose(room, states, rtol=1e-6)
+
+
+def test_counts_are_their_own_states():
+    X = np.array([[2.0, 0.0, 1.0], [5.0, 0.0, 0.0]])
+    encoding = Counts().fit(X)
+    assert encoding == Counts(3, 4) == Counts().fit(sparse.csr_array(X))
+    assert_array_equal(encoding.encode(X), X)
+    assert_array_equal(encoding.decode(X), X)
+
+
+@each_dtype
+def test_log_jacobian_is_that_of_the_encoding(dtype):
+    rng = np.random.default_rng(0)
+    X, h = rng.normal(size=(6, 4)), 1e-3
+    X[:, 0], X[:, [1, 3]] = 1, 0
+    X[[0, 1, 1], [2, 0, 2]] = nan
+    X = X.astype(dtype)
+    X3 = X[:, :3].copy()
+    slopes = REAL.encode(X3 + dtype(h)) - REAL.encode(X3)
+    wanted = np.nansum(np.log(slopes.astype(np.float64) / h), axis=1)
+    assert_allclose(REAL.log_jacobian(X3), wanted, atol=5e-3)
+    real = np.where(np.isnan(X[:, 2]), 0, -np.log(0.5))
+    assert_allclose(MIXED.log_jacobian(X), real)
+    assert_array_equal(Real().log_jacobian(X), np.zeros(6))
+    assert_array_equal(Categories((2,) * 4).log_jacobian(X), np.zeros(6))
+
+
+def log_density(weight, bias, hidden_bias, encoding, X):
+    """Log p of real columns under one hidden layer of binary units, unnormalised.
+
+    The sum over the hidden states is one of normal densities; Z, which does not
+    depend on the encoding, is left out. NaN is integrated out.
+    """
+    total = []
+    for h in np.indices([2] * len(hidden_bias)).reshape(len(hidden_bias), -1).T:
+        field = bias + weight @ h
+        s = (X - encoding.loc) / encoding.scale
+        known = s * field - s**2 / 2 - np.log(encoding.scale)
+        free = field**2 / 2 + np.log(2 * np.pi) / 2
+        total.append(np.where(np.isnan(X), free, known).sum(axis=1) + h @ hidden_bias)
+    return logsumexp(total, axis=0)
+
+
+@each_seed
+@pytest.mark.parametrize("incomplete", [False, True])
+def test_learned_gradient_is_the_slope_of_the_log_likelihood(incomplete, seed):
+    """Of a machine with one hidden layer, whose posterior is exact."""
+    rng = np.random.default_rng(seed)
+    weight, bias, hidden_bias = (
+        rng.normal(size=(3, 4)),
+        rng.normal(size=3),
+        rng.normal(size=4),
+    )
+    encoding = Real(rng.normal(size=3), rng.uniform(0.5, 2, 3))
+    X = rng.normal(0, 2, (8, 3))
+    if incomplete:  # where no value is known but one, the posterior is exact, too
+        weight[1:] = 0
+        X[:, 1][rng.random(8) < 0.5] = nan
+    states = encoding.encode(X)
+    known = ~np.isnan(states)
+    filled = np.where(known, states, bias)
+    hidden = 1 / (1 + np.exp(-(hidden_bias + filled @ weight)))
+    gradient = encoding.learned_gradient(filled, bias + hidden @ weight.T, known)
+    h = 1e-5
+    for i in range(3):
+        ends = []
+        for change in (-h, h):
+            logs = encoding.learned.copy()
+            logs[i] += change
+            moved = replace(encoding, scale=np.exp(logs), spread=None)
+            ends.append(log_density(weight, bias, hidden_bias, moved, X).mean())
+        assert_allclose(gradient[i], (ends[1] - ends[0]) / (2 * h), atol=1e-7)
+
+
+def test_learned_gradient_of_mixed_columns_is_that_of_their_parts():
+    rng = np.random.default_rng(0)
+    states, field = rng.normal(size=(9, 6)), rng.normal(size=(9, 6))
+    known = rng.random((9, 6)) < 0.6
+    wanted = Real([3.0], [0.5]).learned_gradient(
+        states[:, :1], field[:, :1], known[:, :1]
+    )
+    assert_allclose(MIXED.learned_gradient(states, field, known), wanted)
+    assert len(Probabilities().learned_gradient(states, field)) == 0
+
+
+def test_learned_scales_stay_within_shares_of_the_spread():
+    encoding = Real([0.0, 0.0, 0.0], [1.0, 1.0, 1.0], spread=[1.0, 1.0, 10.0])
+    moved = encoding.with_learned(np.log([1e-9, 1e9, 1.0]))
+    assert_allclose(moved.scale, [0.05, 2.0, 1.0])
+    assert_allclose(moved.with_learned(np.log([1.0, 1.5, 5.0])).scale, [1.0, 1.5, 5.0])
+    assert_allclose(moved.spread, [1.0, 1.0, 10.0])
+    mixed = MIXED.with_learned(np.log([0.7]))
+    assert_allclose(mixed.learned, np.log([0.7]))
+    assert_allclose(mixed.parts[0][0].scale, [0.7])
+
+
+def test_real_columns_keep_copies_that_cannot_be_changed():
+    loc = np.zeros(2)
+    encoding = Real(loc, np.ones(2))
+    loc[0] = 9
+    assert_array_equal(encoding.loc, [0, 0])
+    with pytest.raises(ValueError, match="read-only"):
+        encoding.scale[0] = 2
+
+
+def test_largest_variance_is_that_of_the_data():
+    """That of equal columns is their number, of others the largest eigenvalue."""
+    rng = np.random.default_rng(0)
+    one = rng.normal(5, 3, (500, 1))
+    assert Real().fit(np.tile(one, 4)).largest_variance == pytest.approx(4, rel=5e-3)
+    X = np.hstack([one, 0.7 * one + rng.normal(0, 2, (500, 1)), rng.random((500, 1))])
+    wanted = np.linalg.eigvalsh(np.corrcoef(X.T)).max()
+    fitted = Real().fit(X)
+    assert fitted.largest_variance == pytest.approx(wanted, rel=5e-3)
+    assert fitted.rate_factor == pytest.approx(0.3 / wanted, rel=5e-3)
+    assert Real().fit(one).largest_variance == 1
+
+
+# What training presents
+
+
+@each_seed
+@each_dtype
+def test_states_are_drawn_by_their_probabilities(dtype, seed):
+    p, n_draws = np.array([0.0, 1e-3, 0.3, nan, 0.99, 1.0]), 20_000
+    mean = np.tile(p.astype(dtype), (n_draws, 1))
+    given = mean.copy()
+    draws = Probabilities().draw(mean, np.random.default_rng(seed))
+    assert draws.dtype == dtype
+    assert_array_equal(mean, given)
+    assert np.isnan(draws[:, 3]).all()
+    known = draws[:, [0, 1, 2, 4, 5]]
+    assert set(np.unique(known)) == {0, 1}
+    q = p[[0, 1, 2, 4, 5]]
+    bound = largest_error(np.sqrt(q * (1 - q)), n_draws)
+    assert np.all(np.abs(known.mean(axis=0) - q) < bound)
+    assert_array_equal(known[:, [0, -1]], mean[:, [0, -1]])
+    for buffer in (np.full_like(mean, 7), mean):
+        rng = np.random.default_rng(seed)
+        assert Probabilities().draw(mean, rng, out=buffer) is buffer
+        assert_array_equal(buffer, draws)
+
+
+@pytest.mark.parametrize(
+    "encoding",
+    [Probabilities(redraw=False), States(Bernoulli()), States(Binomial(2)), Real()],
+    ids=repr,
+)
+def test_states_that_are_not_drawn_stay_as_they_are(encoding):
+    states, rng = np.array([[0.3, nan], [1.0, 0.0]]), np.random.default_rng(0)
+    before = rng.bit_generator.state
+    assert encoding.draw(states, rng) is states
+    room = np.empty_like(states)
+    assert encoding.draw(states, rng, out=room) is room
+    assert_array_equal(room, states)
+    assert rng.bit_generator.state == before
+
+
+@pytest.mark.parametrize("where", ["new", "out", "in place"])
+def test_parts_of_mixed_columns_are_drawn_each_in_its_way(where):
+    encoding = Mixed([(Probabilities(), [0]), (States(Binomial(2)), [1])])
+    states = np.tile([0.5, 1.0], (400, 1))
+    given = states.copy()
+    out = {"new": None, "out": np.empty_like(states), "in place": given}[where]
+    draws = encoding.draw(given, np.random.default_rng(0), out=out)
+    assert set(draws[:, 0]) == {0, 1}
+    assert_array_equal(draws[:, 1], 1)
+    assert out is None or draws is out
+    if where != "in place":
+        assert_array_equal(given, states)
+
+
+# What is said of the columns
+
+
+@each_encoding
+def test_unit_is_that_of_the_states(encoding, unit):
+    assert encoding.unit == unit
+    assert isinstance(encoding, Encoding)
+    n_units = {"Real()": 3}.get(repr(encoding), 3)
+    if hasattr(unit, "sizes"):
+        n_units = sum(unit.sizes)
+    if hasattr(unit, "parts"):
+        n_units = sum(n for _, n in unit.parts)
+    unit.check_width(n_units)
+    assert encoding.width(encoding.n_columns(n_units)) == n_units
+
+
+@pytest.mark.parametrize("encoding", [Categories(), Counts()], ids=repr)
+def test_units_are_not_known_before_the_data(encoding):
+    with pytest.raises(ValueError, match="before fit"):
+        encoding.unit  # noqa: B018
+
+
+@each_encoding
+def test_spec_survives_json(encoding, unit):
+    again = from_spec(json.loads(json.dumps(encoding.spec())))
+    assert again == encoding
+    assert type(again) is type(encoding)
+    assert hash(again) == hash(encoding)
+    assert again.unit == unit
+
+
+@each_encoding
+def test_encodings_survive_pickling_and_copies(encoding, unit):
+    for again in (pickle.loads(pickle.dumps(encoding)), copy.deepcopy(encoding)):
+        assert again == encoding
+        assert again.unit == unit
+        assert again.rate_factor == encoding.rate_factor
+
+
+def test_encodings_are_told_apart():
+    encodings = [encoding for encoding, _ in ENCODINGS.values()]
+    for i, one in enumerate(encodings):
+        for j, other in enumerate(encodings):
+            assert (one == other) == (i == j)
+    assert Real([0.0], [1.0]) != Real([0.0], [2.0])
+    assert Real([0.0], [1.0]) == Real(np.zeros(1), np.ones(1))
+    assert Probabilities() != States(Bernoulli())
+
+
+@pytest.mark.parametrize(
+    ("unit", "bounds"),
+    [
+        (Bernoulli(), (0, 1)),
+        (Binomial(3), (0, 3)),
+        (Multinomial((2, 3), 4), (0, 4)),
+        (Multinomial((2, 3), np.array([4, 7, 5])), (0, 7)),
+        (Categorical((2, 3)), (0, 1)),
+        (ReplicatedSoftmax(3, 9), (0, np.inf)),
+        (Gaussian(), (-np.inf, np.inf)),
+    ],
+    ids=repr,
+)
+def test_bounds_of_states_are_those_of_their_units(unit, bounds):
+    assert States(unit).bounds == bounds
+
+
+@pytest.mark.parametrize(
+    ("encoding", "rate_factor"),
+    [
+        (Probabilities(), 1),
+        (Categories((3,)), 1),
+        (Counts(3, 50), 1),
+        (Real(), 0.3),
+        (Real(largest_variance=4.0), 0.075),
+        (MIXED, 0.3),
+        (States(Binomial(3)), 1 / 3),
+        (States(Multinomial((2,), 4)), 1 / 4),
+        (States(Gaussian()), 0.3),
+        (States(Gaussian(2)), 0.15),
+        (States(ReplicatedSoftmax(3, 50)), 1),
+        (States(units.Mixed([(Gaussian(), 1), (Binomial(2), 1)])), 0.3),
+        (States(units.Mixed([(Bernoulli(), 1), (Binomial(2), 1)])), 0.5),
+    ],
+    ids=repr,
+)
+def test_share_of_the_learning_rate(encoding, rate_factor):
+    assert encoding.rate_factor == pytest.approx(rate_factor)
+
+
+def test_learning_rates_fall_with_the_columns_and_where_means_are_unbounded():
+    for encoding in (Probabilities(), Categories((3,)), States(Binomial(2))):
+        assert encoding.learning_rate(10, 10_000) == 0.1
+        assert encoding.learning_rate(640, 10_000) == 0.01
+    for encoding in (Real(), MIXED, States(Gaussian())):
+        assert encoding.learning_rate(10, 10_000) == 0.0025
+        assert encoding.learning_rate(640, 10) == 0.01
+    for encoding in (Counts(3, 80), States(ReplicatedSoftmax(3, 80))):
+        assert encoding.learning_rate(10, 10) == 0.01
+        assert encoding.learning_rate(6400, 10) == 0.001
+
+
+def test_real_columns_are_not_doubled():
+    real = units.Mixed([(Bernoulli(), 1), (Gaussian(), 1)])
+    for encoding in (Real(), MIXED, States(Gaussian()), States(real)):
+        assert not encoding.may_be_doubled
+    for unit in (Binomial(2), ReplicatedSoftmax(3), Categorical((3,))):
+        assert States(unit).may_be_doubled
+
+
+@pytest.mark.parametrize(
+    ("encoding", "values", "message"),
+    [
+        (Counts(2), [[2.0, 0.5]], "whole numbers; got 0.5"),
+        (States(ReplicatedSoftmax(2)), [[2.0, 0.5]], "whole numbers; got 0.5"),
+        (States(Multinomial((2,), 3)), [[1.0, 1.0]], "groups of counts with the sum 3"),
+        (States(Multinomial((2,), 3)), [[nan, 3.0]], "missing as a whole"),
+    ],
+)
+def test_values_that_do_not_suit_the_encoding(encoding, values, message):
+    with pytest.raises(ValueError, match=message):
+        encoding.check(np.array(values))
+
+
+@pytest.mark.parametrize(
+    ("encoding", "values"),
+    [
+        (Counts(2), [[2.0, 0.0]]),
+        (
+            States(Multinomial((2, 2), 3)),
+            [[1.0, 2.0, nan, nan], [3.0, 0.0, 0.0, 3.0]],
+        ),
+        (States(Binomial(2)), [[0.5, nan]]),
+        (Real(), [[0.3, nan]]),
+    ],
+)
+def test_values_that_suit_the_encoding(encoding, values):
+    encoding.check(np.array(values))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Real(loc=[0.0]), "both loc and scale"),
+        (lambda: Real(scale=[1.0]), "both loc and scale"),
+        (lambda: Real([0.0, 1.0], [1.0]), "of one length"),
+        (lambda: Real([[0.0]], [[1.0]]), "vectors"),
+        (lambda: Real([nan], [1.0]), "finite"),
+        (lambda: Real([0.0], [0.0]), "positive"),
+        (lambda: Real([0.0], [1.0], spread=[-1.0]), "positive"),
+        (lambda: Categories((0,)), "sizes"),
+        (lambda: Categories(handle_unknown="ignore"), "'error' or 'missing'"),
+        (lambda: Counts(0), "sizes"),
+        (lambda: Mixed([]), "at least one part"),
+        (lambda: Mixed([(Probabilities(), [0, 2])]), "Every column must be in one"),
+        (lambda: Mixed([(Probabilities(), [0]), (Real(), [0])]), "in one part"),
+        (lambda: Mixed([(Probabilities(), [0]), (Counts(1), [1])]), "share a total"),
+        (lambda: from_spec({"type": "Unheard"}), "Unknown Encoding 'Unheard'.*Real"),
+    ],
+)
+def test_parameters_that_make_no_encoding(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_encodings_cannot_be_changed():
+    for encoding, name in ((Probabilities(), "redraw"), (MIXED, "parts")):
+        with pytest.raises(AttributeError):
+            setattr(encoding, name, None)
+
+
+# Encodings of machines
+
+
+def machine_of(unit, n_units, encoding=None):
+    return DeepBoltzmannMachine(
+        [np.zeros((n_units, 2))],
+        [np.zeros(n_units), np.zeros(2)],
+        [unit, Bernoulli()],
+        encoding,
+    )
+
+
+def test_columns_of_a_machine_are_states_unless_it_is_told_otherwise():
+    machine = machine_of(Gaussian(), 3)
+    assert machine.encoding == States(Gaussian())
+    other = machine.with_encoding(REAL)
+    assert (machine.encoding, other.encoding) == (States(Gaussian()), REAL)
+    assert other.weights[0] is machine.weights[0]
+    for same in (
+        other.map(np.negative),
+        other.astype(np.float32),
+        other.with_units([Gaussian(), Binomial(2)]),
+        other.uncoupled(),
+        machine_of(Gaussian(), 3, REAL),
+    ):
+        assert same.encoding is REAL
+    assert other.with_units([Bernoulli()] * 2).encoding == States(Bernoulli())
+    counts = machine_of(ReplicatedSoftmax(3), 3, Counts(3))
+    assert counts.with_totals(np.array([1, 2])).encoding == Counts(3)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "message"),
+    [
+        (Probabilities(), "Bernoulli.*Gaussian"),
+        (Categories(), "before fit"),
+        (Real([0.0], [1.0]), "layer has 3 units.*of 1"),
+    ],
+)
+def test_encodings_of_other_units_are_refused(encoding, message):
+    for make in (
+        lambda: machine_of(Gaussian(), 3, encoding),
+        lambda: machine_of(Gaussian(), 3).with_encoding(encoding),
+    ):
+        with pytest.raises(ValueError, match=message):
+            make()
+
+
+@each_encoding
+def test_encodings_survive_files(encoding, unit, tmp_path):
+    n_units = sum(unit.sizes) if hasattr(unit, "sizes") else 3
+    if hasattr(unit, "parts"):
+        n_units = sum(n for _, n in unit.parts)
+    machine = machine_of(unit, n_units, encoding)
+    machine.save(tmp_path / "machine.npz")
+    again = DeepBoltzmannMachine.load(tmp_path / "machine.npz")
+    assert again.encoding == encoding
+    assert again.units == machine.units
+
+
+def test_unit_types_of_ones_own_survive_files_once_they_are_imported(tmp_path):
+    @dataclass(frozen=True)
+    class Own(Binomial):
+        """A unit type that only this test knows."""
+
+        n_trials: int = 2
+
+    path = tmp_path / "machine.npz"
+    machine_of(Own(3), 4).save(path)
+    again = DeepBoltzmannMachine.load(path)
+    assert (type(again.units[0]), again.encoding) == (Own, States(Own(3)))
+    Own.__name__ = "Renamed"  # as if it had not been imported
+    with pytest.raises(ValueError, match=r"'Own'.*import the module") as caught:
+        DeepBoltzmannMachine.load(path)
+    assert "damaged" not in str(caught.value)
+
+
+def learning_trainer(X, n_steps):
+    encoding = Real().fit(X)
+    machine = machine_of(Gaussian(), X.shape[1], encoding)
+    machine = machine.map(lambda array: array + 0.1 * (array.ndim == 2))
+    options = {"n_mean_field_steps": 1, "mean_field_tol": 0.0}
+    trainer = trainer_of(machine, batch_size=10, momentum=0.5, **options)
+    rows = EncodedRows(encoding, X, np.float64)
+    for _ in range(n_steps):
+        batch = rows.read(np.arange(10), trainer.machine.encoding)
+        step(trainer, batch, 0.1)
+    return trainer
+
+
+def test_snapshots_have_the_average_of_what_is_learned():
+    """Not the newest: the scales of the first steps, averaged as the weights are."""
+    X = np.random.default_rng(0).normal(size=(10, 3)) * [1, 2, 3]
+    history = [learning_trainer(X, n).machine.encoding.learned for n in range(1, 5)]
+    average = learning_trainer(X, 0).machine.encoding.learned
+    for n, values in enumerate(history, start=1):
+        average = average + 9 / (8 + n) * (values - average)
+    snapshot = learning_trainer(X, 4).snapshot().encoding
+    assert_allclose(snapshot.learned, average, rtol=1e-12)
+    assert np.abs(snapshot.learned - history[-1]).max() > 1e-9
+
+
+def test_mixed_columns_share_what_did_not_change():
+    moved = MIXED.with_learned(np.log([0.7]))
+    assert moved.parts[1][0] is MIXED.parts[1][0]
+    assert moved.unit is MIXED.unit
+    assert MIXED.parts[0][0].scale == [0.5]
