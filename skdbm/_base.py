@@ -533,5 +533,4 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator):
 
     def _adopt(self, state, history):
         """Become a fitted estimator around what was trained."""
-        state.let_go()
         vars(self).update(self._attributes(state.snapshot(), state, history))

@@ -24,7 +24,8 @@ from .arrays import (
     row_sum, sigmoid, softplus, xlogx,
 )
 from .random import (
-    bernoulli, generator, gumbel, normal, seed_sequence, spawn, streams, uniform,
+    bernoulli, copied, generator, gumbel, normal, seed_sequence, spawn, streams,
+    uniform,
 )
 from .threads import (
     ANNEALING_ROWS, INFERENCE_ROWS, TRAINING_ROWS, Workers, row_blocks, workers,

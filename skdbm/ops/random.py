@@ -36,6 +36,13 @@ def seed_sequence(random_state: Seed | Rng) -> np.random.SeedSequence:
     return np.random.SeedSequence(random_state)
 
 
+def copied(rng: Rng) -> Rng:
+    """Copy one of our generators, several times as fast as `copy.deepcopy`."""
+    result = generator(0)
+    result.bit_generator.state = rng.bit_generator.state
+    return result
+
+
 def streams(seed: np.random.SeedSequence, n: int) -> list[Rng]:
     """Spawn generators that are independent of each other, one for each block."""
     return [generator(child) for child in seed.spawn(n)]

@@ -52,14 +52,20 @@ class EpochRecord:
 
     def _monitor(self, n_rows: int, team: ops.Workers) -> None:
         """Measure the batch just seen."""
-        space, machine = (
-            self.state.workspace(self.options.batch_size),
-            self.state.machine,
-        )
+        options, machine = self.options, self.state.machine
+        space = self.state.workspace(options.batch_size)
         data = space.phase(space.data_rows(slice(0, n_rows)))
         chains = space.phase(slice(0, space.n_chains))
-        layers = range(machine.n_layers)
-        means = team.map(lambda layer: _means(machine, data, layer), layers)
+        # The data phase leaves means, but draws in even layers after Gibbs sweeps.
+        drawn = options.n_posterior_gibbs_steps > 0
+        means = team.map(
+            lambda layer: (
+                _means(machine, data, layer)
+                if layer == 0 or (drawn and layer % 2 == 0)
+                else data[layer]
+            ),
+            range(machine.n_layers),
+        )
         energies = team.map(
             lambda states: machine.energy(states, dtype=machine.dtype).mean(),
             [data, chains],

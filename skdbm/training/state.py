@@ -93,8 +93,10 @@ class State:
         result.velocity = self.velocity.map(_copied)
         result.offsets = [offset.copy() for offset in self.offsets]
         result.chains = [state.copy() for state in self.chains]
-        for name in ("learned", "streams", "row_rng", "posterior_streams"):
-            setattr(result, name, copy.deepcopy(getattr(self, name)))
+        result.streams = [ops.copied(rng) for rng in self.streams]
+        result.posterior_streams = [ops.copied(rng) for rng in self.posterior_streams]
+        result.row_rng = ops.copied(self.row_rng)
+        result.learned = copy.deepcopy(self.learned)
         return result
 
     def snapshot(self) -> DeepBoltzmannMachine:

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 
 from .. import ops
-from .._typing import FloatArray, IntArray, Rng
+from .._typing import FloatArray, IntArray, Rng, States
 from ..evidence import Conditional, Evidence, filled
 from ..inference.mean_field import start, sweep
 from ..machine import DeepBoltzmannMachine
@@ -102,36 +102,52 @@ class Batch:
 
     def data_phase(self, block: slice, rng: Rng) -> tuple[int, bool]:
         """Settle what some rows leave open by mean field, then by Gibbs sweeps."""
-        # The rows share one stopping rule, the largest change in the first hidden
-        # layer: an approximate posterior is good enough for a gradient.
-        space, rows, options = self.space, self.space.data_rows(block), self.options
+        space, rows = self.space, self.space.data_rows(block)
         states, scratch = space.phase(rows), [room[rows] for room in space.scratch]
         evidence, room = self.evidence[block], {1: space.fixed[rows]}
         given = Conditional(self.state.machine, evidence, room)
         start(given, states, scratch)
-        n_done, converged = 1, given.free == [1]  # where the posterior is exact
-        if not converged:
-            before, n_done = (
-                space.right[1][rows],
-                0,
-            )  # the room of what is not yet there
-        while n_done < options.n_mean_field_steps and not converged:
-            ops.copyto(before, states[1])
-            sweep(given, states, given.free, scratch)
-            n_done += 1
-            ops.subtract(before, states[1], out=before)
-            change = max(before.max(), -before.min())
-            converged = bool(change < options.mean_field_tol)
-        if given.free != [1] and options.n_posterior_gibbs_steps:
-            # They bring in that units of one row are correlated. As in the model phase,
-            # the odd layers enter by their means given the even ones.
-            even, odd = _parities(given.free)
-            for _ in range(options.n_posterior_gibbs_steps):
-                draw(given, states, odd, rng, scratch)
-                draw(given, states, even, rng, scratch)
-            sweep(given, states, odd, scratch)
+        outcome = 1, True
+        if given.free != [1]:  # there the start is the posterior
+            before = space.right[1][rows]  # a room of what is not yet there
+            outcome = self._mean_field(given, states, scratch, before)
+            self._posterior_sweeps(given, states, scratch, rng)
         space.centre(rows, self.state.offsets, 1 / self.n_rows)
-        return n_done, converged
+        return outcome
+
+    def _mean_field(
+        self, given: Conditional, states: States, scratch: States, before: FloatArray
+    ) -> tuple[int, bool]:
+        """Sweep until the first hidden layer changes by less than the tolerance.
+
+        All rows of a block stop at once: an approximate posterior is good enough for a
+        gradient.
+        """
+        tol = self.options.mean_field_tol
+        for n_done in range(1, self.options.n_mean_field_steps + 1):
+            if tol:
+                ops.copyto(before, states[1])
+            sweep(given, states, given.free, scratch)
+            if tol:
+                ops.subtract(before, states[1], out=before)
+                if max(before.max(), -before.min()) < tol:
+                    return n_done, True
+        return n_done, False
+
+    def _posterior_sweeps(
+        self, given: Conditional, states: States, scratch: States, rng: Rng
+    ) -> None:
+        """Bring in by Gibbs sweeps that units of one row are correlated.
+
+        The first is from a draw of the odd layers given the means of the even ones. As
+        in the model phase, the odd layers enter by their means given the even ones.
+        """
+        even, odd = _parities(given.free)
+        for _ in range(self.options.n_posterior_gibbs_steps):
+            draw(given, states, odd, rng, scratch)
+            draw(given, states, even, rng, scratch)
+        if self.options.n_posterior_gibbs_steps:
+            sweep(given, states, odd, scratch)
 
     def chain_phase(self, rows: slice, rng: Rng, totals: IntArray | None) -> None:
         """Advance some chains by Gibbs sweeps and measure them."""
