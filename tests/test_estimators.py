@@ -1032,12 +1032,14 @@ def test_partial_fit_does_not_copy_the_working_memory(cls, X, monkeypatch):
         raise AssertionError("the working memory is copied")
 
     estimator = small(cls).partial_fit(X)
-    assert estimator._state._workspace is None
-    estimator._state.workspace(10)  # as if it had been kept
+    room = estimator._state._workspace
     monkeypatch.setattr(Workspace, "__init__", noted)
     monkeypatch.setattr(Workspace, "__reduce_ex__", copied)
     estimator.partial_fit(X)
-    assert len(made) == 1
+    assert not made
+    assert estimator._state._workspace is room
+    assert pickle.loads(pickle.dumps(estimator._state))._workspace is None
+    estimator.fit(X)  # no chunks are to come
     assert estimator._state._workspace is None
 
 
