@@ -88,6 +88,7 @@ class State:
     def copy(self) -> "State":
         """Copy all but the working memory, which is made anew."""
         result = copy.copy(self)
+        result._workspace = self._workspace
         result.machine = self.machine.map(_copied)
         result.average = self.average.map(_copied)
         result.velocity = self.velocity.map(_copied)
