@@ -1,5 +1,7 @@
 """What both estimators share: hyper-parameters, fit, partial_fit, the score."""
 
+import inspect
+
 import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.callback import CallbackSupportMixin
@@ -24,6 +26,13 @@ from .units import Bernoulli, ReplicatedSoftmax
 
 #: Value objects, by the parameters that take them.
 _SETTINGS = {"likelihood": Likelihood, "pretraining": Pretraining}
+
+
+def with_parameter(function, name, default):
+    """Signature of a function with one keyword more, at the end."""
+    signature = inspect.signature(function)
+    more = inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default)
+    return signature.replace(parameters=[*signature.parameters.values(), more])
 
 
 class BaseDBM(CallbackSupportMixin, BaseEstimator):

@@ -1,9 +1,15 @@
 """The parts of the class docstrings that both estimators share."""
 
 import inspect
+import re
 
-PARAMETERS = """\
-hidden_layer_sizes : int or array-like of int, default=(256, 256)
+
+class Shared:
+    """What stands for <parameters>, <attributes> and <references>.
+
+    Parameters
+    ----------
+    hidden_layer_sizes : int or array-like of int, default=(256, 256)
         Number of units in each hidden layer, the lowest first. An integer means one
         hidden layer, a restricted Boltzmann machine.
 
@@ -35,7 +41,7 @@ hidden_layer_sizes : int or array-like of int, default=(256, 256)
         means 100; more on small data, up to 2,000, until there are 6,000 updates, and
         fewer on large data, down to 10, so that there are not more than 120,000.
 
-    batch_size : int, default={batch_size}
+    batch_size : int, default=50
         Rows of one minibatch; more than there are rows means all of them.
 
     learning_rate_init : "auto" or float, default="auto"
@@ -50,13 +56,13 @@ hidden_layer_sizes : int or array-like of int, default=(256, 256)
         is more. If training diverges with the automatic rate, `fit` warns and begins
         again with a quarter of it, at most three times.
 
-    alpha : float, default={alpha}
+    alpha : float, default=1e-4
         Strength of the L2 penalty (weight decay); biases are free of it.
 
-    n_chains : int, default={n_chains}
+    n_chains : int, default=100
         Number of persistent Gibbs chains. It has nothing to do with the batch size.
 
-    n_gibbs_steps : int, default={n_gibbs_steps}
+    n_gibbs_steps : int, default=5
         Gibbs sweeps of every chain between two updates.
 
     n_mean_field_steps : int, default=10
@@ -73,7 +79,7 @@ hidden_layer_sizes : int or array-like of int, default=(256, 256)
         default, mean field alone is used: it is cheaper. It makes no difference to one
         hidden layer without missing values, where the posterior is exact.
 
-    pretraining : {{"greedy", "grow", None}} or Pretraining, default="greedy"
+    pretraining : {"greedy", "grow", None} or Pretraining, default="greedy"
         How the joint training starts, if there is more than one hidden layer. "greedy"
         trains every pair of neighbouring layers first, from the bottom up [1]_. "grow"
         trains the machine of the lowest hidden layer, then that of the two lowest, and
@@ -121,10 +127,11 @@ hidden_layer_sizes : int or array-like of int, default=(256, 256)
     n_jobs : int, default=None
         Number of threads; None means as many as the BLAS library would use here, so
         that nested parallel work does not ask for more than there is. The result is
-        the same, bit for bit, for every number."""
+        the same, bit for bit, for every number.
 
-ATTRIBUTES = """\
-machine_ : DeepBoltzmannMachine
+    Attributes
+    ----------
+    machine_ : DeepBoltzmannMachine
         The trained machine, with the weights averaged over the last part of training.
 
     history_ : dict of str to list
@@ -149,27 +156,23 @@ machine_ : DeepBoltzmannMachine
         Number of columns seen in `fit`.
 
     feature_names_in_ : ndarray of shape (n_features,)
-        Names of the columns, where all were strings."""
+        Names of the columns, where all were strings.
 
-REFERENCES = """\
-.. [1] R. Salakhutdinov and G. Hinton, "Deep Boltzmann Machines",
+    References
+    ----------
+    .. [1] R. Salakhutdinov and G. Hinton, "Deep Boltzmann Machines",
        AISTATS 2009.
     .. [2] G. Montavon and K.-R. Müller, "Deep Boltzmann machines and the centering
        trick", Neural Networks: Tricks of the Trade, 2012.
     .. [3] J. Melchior, A. Fischer and L. Wiskott, "How to center deep Boltzmann
-       machines", Journal of Machine Learning Research 17, 2016."""
+       machines", Journal of Machine Learning Research 17, 2016.
+    """
 
 
 def shared(cls):
-    """Fill the shared parts into the docstring of an estimator class."""
-    defaults = {
-        name: parameter.default
-        for name, parameter in inspect.signature(cls.__init__).parameters.items()
-    }
-    cls.__doc__ = (
-        (cls.__doc__ or "")
-        .replace("<parameters>", PARAMETERS.format_map(defaults))
-        .replace("<attributes>", ATTRIBUTES)
-        .replace("<references>", REFERENCES)
-    )
+    """Fill the shared sections into the docstring of an estimator class."""
+    _, *parts = re.split(r"\n+^(\w+)\n-+\n", inspect.getdoc(Shared), flags=re.M)
+    cls.__doc__ = inspect.getdoc(cls)
+    for title, text in zip(parts[::2], parts[1::2], strict=True):
+        cls.__doc__ = cls.__doc__.replace(f"<{title.lower()}>", text)
     return cls

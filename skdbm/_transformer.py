@@ -5,7 +5,7 @@ from sklearn.base import TransformerMixin
 from sklearn.utils.validation import check_array, check_is_fitted
 
 from . import _docstrings, _validation
-from ._base import BaseDBM
+from ._base import BaseDBM, with_parameter
 from .evidence import Evidence
 from .inference.mean_field import map_posterior, mean_field
 
@@ -74,60 +74,14 @@ class DBMTransformer(TransformerMixin, BaseDBM):
         "feature_layers": _validation.FEATURE_LAYERS,
     }
 
-    def __init__(
-        self,
-        *,
-        hidden_layer_sizes=(256, 256),
-        visible="bernoulli",
-        hidden="bernoulli",
-        allow_missing=False,
-        max_iter=None,
-        batch_size=50,
-        learning_rate_init="auto",
-        alpha=1e-4,
-        n_chains=100,
-        n_gibbs_steps=5,
-        n_mean_field_steps=10,
-        n_posterior_gibbs_steps=0,
-        pretraining="greedy",
-        early_stopping=False,
-        validation_fraction=0.1,
-        evaluate_every=5,
-        n_iter_no_change=10,
-        tol=0.01,
-        likelihood=None,
-        warm_start=False,
-        random_state=None,
-        verbose=0,
-        n_jobs=None,
-        feature_layers="all",
-    ):
-        super().__init__(
-            hidden_layer_sizes=hidden_layer_sizes,
-            visible=visible,
-            hidden=hidden,
-            allow_missing=allow_missing,
-            max_iter=max_iter,
-            batch_size=batch_size,
-            learning_rate_init=learning_rate_init,
-            alpha=alpha,
-            n_chains=n_chains,
-            n_gibbs_steps=n_gibbs_steps,
-            n_mean_field_steps=n_mean_field_steps,
-            n_posterior_gibbs_steps=n_posterior_gibbs_steps,
-            pretraining=pretraining,
-            early_stopping=early_stopping,
-            validation_fraction=validation_fraction,
-            evaluate_every=evaluate_every,
-            n_iter_no_change=n_iter_no_change,
-            tol=tol,
-            likelihood=likelihood,
-            warm_start=warm_start,
-            random_state=random_state,
-            verbose=verbose,
-            n_jobs=n_jobs,
-        )
+    def __init__(self, *, feature_layers="all", **params):
+        super().__init__(**params)
         self.feature_layers = feature_layers
+
+    # Where scikit-learn, and whoever asks for help, reads the names of all parameters.
+    __init__.__signature__ = with_parameter(  # type: ignore[attr-defined]
+        BaseDBM.__init__, "feature_layers", "all"
+    )
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -5,7 +5,6 @@ trained model is a function of this one object.
 """
 
 import copy
-import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -13,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from . import encodings, ops
+from . import _files, encodings, ops
 from ._typing import FloatArray, IntArray, States
 from .units import Bernoulli, UnitType, from_spec
 from .units.contract import UnknownTypeError
@@ -337,21 +336,6 @@ class DeepBoltzmannMachine:
         np.copyto(out, self.biases[layer])
         return out
 
-    def fields(self, states: States) -> list[FloatArray]:
-        """Compute the field of every layer.
-
-        Parameters
-        ----------
-        states : sequence of L + 1 arrays of shape (n_rows, n_l)
-            States or means of every layer.
-
-        Returns
-        -------
-        list of L + 1 ndarrays of shape (n_rows, n_l)
-            The fields.
-        """
-        return [self.field(layer, states) for layer in range(self.n_layers)]
-
     def energy(
         self, states: Sequence[npt.ArrayLike], *, dtype: npt.DTypeLike = np.float64
     ) -> FloatArray:
@@ -418,19 +402,9 @@ class DeepBoltzmannMachine:
             "units": [unit.spec() for unit in self.units],
             "encoding": self.encoding.spec(),
         }
-        arrays: dict[str, Any] = {
-            f"weights_{i}": array for i, array in enumerate(self.weights)
-        }
+        arrays = {f"weights_{i}": array for i, array in enumerate(self.weights)}
         arrays |= {f"biases_{i}": array for i, array in enumerate(self.biases)}
-        path = os.fspath(path)
-        partial = f"{path}.{os.getpid()}.part"
-        try:
-            with open(partial, "wb") as file:
-                np.savez(file, header=np.array(json.dumps(header)), **arrays)
-            os.replace(partial, path)
-        finally:
-            if os.path.exists(partial):
-                os.remove(partial)
+        _files.write(path, header, arrays)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "DeepBoltzmannMachine":
@@ -457,43 +431,17 @@ class DeepBoltzmannMachine:
         OSError
             If the file cannot be opened.
         """
-        path = os.fspath(path)
-        with open(path, "rb") as file:
-            try:
-                with np.load(file, allow_pickle=False) as archive:
-                    content = {name: archive[name] for name in archive.files}
-                header = json.loads(str(content["header"]))
-                known = header["format"] == _FORMAT_NAME
-                version = int(header["version"])
-            except Exception as error:  # damage makes the zip reader fail in many ways
-                raise ValueError(
-                    f"{path!r} is not a machine saved by skdbm, or it is damaged "
-                    f"({type(error).__name__}: {error})."
-                ) from error
-        if not known:
-            raise ValueError(
-                f"{path!r} holds {header['format']!r}; expected {_FORMAT_NAME!r}."
-            )
-        if version > FORMAT_VERSION:
-            raise ValueError(
-                f"{path!r} has format version {version}; this version of skdbm reads "
-                f"up to {FORMAT_VERSION}. Install a newer skdbm to load it."
-            )
+        header, arrays = _files.read(path, _FORMAT_NAME, FORMAT_VERSION)
         try:
             units = [from_spec(spec) for spec in header["units"]]
             encoding = encodings.from_spec(header["encoding"])
-            biases = [content[f"biases_{i}"] for i in range(len(units))]
-            n_weights = sum(name.startswith("weights_") for name in content)
-            weights = [content[f"weights_{i}"] for i in range(n_weights)]
-            if len(content) != 1 + len(biases) + len(weights):
-                raise ValueError(
-                    f"{len(units)} unit types for {len(content) - 1} arrays"
-                )
+            biases = [arrays.pop(f"biases_{i}") for i in range(len(units))]
+            weights = [arrays.pop(f"weights_{i}") for i in range(len(arrays))]
             return cls(weights, biases, units, encoding)
         except UnknownTypeError:
             raise
         except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{path!r} is damaged ({error}).") from error
+            raise ValueError(f"{os.fspath(path)!r} is damaged ({error}).") from error
 
 
 def _check_parameters(

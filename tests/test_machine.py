@@ -100,7 +100,8 @@ def test_field_gives_the_conditional_of_every_unit(model):
 def test_fields_are_those_of_every_layer(model):
     machine = model.machine()
     states = [state[:50] for state in model.distribution.states]
-    for layer, field in enumerate(machine.fields(states)):
+    for layer in range(machine.n_layers):
+        field = machine.field(layer, states)
         assert_array_equal(field, machine.field(layer, states))
 
 

@@ -47,8 +47,8 @@ def all_at_once(model, seed):
     states = initial_states(machine, N_CHAINS, rng)
     for _ in range(N_SWEEPS):
         states = [
-            unit.sample(field, rng)
-            for unit, field in zip(machine.units, machine.fields(states), strict=True)
+            unit.sample(machine.field(layer, states), rng)
+            for layer, unit in enumerate(machine.units)
         ]
     return states
 

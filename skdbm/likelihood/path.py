@@ -14,7 +14,7 @@ would be biased by their rounding, and raw exponentials would overflow.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import TypeAlias
 
 from .. import ops
 from .._typing import FloatArray, Rng
@@ -59,42 +59,12 @@ class Path:
         self.summed = range(1 - fewer, after.n_layers, 2)
 
 
-class Schedule(Protocol):
-    """Where chains stop on a path, from `start` to `end` in `most` steps or less."""
-
-    @property
-    def start(self) -> float: ...
-
-    @property
-    def end(self) -> float: ...
-
-    @property
-    def most(self) -> int: ...
-
-    def step(self, number: int, here: float, slope: _Slope) -> tuple[float, FloatArray]:
-        """Next stop, and the mean slope of the log-weights on the way."""
-
-
-@dataclass(frozen=True)
 class Ladder:
     """Given stops; Gauss' rule with two nodes, or one where steps are short."""
 
-    stops: Sequence[float]
-
-    @property
-    def start(self) -> float:
-        """First stop."""
-        return self.stops[0]
-
-    @property
-    def end(self) -> float:
-        """Last stop."""
-        return self.stops[-1]
-
-    @property
-    def most(self) -> int:
-        """Number of steps."""
-        return len(self.stops) - 1
+    def __init__(self, stops: Sequence[float]) -> None:
+        self.stops, self.most = stops, len(stops) - 1
+        self.start, self.end = stops[0], stops[-1]
 
     def step(self, number: int, here: float, slope: _Slope) -> tuple[float, FloatArray]:
         """Next stop, and the mean slope at the nodes."""
@@ -144,7 +114,7 @@ class Journey:
 
 def carry(
     path: Path,
-    schedule: Schedule,
+    schedule: Ladder | AdaptiveSteps,
     states: Sequence[FloatArray],
     seed: ops.SeedSequence,
     team: ops.Workers,

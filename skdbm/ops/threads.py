@@ -8,7 +8,7 @@ never on the number of threads: one seed gives one result, bit for bit.
 import contextvars
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import pairwise
@@ -139,10 +139,6 @@ class Workers:
             if error is not None:
                 raise error
         return results
-
-    def run(self, tasks: Sequence[Callable[[], object]]) -> None:
-        """Call every task."""
-        self.map(lambda task: task(), tasks)
 
     def close(self) -> None:
         """End the threads."""

@@ -1,11 +1,12 @@
 """Early stopping on the likelihood of held-out rows."""
 
 import math
+from typing import Any
 
-from .._typing import FloatArray, Record, Rows
+from .._typing import Record, Rows
 from ..likelihood.exact import prefers_exact
 from ..likelihood.following import FollowedLogPartition
-from ..likelihood.log_partition import log_partition
+from ..likelihood.log_partition import LogPartition
 from ..likelihood.scores import log_likelihood
 from ..machine import DeepBoltzmannMachine
 from ..settings import Likelihood
@@ -34,30 +35,19 @@ class HeldOut:
 
     def scores(self, machine: DeepBoltzmannMachine, n_jobs: int) -> list[float]:
         """Mean scores of the held-out rows and of the training rows, in nats."""
+        likelihood, seed = self.likelihood, self.seed
         totals = [machine.units[0].totals(X) for X in self.parts]
         if totals[0] is None and not prefers_exact(machine):
-            logs: list[float | FloatArray] = [
-                self.followed.update(machine, n_jobs=n_jobs)[0]
-            ] * 2
+            log_z: list[Any] = [self.followed.update(machine, n_jobs=n_jobs)[0]] * 2
         else:
-            logs = [
-                log_partition(
-                    machine,
-                    n_chains=self.likelihood.n_chains,
-                    n_temperatures=self.likelihood.n_temperatures,
-                    totals=of_rows,
-                    random_state=self.seed,
-                    n_jobs=n_jobs,
-                )[0]
-                for of_rows in totals
-            ]
-        return [
-            float(
-                log_likelihood(
-                    machine, X, log_z, self.likelihood, self.seed, n_jobs=n_jobs
-                ).mean()
+            n_chains, n_temperatures = likelihood.n_chains, likelihood.n_temperatures
+            anew = LogPartition(
+                machine, n_chains=n_chains, n_temperatures=n_temperatures, seed=seed
             )
-            for X, log_z in zip(self.parts, logs, strict=True)
+            log_z = [anew.of(of_rows, n_jobs=n_jobs)[0] for of_rows in totals]
+        return [
+            float(log_likelihood(machine, X, z, likelihood, seed, n_jobs=n_jobs).mean())
+            for X, z in zip(self.parts, log_z, strict=True)
         ]
 
 

@@ -1,0 +1,49 @@
+"""Files of arrays and JSON, whole or not there at all, without pickle."""
+
+import json
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+
+def write(
+    path: str | os.PathLike[str], header: Mapping[str, Any], arrays: Mapping[str, Any]
+) -> None:
+    """Write a header and arrays beside the final place, and rename the file."""
+    path = os.fspath(path)
+    partial = f"{path}.{os.getpid()}.part"
+    try:
+        with open(partial, "wb") as file:
+            np.savez(file, header=np.array(json.dumps(header)), **arrays)
+        os.replace(partial, path)
+    finally:
+        if os.path.exists(partial):
+            os.remove(partial)
+
+
+def read(
+    path: str | os.PathLike[str], form: str, version: int
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Read a header and arrays of a format, at most of this version of it."""
+    path = os.fspath(path)
+    with open(path, "rb") as file:
+        try:
+            with np.load(file, allow_pickle=False) as archive:
+                arrays = {name: archive[name] for name in archive.files}
+            header = json.loads(str(arrays.pop("header")))
+            known, written = header["format"] == form, int(header["version"])
+        except Exception as error:  # damage makes the zip reader fail in many ways
+            raise ValueError(
+                f"{path!r} is not a machine saved by skdbm, or it is damaged "
+                f"({type(error).__name__}: {error})."
+            ) from error
+    if not known:
+        raise ValueError(f"{path!r} holds {header['format']!r}; expected {form!r}.")
+    if written > version:
+        raise ValueError(
+            f"{path!r} has format version {written}; this version of skdbm reads up to "
+            f"{version}. Install a newer skdbm to load it."
+        )
+    return header, arrays
