@@ -9,7 +9,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from . import _fitting, _validation, ops
-from ._columns import Columns, accepts_sparse, prototypes, resolve
+from ._columns import Columns, accepts_sparse, prototypes, read
 from ._progress import Progress
 from ._version import __version__
 from ._warnings import warn
@@ -189,11 +189,13 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator):
                 f"machine is a {type(machine).__name__}; a DeepBoltzmannMachine is "
                 "expected (a fitted estimator keeps its own in `machine_`)."
             )
-        hidden, described = machine.layer_sizes[1:], {}
-        if any(unit != Bernoulli() for unit in machine.units):
-            units = {"visible": machine.encoding, "hidden": list(machine.units[1:])}
-            described |= units
-        estimator = cls(**({"hidden_layer_sizes": hidden} | described | params))
+        hidden = machine.layer_sizes[1:]
+        described = {"hidden_layer_sizes": hidden}
+        if machine.encoding not in (Probabilities(), States(Bernoulli())):
+            described["visible"] = machine.encoding
+        if any(unit != Bernoulli() for unit in machine.units[1:]):
+            described["hidden"] = list(machine.units[1:])
+        estimator = cls(**(described | params))
         estimator._validate_params()
         if estimator._check_layers() != hidden:
             raise ValueError(
@@ -466,34 +468,10 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator):
 
     def _read(self, X, *, reset, training, allow_missing=None):
         """Validate data and turn them into numbers, with what was found of columns."""
-        kinds = prototypes(self.visible)
-        name = type(self).__name__
-        allow_missing = self.allow_missing if allow_missing is None else allow_missing
-        may_be_missing = all(kind.may_be_missing for kind in kinds)
-        allow_missing = allow_missing and may_be_missing
-        categorical = any(kind.is_categorical for kind in kinds)
-        seen, is_frame = X, _validation.is_frame(X)
-        if reset and is_frame:
-            resolve(self.visible, X)  # says which columns are left over, before others
-        X = _validation.check_container(
-            self,
-            X,
-            reset=reset,
-            allow_missing=allow_missing,
-            may_be_missing=may_be_missing,
-            categorical=categorical,
-            sparse_too=accepts_sparse(self.visible),
+        known = None if reset else self._columns
+        X, columns = read(
+            self, X, known, training=training, allow_missing=allow_missing
         )
-        columns = Columns.of(self.visible, seen if is_frame else X) if reset else None
-        columns = columns or self._columns
-        if categorical:
-            X = columns.numbers(
-                X,
-                name=name,
-                allow_missing=allow_missing,
-                may_be_missing=may_be_missing,
-            )
-        X = _validation.check_bounds(X, columns.encoding, name, training=training)
         if training:
             self._check_layers()
         if reset:

@@ -285,3 +285,34 @@ def accepts_sparse(visible):
     if isinstance(visible, str):
         return KINDS.get(visible, Probabilities).accepts_sparse  # fit rejects others
     return _is_whole(visible) and _kind(visible).accepts_sparse
+
+
+def read(estimator, X, columns, *, training, allow_missing):
+    """Validate data and turn them into numbers; what is known of columns, or found."""
+    visible, name, reset = estimator.visible, type(estimator).__name__, columns is None
+    kinds = prototypes(visible)
+    if allow_missing is None:
+        allow_missing = estimator.allow_missing
+    may_be_missing = all(kind.may_be_missing for kind in kinds)
+    missing = {
+        "allow_missing": allow_missing and may_be_missing,
+        "may_be_missing": may_be_missing,
+    }
+    categorical = any(kind.is_categorical for kind in kinds)
+    seen, is_frame = X, _validation.is_frame(X)
+    if reset and is_frame:
+        resolve(visible, X)  # says which columns are left over, before others
+    X = _validation.check_container(
+        estimator,
+        X,
+        reset=reset,
+        categorical=categorical,
+        sparse_too=accepts_sparse(visible),
+        **missing,
+    )
+    if reset:
+        columns = Columns.of(visible, seen if is_frame else X)
+    if categorical:
+        X = columns.numbers(X, name=name, **missing)
+    X = _validation.check_bounds(X, columns.encoding, name, training=training)
+    return X, columns

@@ -64,9 +64,8 @@ class Progress:
 
     def _fitted(self):
         """What makes the estimator a fitted one after this epoch."""
-        return self.estimator._attributes(
-            self.run.state.snapshot(), None, self.history()
-        )
+        machine = self.run.state.snapshot()
+        return self.estimator._attributes(machine, None, self.history())
 
     def history(self):
         """The history with the epochs of this fit."""

@@ -6,6 +6,7 @@ distribution is again one of layers in a chain, with biases that differ from row
 row: what known units add to the fields of their neighbours is fixed.
 """
 
+import copy
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
@@ -208,12 +209,7 @@ class Conditional:
 
     def map_rows(self, function: Callable[[Any], Any]) -> "Conditional":
         """Map every array that has a row for each row; layers that are known drop."""
-        result = object.__new__(Conditional)
-        result.machine, result.free, result.inputs = (
-            self.machine,
-            self.free,
-            self.inputs,
-        )
+        result = copy.copy(self)
         result.known = {
             layer: (function(states), function(known))
             for layer, (states, known) in self.known.items()
@@ -227,11 +223,8 @@ class Conditional:
 
     def squared(self) -> "Conditional":
         """Take squared couplings and no biases: variances of open units to noise."""
-        result = object.__new__(Conditional)
-        result.machine, result.free, result.known = self.machine, self.free, self.known
-        result.fixed = {
-            layer: 0 * self.machine.biases[layer][None] for layer in self.free
-        }
+        result = copy.copy(self)
+        result.fixed = {n: 0 * self.machine.biases[n][None] for n in self.free}
         result.inputs = {
             layer: [(which, columns, ops.square(w)) for which, columns, w in inputs]
             for layer, inputs in self.inputs.items()

@@ -7,6 +7,8 @@ import numpy as np
 from scipy import sparse
 from sklearn.utils.validation import check_is_fitted
 
+from .._validation import check_count
+
 
 def tiles(rows, image_shape=None, n_columns=None):
     """Lay rows out as images on a grid, with a pixel between two images.
@@ -46,7 +48,7 @@ def tiles(rows, image_shape=None, n_columns=None):
     height, width = resolve_image_shape(rows.shape[1], image_shape)
     if n_columns is None:
         n_columns = isqrt(len(rows) - 1) + 1
-    check_positive("n_columns", n_columns)
+    check_count("n_columns", n_columns)
     n_lines = ceil(len(rows) / n_columns)
     grid = np.full((n_lines, n_columns, height + 1, width + 1), np.nan)
     images = rows.reshape(-1, height, width)
@@ -74,11 +76,6 @@ def resolve_image_shape(n_features, image_shape):
             f"{n_features}."
         )
     return shape
-
-
-def check_positive(name, value):
-    if not isinstance(value, Integral) or value < 1:
-        raise ValueError(f"{name}={value!r}; a positive integer is expected.")
 
 
 def machine_of(estimator):

@@ -5,9 +5,9 @@ from numbers import Integral
 
 import numpy as np
 
+from .._validation import check_count
 from ._grid import (
     centres,
-    check_positive,
     check_sampler,
     dense,
     draw,
@@ -94,7 +94,7 @@ class FiltersDisplay:
         filters = filters.T
         units = np.arange(len(filters))
         if n_filters is not None:
-            check_positive("n_filters", n_filters)
+            check_count("n_filters", n_filters)
             strength = np.linalg.norm(filters, axis=1)
             units = np.argsort(-strength, kind="stable")[:n_filters]
         display = cls(filters[units], units=units, image_shape=image_shape)
@@ -258,8 +258,8 @@ class SamplesDisplay:
             The display, drawn.
         """
         check_sampler(estimator)
-        check_positive("n_chains", n_chains)
-        check_positive("n_steps", n_steps)
+        check_count("n_chains", n_chains)
+        check_count("n_steps", n_steps)
         image_shape = resolve_image_shape(estimator.n_features_in_, image_shape)
         # The copy shares the machine; `sample` gives the chains time after time.
         sampler = copy.copy(estimator).set_params(n_chains=n_chains)
@@ -394,7 +394,7 @@ class ReconstructionDisplay:
                 f"rows have shape {rows.shape} and reconstructions {back.shape}; they "
                 "must be equal, one reconstruction for every row."
             )
-        check_positive("n_columns", n_columns)
+        check_count("n_columns", n_columns)
         n_columns = min(n_columns, len(rows))
         empty = np.full((-len(rows) % n_columns, rows.shape[1]), np.nan)
         lines = [

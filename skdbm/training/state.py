@@ -45,11 +45,6 @@ class State:
     the number of threads. `row_rng` is for rows that are drawn anew.
     """
 
-    machine: DeepBoltzmannMachine
-    average: DeepBoltzmannMachine
-    velocity: DeepBoltzmannMachine
-    learned: Learned | None
-
     def __init__(
         self,
         machine: DeepBoltzmannMachine,
@@ -80,9 +75,8 @@ class State:
         self.machine, self.average = machine.map(_copied), machine.map(_copied)
         self.velocity = machine.map(lambda array: ops.zeros(array.shape, array.dtype))
         values = machine.encoding.learned
-        self.learned = None
-        if values.size:
-            self.learned = Learned(values, values.copy(), ops.zeros_like(values))
+        learned = Learned(values, values.copy(), ops.zeros_like(values))
+        self.learned = learned if values.size else None
         self.n_averaged = 0
 
     def copy(self) -> "State":
