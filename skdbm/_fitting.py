@@ -34,37 +34,43 @@ def draw_seeds(estimator, *, keep):
 def new_run(estimator, X, *, goes_on):
     """Set up a training, or one that goes on where the last one ended."""
     seeds = draw_seeds(estimator, keep=goes_on)
-    X_all = X
-    X, stopping = hold_out(estimator, X)
-    n_rows = X.shape[0]
-    n_epochs = estimator.max_iter or start.n_epochs(n_rows, estimator.batch_size)
-    machine, state, pretraining = None, None, Pretraining(None, max_iter=0)
     if goes_on:
         state = state_of(estimator, seeds["chains"])
         state.n_averaged = 0  # the average leans on this fit alone
         encoding = state.machine.encoding
     else:
-        encoding = estimator._columns.encoding.fit(X_all)
+        state, encoding = None, estimator._columns.encoding.fit(X)
+    X, stopping = hold_out(estimator, X)
+    n_epochs = estimator.max_iter or start.n_epochs(X.shape[0], estimator.batch_size)
+    if goes_on:
+        machine, pretraining, n_pretraining_epochs = state.machine, None, 0
+    else:
         machine = initial_machine(estimator, encoding, X, seeds["weights"])
-        if machine.n_layers > 2 and estimator.pretraining is not None:
-            pretraining = estimator.pretraining
-            if isinstance(pretraining, str):
-                pretraining = Pretraining(pretraining)
-    longest = pretraining.max_iter
+        pretraining, n_pretraining_epochs = pretraining_of(estimator, n_epochs)
+    rng = ops.generator(seeds["visible"])
     return Run(
         machine,
-        EncodedRows(encoding, X, start.TRAINING_DTYPE, ops.generator(seeds["visible"])),
-        options(estimator, n_rows),
+        EncodedRows(encoding, X, start.TRAINING_DTYPE, rng),
+        options(estimator, X.shape[0]),
         n_chains=estimator.n_chains,
         n_epochs=n_epochs,
         learning_rate=first_learning_rate(estimator, encoding),
         n_slower_attempts=SLOWER_ATTEMPTS * (estimator.learning_rate_init == "auto"),
         seeds=seeds,
-        pretraining=pretraining.method,
-        n_pretraining_epochs=-(-n_epochs // 5) if longest is None else longest,
+        pretraining=pretraining,
+        n_pretraining_epochs=n_pretraining_epochs,
         stopping=stopping,
         state=state,
     )
+
+
+def pretraining_of(estimator, n_epochs):
+    """Name of the way to pretrain, None for none, and the epochs of a stage."""
+    given = estimator.pretraining
+    if given is None or len(estimator._check_layers()) == 1:
+        return None, 0
+    given = Pretraining(given) if isinstance(given, str) else given
+    return given.method, given.max_iter or -(-n_epochs // 5)
 
 
 def new_state(estimator, X):

@@ -1,7 +1,5 @@
 """DBMSampler: new data from a deep Boltzmann machine, and its likelihood."""
 
-from functools import partial
-
 import numpy as np
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
@@ -123,7 +121,11 @@ class DBMSampler(BaseDBM):
         _validation.check_count("burn_in", burn_in, least=0)
         _validation.check_count("thin", thin)
         if given is not None:
-            draw = partial(self._draw, burn_in=burn_in)
+
+            def draw(states, **settings):
+                settings["n_sweeps"] = burn_in
+                return sampling.gibbs_sweeps(self.machine_, states, **settings)[0]
+
             return self._complete(given, n_samples, random_state, draw, n_samples)
         start, seed = self._start_seeds(random_state)
         n_chains = min(n_samples, self.n_chains)
@@ -186,9 +188,12 @@ class DBMSampler(BaseDBM):
         _validation.check_count("n_chains", n_chains)
         _validation.check_count("burn_in", burn_in, least=0)
         _validation.check_count("n_sweeps", n_sweeps)
-        average = partial(
-            self._average, n_chains=n_chains, burn_in=burn_in, n_sweeps=n_sweeps
-        )
+
+        def average(states, **settings):
+            settings |= {"burn_in": burn_in, "n_sweeps": n_sweeps}
+            means = sampling.conditional_means(self.machine_, states, **settings)
+            return means.reshape(-1, n_chains, means.shape[1]).mean(axis=1)
+
         return self._complete(X, n_chains, random_state, average, 1)
 
     def set_output(self, *, transform=None):
@@ -209,30 +214,6 @@ class DBMSampler(BaseDBM):
             self._sklearn_output_config = {"transform": transform}
         return self
 
-    def _draw(self, states, evidence, seed, *, burn_in):
-        """Run chains given what is known, and give their visible states."""
-        return sampling.gibbs_sweeps(
-            self.machine_,
-            states,
-            burn_in,
-            evidence=evidence,
-            random_state=seed,
-            n_jobs=self.n_jobs,
-        )[0]
-
-    def _average(self, states, evidence, seed, *, n_chains, burn_in, n_sweeps):
-        """Mean over the chains of every row of what they average."""
-        means = sampling.conditional_means(
-            self.machine_,
-            states,
-            evidence,
-            burn_in=burn_in,
-            n_sweeps=n_sweeps,
-            random_state=seed,
-            n_jobs=self.n_jobs,
-        )
-        return means.reshape(-1, n_chains, means.shape[1]).mean(axis=1)
-
     def _complete(self, X, n_chains, random_state, function, per_row):
         """Fill gaps by chains that know the rest, some for each row that has gaps."""
         X = self._check_fitted_input(X, allow_missing=True)
@@ -247,7 +228,12 @@ class DBMSampler(BaseDBM):
         for i in range(0, len(incomplete), at_once):
             rows = incomplete[i : i + at_once]
             states, evidence = self._start_given(self._rows(X)[rows], n_chains, rng)
-            filled = function(states, evidence, seed.spawn(1)[0])
+            filled = function(
+                states,
+                evidence=evidence,
+                random_state=seed.spawn(1)[0],
+                n_jobs=self.n_jobs,
+            )
             places = (rows[:, None] * per_row + np.arange(per_row)).ravel()
             part = result[places]
             numbers = encoding.decode(filled.astype(X.dtype))

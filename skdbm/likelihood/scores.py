@@ -1,5 +1,7 @@
 """The score of rows in the units of their columns."""
 
+from typing import Any
+
 from .._typing import FloatArray, Rows
 from ..encodings.rows import EncodedRows
 from ..machine import DeepBoltzmannMachine
@@ -19,22 +21,18 @@ def log_likelihood(
 ) -> FloatArray:
     """Bound or estimate of log p of every row of `X`, a density for real columns."""
     rows = EncodedRows(machine.encoding, X, machine.dtype)
-    tol, max_iter = likelihood.mean_field_tol, likelihood.mean_field_max_iter
+    settings: dict[str, Any] = {
+        "tol": likelihood.mean_field_tol,
+        "max_iter": likelihood.mean_field_max_iter,
+        "n_jobs": n_jobs,
+    }
     if n_importance_samples is None:
         n_importance_samples = likelihood.n_importance_samples
     if n_importance_samples:
+        settings |= {"n_importance_samples": n_importance_samples, "random_state": seed}
         scores = importance_weighted_log_likelihood(
-            machine,
-            rows,
-            log_partition,
-            n_importance_samples=n_importance_samples,
-            random_state=seed,
-            tol=tol,
-            max_iter=max_iter,
-            n_jobs=n_jobs,
+            machine, rows, log_partition, **settings
         )
     else:
-        scores = bound(
-            machine, rows, log_partition, tol=tol, max_iter=max_iter, n_jobs=n_jobs
-        )
+        scores = bound(machine, rows, log_partition, **settings)
     return scores + machine.encoding.log_jacobian(X)
