@@ -101,17 +101,13 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator):
         Parameters
         ----------
         **params : dict
-            Hyper-parameters.
+            Hyper-parameters; a ValueError says if there is no such one, or no value
+            object that it belongs to.
 
         Returns
         -------
         estimator
             The estimator itself.
-
-        Raises
-        ------
-        ValueError
-            If there is no such parameter, or no value object that it belongs to.
         """
         _validation.check_nested(self, params, _SETTINGS)
         return super().set_params(**params)
@@ -155,13 +151,11 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator):
         Parameters
         ----------
         machine : DeepBoltzmannMachine
-            The machine, for example the `machine_` of another estimator, or one that
-            was loaded from a file. It is not copied. A machine knows categories as
-            codes 0, 1, ...; their values, and names of columns, stay with the
-            estimator that was fitted.
+            The `machine_` of another estimator, or one loaded from a file; not copied.
+            It knows categories as codes 0, 1, ...; their values, and names of columns,
+            stay with the estimator that was fitted.
         **params : dict
-            Hyper-parameters, as for the constructor; `hidden_layer_sizes` comes from
-            the machine.
+            Hyper-parameters; `hidden_layer_sizes` comes from the machine.
 
         Returns
         -------
@@ -171,17 +165,15 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If `hidden_layer_sizes` is given and contradicts the machine, or another
-            hyper-parameter is not valid.
+            If a hyper-parameter is not valid, or contradicts the machine.
 
         Examples
         --------
         >>> import numpy as np
         >>> from skdbm import DBMSampler, DBMTransformer
-        >>> X = np.eye(6)[:, :4]
-        >>> transformer = DBMTransformer(hidden_layer_sizes=(3, 2), max_iter=2).fit(X)
-        >>> sampler = DBMSampler.from_machine(transformer.machine_, random_state=0)
-        >>> sampler.sample(2).shape
+        >>> transformer = DBMTransformer(hidden_layer_sizes=3, max_iter=2)
+        >>> machine = transformer.fit(np.eye(6)[:, :4]).machine_
+        >>> DBMSampler.from_machine(machine, random_state=0).sample(2).shape
         (2, 4)
         """
         if not isinstance(machine, DeepBoltzmannMachine):
@@ -234,8 +226,7 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator):
             If the data or a hyper-parameter is not valid.
         FloatingPointError
             If training diverges, with `learning_rate_init="auto"` only after attempts
-            with 1/4, 1/16 and 1/64 of the first rate. After any error the estimator is
-            as it was.
+            with 1/4, 1/16 and 1/64 of the first rate.
 
         Warns
         -----
@@ -247,9 +238,9 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator):
 
         Notes
         -----
-        An interrupt (Ctrl-C) is raised again, so that it stops a search or a pipeline,
-        too. If an epoch of the joint training has ended by then, the estimator is
-        fitted with what was learned.
+        After an error the estimator is as it was. An interrupt (Ctrl-C) is raised
+        again, so that it stops a search, too; if an epoch of the joint training has
+        ended by then, the estimator is fitted with what was learned.
         """
         goes_on = self.warm_start and self.__sklearn_is_fitted__()
         data, X = {"X": X, "y": y}, self._read(X, reset=not goes_on, training=True)
@@ -278,13 +269,11 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator):
     def partial_fit(self, X, y=None):
         """Train on one chunk of rows, in their order, each once.
 
-        The chunk is cut into batches of `batch_size` rows, the last of which may be
-        shorter; chunks of binary columns whose lengths are multiples of `batch_size`
-        therefore give exactly the model that the same rows give in one chunk. The
-        learning rate stays at `learning_rate_init`, since the end of the data is not
-        known; the averaging of the weights needs no end. There is no pretraining and
-        no early stopping. The first chunk decides which categories there are, where
-        and how wide the columns of real values are, and how long rows of counts are.
+        Chunks of binary columns whose lengths are multiples of `batch_size` give
+        exactly the model of the same rows in one chunk. The learning rate stays at
+        `learning_rate_init`, since the end of the data is not known. There is no
+        pretraining and no early stopping. The first chunk decides which categories
+        there are, how real values spread, and how long rows of counts are.
 
         Parameters
         ----------
@@ -329,24 +318,17 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator):
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Rows to score.
         n_importance_samples : int, default=None
-            Samples of the posterior of each row. With 0 the score is the variational
-            lower bound; with some it is the importance-weighted estimate of log p(v),
-            on average a lower bound, too, and as a rule a tighter one. None means
-            the number in `likelihood`, which is 0 by default.
+            Samples of the posterior of each row, of which the estimate of log p(v) is
+            made; 0 means the variational lower bound, None the number in `likelihood`,
+            which is 0 by default.
 
         Returns
         -------
         ndarray of shape (n_samples,)
             Lower bounds or estimates of the log-likelihood in nats, float64; higher is
             better. For one hidden layer, and nothing missing, they are log p(v) itself,
-            up to the error of log Z. For columns of real values it is the density of
-            the values as they are in `X`;
-            missing values are averaged over; counts are scored given their total.
-
-        Raises
-        ------
-        ValueError
-            If `X` or `n_importance_samples` is not valid.
+            up to the error of log Z. Of real values it is the density as they are in
+            `X`; missing values are averaged over; counts are scored given their total.
 
         Warns
         -----
@@ -413,11 +395,9 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator):
     def perplexity(self, X):
         """Compute the perplexity per word of rows of counts.
 
-        It is exp(-sum log p(words | total) / sum of totals) with the score for
-        log p, and p that of the words in their order: the number of equally likely
-        words among which the model chooses on average.
-        `sklearn.decomposition.LatentDirichletAllocation.perplexity` is alike. There is
-        no such method where the columns are not counts.
+        It is exp(-sum log p(words | total) / sum of totals), with the score for log p
+        of the words in their order: the number of equally likely words among which the
+        model chooses on average. Only where columns are counts is there this method.
 
         Parameters
         ----------
@@ -428,11 +408,6 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator):
         -------
         float
             The perplexity, at least 1; lower is better.
-
-        Raises
-        ------
-        ValueError
-            If `X` is not valid, or there is no word.
         """
         X = self._check_fitted_input(X)
         unit = self.machine_.units[0]

@@ -14,6 +14,7 @@ BoolArray: TypeAlias = npt.NDArray[np.bool_]
 
 ArrayLike: TypeAlias = npt.ArrayLike
 DTypeLike: TypeAlias = npt.DTypeLike
+DType: TypeAlias = np.dtype[Any]
 
 #: Rows of data or visible states, dense or sparse.
 Rows: TypeAlias = FloatArray | sparse.csr_matrix | sparse.csr_array
@@ -21,9 +22,6 @@ Rows: TypeAlias = FloatArray | sparse.csr_matrix | sparse.csr_array
 #: An array for each layer, or for some of them by number. The visible one may be sparse
 #: where it is fixed, and None may stand for a layer that is not looked at.
 States: TypeAlias = Sequence[FloatArray | Any] | Mapping[int, FloatArray | Any]
-
-#: Which columns: a mask, indices or a slice; or a mask for each row.
-Columns: TypeAlias = BoolArray | IntArray | Sequence[int] | slice
 
 #: Numbers of rows.
 Indices: TypeAlias = IntArray | Sequence[int]

@@ -7,13 +7,9 @@ trained model is a function of this one object.
 import copy
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
-
-import numpy as np
-import numpy.typing as npt
 
 from . import _files, encodings, ops
-from ._typing import FloatArray, IntArray, States
+from ._typing import ArrayLike, DType, DTypeLike, FloatArray, IntArray, States
 from .units import Bernoulli, UnitType, from_spec
 from .units.contract import UnknownTypeError
 
@@ -93,8 +89,8 @@ class DeepBoltzmannMachine:
 
     def __init__(
         self,
-        weights: Sequence[npt.ArrayLike],
-        biases: Sequence[npt.ArrayLike],
+        weights: Sequence[ArrayLike],
+        biases: Sequence[ArrayLike],
         units: Sequence[UnitType] | None = None,
         encoding: encodings.Encoding | None = None,
     ) -> None:
@@ -153,11 +149,11 @@ class DeepBoltzmannMachine:
         return len(self.biases)
 
     @property
-    def dtype(self) -> np.dtype[np.floating[Any]]:
+    def dtype(self) -> DType:
         """Data type of all weights and biases, float32 or float64."""
         return self.biases[0].dtype
 
-    def astype(self, dtype: npt.DTypeLike) -> "DeepBoltzmannMachine":
+    def astype(self, dtype: DTypeLike) -> "DeepBoltzmannMachine":
         """Give this machine in another floating dtype.
 
         Parameters
@@ -170,7 +166,7 @@ class DeepBoltzmannMachine:
         DeepBoltzmannMachine
             This machine itself if it has the dtype already, else a converted copy.
         """
-        _check_dtype("machine", np.dtype(dtype))
+        _check_dtype("machine", ops.dtype(dtype))
         if self.dtype == dtype:
             return self
         return self.map(lambda array: array.astype(dtype))
@@ -332,12 +328,12 @@ class DeepBoltzmannMachine:
             result += self.biases[layer]
             return result
         if out is None:
-            return np.array(self.biases[layer], ndmin=2)
-        np.copyto(out, self.biases[layer])
+            return ops.array(self.biases[layer], ndmin=2)
+        ops.copyto(out, self.biases[layer])
         return out
 
     def energy(
-        self, states: Sequence[npt.ArrayLike], *, dtype: npt.DTypeLike = np.float64
+        self, states: Sequence[ArrayLike], *, dtype: DTypeLike = ops.float64
     ) -> FloatArray:
         """Compute E(s) of every row.
 
@@ -354,14 +350,14 @@ class DeepBoltzmannMachine:
         ndarray of shape (n_rows,)
             The energies, in nats, float64.
         """
-        arrays = [np.asarray(state, dtype=dtype) for state in states]
+        arrays = [ops.asarray(state, dtype=dtype) for state in states]
         widths = tuple(state.shape[-1] for state in arrays if state.ndim == 2)
         if widths != self.layer_sizes or len({len(s) for s in arrays}) != 1:
             raise ValueError(
                 f"Got states of shapes {[s.shape for s in arrays]}; expected one 2-D "
                 f"array for each layer, of equal length and widths {self.layer_sizes}."
             )
-        energy = np.zeros(len(arrays[0]))
+        energy = ops.zeros(len(arrays[0]))
         for unit, state, bias in zip(self.units, arrays, self.biases, strict=True):
             energy += unit.base(state) - state @ bias.astype(dtype, copy=False)
         for below, weight, above in zip(arrays, self.weights, arrays[1:], strict=False):
@@ -445,7 +441,7 @@ class DeepBoltzmannMachine:
 
 
 def _check_parameters(
-    weights: Sequence[npt.ArrayLike], biases: Sequence[npt.ArrayLike]
+    weights: Sequence[ArrayLike], biases: Sequence[ArrayLike]
 ) -> tuple[list[FloatArray], list[FloatArray]]:
     """Check weights and biases and bring them to one floating dtype."""
     matrices = [_check_real(f"weights[{i}]", w, ndim=2) for i, w in enumerate(weights)]
@@ -463,29 +459,29 @@ def _check_parameters(
                 f"weights[{i}] has shape {weight.shape}; its biases have lengths "
                 f"{expected[0]} and {expected[1]}, so {expected} is expected."
             )
-    dtype = np.result_type(*matrices, *vectors)
+    dtype = ops.result_type(*matrices, *vectors)
     return (
-        [np.asarray(weight, dtype=dtype) for weight in matrices],
-        [np.asarray(bias, dtype=dtype) for bias in vectors],
+        [ops.asarray(weight, dtype=dtype) for weight in matrices],
+        [ops.asarray(bias, dtype=dtype) for bias in vectors],
     )
 
 
-def _check_dtype(name: str, dtype: np.dtype[Any]) -> None:
+def _check_dtype(name: str, dtype: DType) -> None:
     """Check that a dtype is one that machines compute in."""
-    if dtype not in (np.float32, np.float64):
+    if dtype not in (ops.float32, ops.float64):
         raise ValueError(f"{name} has dtype {dtype}; float32 or float64 is expected.")
 
 
-def _check_real(name: str, values: npt.ArrayLike, ndim: int) -> FloatArray:
+def _check_real(name: str, values: ArrayLike, ndim: int) -> FloatArray:
     """Check that an array holds finite real numbers; integers become float64."""
-    array = np.asarray(values)
+    array = ops.asarray(values)
     if array.dtype.kind in "iub":
-        array = array.astype(np.float64)
+        array = array.astype(ops.float64)
     _check_dtype(name, array.dtype)
     if array.ndim != ndim or 0 in array.shape:
         raise ValueError(
             f"{name} has shape {array.shape}; a non-empty {ndim}-D array is expected."
         )
-    if not np.isfinite(array).all():
+    if not ops.isfinite(array).all():
         raise ValueError(f"{name} holds NaN or infinite values.")
     return array

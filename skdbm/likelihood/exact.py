@@ -7,11 +7,10 @@ them and are summed, or drawn, in closed form. Without couplings all layers are.
 import math
 from collections.abc import Iterator
 
-import numpy.typing as npt
 from scipy.special import logsumexp
 
 from .. import ops
-from .._typing import BoolArray, FloatArray, IntArray, Seed
+from .._typing import ArrayLike, BoolArray, FloatArray, IntArray, Seed
 from ..machine import DeepBoltzmannMachine
 
 #: Most joint states that are summed one by one.
@@ -60,7 +59,7 @@ def exact_log_partition(machine: DeepBoltzmannMachine) -> float:
     return _log_sum(machine.astype(ops.float64))
 
 
-def exact_log_likelihood(machine: DeepBoltzmannMachine, X: npt.ArrayLike) -> FloatArray:
+def exact_log_likelihood(machine: DeepBoltzmannMachine, X: ArrayLike) -> FloatArray:
     """Compute log p(v) of every row by enumeration.
 
     Parameters
