@@ -12,7 +12,6 @@ class Shared:
     hidden_layer_sizes : int or array-like of int, default=(256, 256)
         Number of units in each hidden layer, the lowest first. An integer means one
         hidden layer, a restricted Boltzmann machine.
-
     visible : str, Encoding or list of (str or Encoding, columns), default="bernoulli"
         What the columns hold: "bernoulli" (zeros and ones, or probabilities between
         them, from which states are drawn anew at each presentation), "gaussian" (real
@@ -25,50 +24,39 @@ class Shared:
         stands an encoding of `skdbm.encodings` where more is to be said, as in
         ``Probabilities(redraw=False)`` or ``Categories(handle_unknown="missing")``;
         what it learns from data, `fit` learns anew.
-
     hidden : "bernoulli", UnitType or list of UnitType, default="bernoulli"
         Unit types of the hidden layers, one for all or a list. Next to Bernoulli
         there is `skdbm.units.Categorical`, for groups of units of which one is on.
-
     allow_missing : bool, default=False
         Whether `X` may hold missing values: NaN, and None or pandas.NA among
         categories. Training and every result then average over what they could be,
         by mean field. If False they are an error, but for `impute` and
         `sample(given=...)` of `DBMSampler`.
-
     max_iter : int, default=None
         Number of epochs, passes over the training rows, of the joint training. None
         means 100; more on small data, up to 2,000, until there are 6,000 updates, and
         fewer on large data, down to 10, so that there are not more than 120,000.
-
     batch_size : int, default=50
         Rows of one minibatch; more than there are rows means all of them.
-
     learning_rate_init : "auto" or float, default="auto"
         The first learning rate. "auto" means 6.4 / n_features, at most 0.1: the more
-        columns, the further one step moves the fields of the hidden units. With
-        a momentum of 0.9 the effective step is ten times as long. The rate falls almost
+        columns, the further one step moves the fields of the hidden units. With a
+        momentum of 0.9 the effective step is ten times as long. The rate falls almost
         to zero at the end of the run, so that the noise that the chains put on the
-        weights dies out; in `partial_fit` it stays. For
-        "gaussian" columns "auto" is at most 25 over the number of hidden units, and
-        they move at a share of it, 0.3 over the largest variance of the data in any
-        direction; for "counts" eight times the mean total stands for n_features if it
-        is more. If training diverges with the automatic rate, `fit` warns and begins
+        weights dies out; in `partial_fit` it stays. For "gaussian" columns "auto" is at
+        most 25 over the number of hidden units, and they move at a share of it, 0.3
+        over the largest variance of the data in any direction; for "counts" eight times
+        the mean total stands for n_features if it is more. If training diverges with the automatic rate, `fit` warns and begins
         again with a quarter of it, at most three times.
-
     alpha : float, default=1e-4
         Strength of the L2 penalty (weight decay); biases are free of it.
-
     n_chains : int, default=100
         Number of persistent Gibbs chains. It has nothing to do with the batch size.
-
     n_gibbs_steps : int, default=5
         Gibbs sweeps of every chain between two updates.
-
     n_mean_field_steps : int, default=10
         Most mean-field sweeps of a minibatch in training; a minibatch that has
         converged takes fewer.
-
     n_posterior_gibbs_steps : int, default=0
         Gibbs sweeps over the hidden layers of every row, and over what is missing in
         it, that follow mean field in training. Mean field takes the units of a row for
@@ -78,7 +66,6 @@ class Shared:
         bound that is the score without them, made by mean field, looser. With 0, the
         default, mean field alone is used: it is cheaper. It makes no difference to one
         hidden layer without missing values, where the posterior is exact.
-
     pretraining : {"greedy", "grow", None} or Pretraining, default="greedy"
         How the joint training starts, if there is more than one hidden layer. "greedy"
         trains every pair of neighbouring layers first, from the bottom up [1]_. "grow"
@@ -88,42 +75,32 @@ class Shared:
         small random weights, from which the upper layers often stay unused. A stage has
         a fifth of the epochs of the joint training, or as many as
         ``Pretraining("greedy", max_iter=...)`` says.
-
     early_stopping : bool, default=False
         Whether training stops when the score of held-out rows stops improving; the
         machine with the best score is kept. Log Z is enumerated for small machines, and
         else annealed at the first evaluation and followed from there; for counts it is
         annealed at every evaluation.
-
     validation_fraction : float, default=0.1
         Share of the rows held out for `early_stopping`.
-
     evaluate_every : int, default=5
         Epochs between two evaluations of the held-out rows.
-
     n_iter_no_change : int, default=10
         Epochs without improvement by `tol` after which `early_stopping` stops.
-
     tol : float, default=0.01
         Smallest improvement of the held-out score that counts, in nats.
-
     likelihood : Likelihood, default=None
         How log-likelihoods and posterior means are computed after training: chains and
         temperatures of the annealing for log Z, importance samples of a score,
         tolerance of mean field. None means `skdbm.Likelihood()`.
-
     warm_start : bool, default=False
         Whether `fit` goes on from the machine of the last fit, with another
         `max_iter` epochs, instead of starting anew. The rows held out for early
         stopping stay the same.
-
     random_state : int, RandomState instance or None, default=None
         Seed of initial weights, order of rows, chains and annealing. An int gives the
         same result at every call.
-
     verbose : int, default=0
         A positive number prints a line an epoch.
-
     n_jobs : int, default=None
         Number of threads; None means as many as the BLAS library would use here, so
         that nested parallel work does not ask for more than there is. The result is
@@ -133,7 +110,6 @@ class Shared:
     ----------
     machine_ : DeepBoltzmannMachine
         The trained machine, with the weights averaged over the last part of training.
-
     history_ : dict of str to list
         The record of the training, one entry an epoch (or call of `partial_fit`):
         "reconstruction_error" (mean squared difference of visible states and their
@@ -148,13 +124,10 @@ class Shared:
         score of the held-out rows, nats) and "overfitting" (mean score of as many
         training rows minus that of the held-out rows, nats, in which log Z cancels
         unless the columns are counts), both NaN where not evaluated.
-
     n_iter_ : int
         Number of epochs of joint training, or calls of `partial_fit`.
-
     n_features_in_ : int
         Number of columns seen in `fit`.
-
     feature_names_in_ : ndarray of shape (n_features,)
         Names of the columns, where all were strings.
 
