@@ -46,8 +46,9 @@ class Shared:
         weights dies out; in `partial_fit` it stays. For "gaussian" columns "auto" is at
         most 25 over the number of hidden units, and they move at a share of it, 0.3
         over the largest variance of the data in any direction; for "counts" eight times
-        the mean total stands for n_features if it is more. If training diverges with the automatic rate, `fit` warns and begins
-        again with a quarter of it, at most three times.
+        the mean total stands for n_features if it is more. If training diverges with
+        the automatic rate, `fit` warns and begins again with a quarter of it, at most
+        three times.
     alpha : float, default=1e-4
         Strength of the L2 penalty (weight decay); biases are free of it.
     n_chains : int, default=100
