@@ -75,7 +75,7 @@ class TrainingMonitor:
         Parameters
         ----------
         estimator, context : DBMTransformer or DBMSampler, CallbackContext
-            What is fitted, or else a TypeError, and scikit-learn's context of the fit.
+            What is fitted (else a TypeError), and scikit-learn's context of the fit.
         """
         if not isinstance(estimator, BaseDBM):
             name = type(estimator).__name__

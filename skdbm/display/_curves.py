@@ -46,8 +46,7 @@ class LearningCurveDisplay:
     >>> from skdbm.display import LearningCurveDisplay
     >>> X = [[0, 1], [1, 0]] * 20
     >>> model = DBMTransformer(hidden_layer_sizes=(3, 2), max_iter=5).fit(X)
-    >>> display = LearningCurveDisplay.from_estimator(model)
-    >>> list(display.lines_)
+    >>> list(LearningCurveDisplay.from_estimator(model).lines_)
     ['reconstruction_error', 'energy_gap', 'chain_autocorrelation', 'mean_field_sweeps',
     'unconverged', 'dead_units', 'weight_norms']
     """

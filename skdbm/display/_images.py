@@ -49,8 +49,7 @@ class FiltersDisplay:
     >>> from skdbm.display import FiltersDisplay
     >>> X = [[0, 1, 1, 0], [1, 0, 0, 1]] * 20
     >>> model = DBMTransformer(hidden_layer_sizes=(3, 2), max_iter=2).fit(X)
-    >>> display = FiltersDisplay.from_estimator(model, layer=2)
-    >>> display.filters.shape
+    >>> FiltersDisplay.from_estimator(model, layer=2).filters.shape
     (2, 4)
     """
 
@@ -323,8 +322,7 @@ class ReconstructionDisplay:
     >>> from skdbm.display import ReconstructionDisplay
     >>> X = [[0, 1, 1, 0], [1, 0, 0, 1]] * 20
     >>> model = DBMTransformer(hidden_layer_sizes=(3, 2), max_iter=2).fit(X)
-    >>> display = ReconstructionDisplay.from_estimator(model, X[:4])
-    >>> display.reconstructions.shape
+    >>> ReconstructionDisplay.from_estimator(model, X[:4]).reconstructions.shape
     (4, 4)
     """
 

@@ -108,7 +108,7 @@ class Real(Encoding):
         return 0.3 / self.largest_variance
 
     def learning_rate(self, n_columns: int, n_above: int) -> float:
-        """Give the rate of binary columns, at most 25 over the number of hidden units."""
+        """Give the rate of binary columns, at most 25 over `n_above`."""
         # The mean of a binary unit saturates; that of a real one sums over all hidden
         # units, so their number counts as well.
         return min(super().learning_rate(n_columns, n_above), 25 / n_above)

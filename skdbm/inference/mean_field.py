@@ -56,8 +56,7 @@ class MeanField:
     >>> from skdbm.inference import mean_field
     >>> from skdbm.machine import DeepBoltzmannMachine
     >>> machine = DeepBoltzmannMachine([np.eye(2)], [np.zeros(2), np.zeros(2)])
-    >>> result = mean_field(machine, np.array([[0.0, 1.0]]))
-    >>> result.converged
+    >>> mean_field(machine, np.array([[0.0, 1.0]])).converged
     array([ True])
     """
 

@@ -66,7 +66,7 @@ class UnitType(ABC):
         field : ndarray of shape (n_rows, n_units)
             The fields x.
         where : ndarray of bool of the same shape, default=None
-            The units to sum over, of groups all or none; None means all.
+            The units to sum over, groups only as a whole; None means all.
 
         Returns
         -------
