@@ -15,24 +15,19 @@ class Likelihood(BaseEstimator):  # type: ignore[misc]
     n_chains : int, default=100
         Chains of the annealed importance sampling that estimates log Z. Around a given
         machine, samples start from them, too.
-
     n_temperatures : int, default=1000
         Inverse temperatures of the annealed importance sampling.
-
     n_importance_samples : int, default=0
-        Samples of the posterior of every row that its score is made of, wherever there
-        is one: `score_samples`, `score` and so searches, early stopping. With 0, the
-        default, the score is the variational lower bound by mean field, which is cheap
-        and deterministic. With k samples it is the importance-weighted estimate: on
-        average a lower bound, too, as a rule a tighter one, and the closer to log p(v)
-        the more samples. Take 10 or more to compare machines of different depths or
-        `n_posterior_gibbs_steps`, whose bounds are not equally tight. The time grows
-        in proportion to the samples; each costs about as much as a mean-field sweep.
-
+        Samples of the posterior of a row that its score is made of, in `score_samples`,
+        `score` and so searches, and early stopping. With 0 the score is the variational
+        lower bound by mean field, cheap and deterministic. Otherwise it is the
+        importance-weighted estimate: on average a lower bound, too, as a rule tighter,
+        and the closer to log p(v) the more samples. Take 10 or more to compare machines
+        of different depths or `n_posterior_gibbs_steps`, whose bounds are not equally
+        tight. Each sample takes about the time of a mean-field sweep.
     mean_field_tol : float, default=1e-4
         Mean field of a row has converged when a sweep changes no mean by as much; in
         training, that of a minibatch.
-
     mean_field_max_iter : int, default=500
         Most mean-field sweeps after training, for features, scores and what is missing.
         A warning says how many rows had not converged by then.
@@ -73,7 +68,6 @@ class Pretraining(BaseEstimator):  # type: ignore[misc]
     ----------
     method : {"greedy", "grow"}, default="greedy"
         The way, as `pretraining` of the estimators takes it by name.
-
     max_iter : int, default=None
         Number of epochs of each stage; None means a fifth of those of the joint
         training.

@@ -26,33 +26,27 @@ class LearningCurveDisplay:
     Parameters
     ----------
     history : dict of str to list
-        The record, as in `history_` of a fitted estimator; NaN where there is no
-        value.
+        The record, as in `history_` of a fitted estimator; NaN where it has no value.
 
     Attributes
     ----------
     lines_ : dict of str to list of matplotlib.lines.Line2D
         What was drawn, by quantity; one line for each layer of "dead_units" and
         "weight_norms".
-    axes_ : ndarray of matplotlib.axes.Axes
-        The panels, in the order of `lines_`.
-    figure_ : matplotlib.figure.Figure
-        The figure around them.
+    axes_, figure_ : ndarray of Axes, Figure
+        The panels, in the order of `lines_`, and the figure around them.
 
     See Also
     --------
-    sklearn.model_selection.LearningCurveDisplay : Scores over sizes of the training
-        set, which is something else.
+    sklearn.model_selection.LearningCurveDisplay : Scores over training set sizes.
 
     Examples
     --------
-    >>> import numpy as np
     >>> from skdbm import DBMTransformer
     >>> from skdbm.display import LearningCurveDisplay
-    >>> X = np.repeat(np.eye(4), 10, axis=0)
+    >>> X = [[0, 1], [1, 0]] * 20
     >>> model = DBMTransformer(hidden_layer_sizes=(3, 2), max_iter=5).fit(X)
-    >>> display = LearningCurveDisplay.from_estimator(model)
-    >>> list(display.lines_)
+    >>> list(LearningCurveDisplay.from_estimator(model).lines_)
     ['reconstruction_error', 'energy_gap', 'chain_autocorrelation', 'mean_field_sweeps',
     'unconverged', 'dead_units', 'weight_norms']
     """
@@ -68,10 +62,8 @@ class LearningCurveDisplay:
         ----------
         estimator : DBMTransformer or DBMSampler
             An estimator that was trained by `fit` or `partial_fit`.
-        ax : matplotlib.axes.Axes or array-like of them, default=None
-            Where to draw, one for each quantity; None means a new figure.
-        **kwargs : dict
-            For `plot`.
+        ax, **kwargs : optional
+            As for `plot`.
 
         Returns
         -------

@@ -33,9 +33,8 @@ def tiles(rows, image_shape=None, n_columns=None):
 
     Examples
     --------
-    >>> import numpy as np
     >>> from skdbm.display import tiles
-    >>> tiles(np.array([[1, 2, 3, 4], [5, 6, 7, 8]]), n_columns=2)
+    >>> tiles([[1, 2, 3, 4], [5, 6, 7, 8]], n_columns=2)
     array([[ 1.,  2., nan,  5.,  6.],
            [ 3.,  4., nan,  7.,  8.]])
     """

@@ -45,13 +45,11 @@ class FiltersDisplay:
 
     Examples
     --------
-    >>> import numpy as np
     >>> from skdbm import DBMTransformer
     >>> from skdbm.display import FiltersDisplay
-    >>> X = np.repeat(np.eye(4), 10, axis=0)
+    >>> X = [[0, 1, 1, 0], [1, 0, 0, 1]] * 20
     >>> model = DBMTransformer(hidden_layer_sizes=(3, 2), max_iter=2).fit(X)
-    >>> display = FiltersDisplay.from_estimator(model, layer=2)
-    >>> display.filters.shape
+    >>> FiltersDisplay.from_estimator(model, layer=2).filters.shape
     (2, 4)
     """
 
@@ -231,22 +229,17 @@ class SamplesDisplay:
     ):
         """Follow Gibbs chains over time: one chain a row, one point in time a column.
 
-        Chains that have mixed change from column to column; a row that stays the same
-        kind of image throughout says that samples of one chain are far from being
-        independent.
+        Chains that mix change from column to column. A row that shows one kind of image
+        throughout says that samples of one chain are far from being independent.
 
         Parameters
         ----------
         estimator : DBMSampler
             A fitted sampler.
-        n_chains : int, default=10
-            Number of chains.
-        n_steps : int, default=10
-            Number of points in time.
-        burn_in : int, default=1000
-            Sweeps before the first column.
-        thin : int, default=100
-            Sweeps between two columns.
+        n_chains, n_steps : int, default=10
+            Number of chains, and of points in time.
+        burn_in, thin : int, default=1000 and 100
+            Sweeps before the first column, and between two columns.
         random_state : int, RandomState instance or None, default=None
             Seed, as for `DBMSampler.sample`.
         image_shape, ax, **kwargs : optional
@@ -280,10 +273,9 @@ class SamplesDisplay:
 
         Parameters
         ----------
-        ax : matplotlib.axes.Axes, default=None
-            Where to draw; None means a new figure.
-        **kwargs : dict
-            For `matplotlib.axes.Axes.imshow`.
+        ax, **kwargs : optional
+            Axes to draw into, those of a new figure by default; the rest is for
+            `matplotlib.axes.Axes.imshow`.
 
         Returns
         -------
@@ -310,10 +302,8 @@ class ReconstructionDisplay:
 
     Parameters
     ----------
-    rows : array-like of shape (n_rows, n_features)
-        The data.
-    reconstructions : array-like of shape (n_rows, n_features)
-        What became of each row.
+    rows, reconstructions : array-like of shape (n_rows, n_features)
+        The data, and what became of each row.
     image_shape : tuple of two int, default=None
         Height and width of an image; None means a square.
 
@@ -328,13 +318,11 @@ class ReconstructionDisplay:
 
     Examples
     --------
-    >>> import numpy as np
     >>> from skdbm import DBMTransformer
     >>> from skdbm.display import ReconstructionDisplay
-    >>> X = np.repeat(np.eye(4), 10, axis=0)
+    >>> X = [[0, 1, 1, 0], [1, 0, 0, 1]] * 20
     >>> model = DBMTransformer(hidden_layer_sizes=(3, 2), max_iter=2).fit(X)
-    >>> display = ReconstructionDisplay.from_estimator(model, X[::10])
-    >>> display.reconstructions.shape
+    >>> ReconstructionDisplay.from_estimator(model, X[:4]).reconstructions.shape
     (4, 4)
     """
 

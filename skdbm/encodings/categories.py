@@ -16,20 +16,16 @@ from .contract import Encoding
 class Categories(Encoding):
     """One of several values: codes 0, 1, ..., k - 1 become groups of k units.
 
-    Estimators turn any values that can be sorted, strings for example, into codes.
+    Estimators turn any values that can be sorted, strings for example, into codes. A
+    ValueError says if a parameter is out of its range.
 
     Parameters
     ----------
     sizes : sequence of int, default=None
-        Number of categories k of each column; None until `fit`.
+        Number of categories k of each column, positive; None until `fit`.
     handle_unknown : {"error", "missing"}, default="error"
         What a category that `fit` did not see is to an estimator: an error, or a
         missing value.
-
-    Raises
-    ------
-    ValueError
-        If a size is not a positive integer, or `handle_unknown` something else.
 
     See Also
     --------

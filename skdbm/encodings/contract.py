@@ -27,26 +27,18 @@ class Encoding(ABC):
 
     Attributes
     ----------
-    may_be_missing : bool
-        Whether values may be missing; true unless overridden.
+    may_be_missing, may_be_doubled : bool
+        Whether values may be missing, and whether greedy pretraining may double the
+        layer where a neighbour is missing; true unless overridden.
     accepts_sparse : bool
         Whether the columns may come as a sparse matrix; false unless overridden.
-    holds_codes : bool
-        Whether values are whole numbers or stand for some; false unless overridden.
-    is_categorical : bool
-        Whether values are categories rather than numbers; false unless overridden.
-    may_be_doubled : bool
-        Whether greedy pretraining may double the layer where a neighbour is missing;
-        true unless overridden.
+    holds_codes, is_categorical : bool
+        Whether values are whole numbers or stand for some, and whether they are
+        categories rather than numbers; false unless overridden.
 
     See Also
     --------
-    Probabilities : Zeros and ones, or probabilities between them.
-    Real : Real values, whose location and scale are learned.
-    Categories : One of several values.
-    Counts : Counts that share a total, as words of a text.
-    States : Columns that are states already, of any unit type.
-    Mixed : Columns of several kinds.
+    Probabilities, Real, Categories, Counts, States, Mixed : Encodings.
 
     Examples
     --------
@@ -289,10 +281,8 @@ class Encoding(ABC):
 
         Parameters
         ----------
-        states : ndarray of shape (n_rows, n_units)
-            States of the data.
-        field : ndarray of the same shape
-            Fields of the visible units given the means of the first hidden layer.
+        states, field : ndarray of shape (n_rows, n_units)
+            States of the data, and fields given the means of the first hidden layer.
         where : ndarray of bool of the same shape, default=None
             Which states were observed; None means all.
 

@@ -20,13 +20,8 @@ class Mixed(Encoding):
     Parameters
     ----------
     parts : sequence of (Encoding, sequence of int)
-        Encodings and the indices of their columns; every column is in one part.
-
-    Raises
-    ------
-    ValueError
-        If a column is in no part or in several, or a part is made of rows that share
-        a total, as `Counts` is.
+        Encodings and the indices of their columns. A ValueError says if a column is in
+        no part or in several, or if the rows of a part share a total (`Counts`).
 
     See Also
     --------

@@ -24,25 +24,20 @@ class Real(Encoding):
     So `scale` is the standard deviation of v given the hidden units and 1 / scale^2 its
     precision. Training learns it together with the weights [1]_: since it belongs to
     the encoding, the partition function does not depend on it, and its gradient needs
-    no samples of the model.
+    no samples of the model. A ValueError says if one of the vectors is not finite, or a
+    scale not positive.
 
     Parameters
     ----------
-    loc : array-like of shape (n_columns,), default=None
-        What is subtracted from every column; None until `fit`.
-    scale : array-like of shape (n_columns,), default=None
-        Standard deviation of every column given the hidden units; None until `fit`.
+    loc, scale : array-like of shape (n_columns,), default=None
+        What is subtracted from every column, and its standard deviation given the
+        hidden units; None until `fit`.
     spread : array-like of shape (n_columns,), default=None
         Standard deviation of every column in the data, of which the scale stays a
         share of 0.05 to 2; None means the scale.
     largest_variance : float, default=1.0
         Largest variance of the encoded data in any direction: 1 for independent
         columns, their number for equal ones. The learning rate is divided by it.
-
-    Raises
-    ------
-    ValueError
-        If a scale is not positive or a value is not finite.
 
     See Also
     --------
@@ -113,11 +108,9 @@ class Real(Encoding):
         return 0.3 / self.largest_variance
 
     def learning_rate(self, n_columns: int, n_above: int) -> float:
-        """Give the rate of binary columns, at most 25 over the number of hidden units.
-
-        The mean of a binary unit saturates; that of a real one sums over all hidden
-        units, so their number counts as well.
-        """
+        """Give the rate of binary columns, at most 25 over `n_above`."""
+        # The mean of a binary unit saturates; that of a real one sums over all hidden
+        # units, so their number counts as well.
         return min(super().learning_rate(n_columns, n_above), 25 / n_above)
 
     def fit(self, X: Rows) -> "Real":

@@ -8,12 +8,10 @@ from .contract import Encoding
 
 
 class EncodedRows:
-    """Rows of data as visible states, made of some rows when they are asked for.
+    """Rows of data as visible states, made, and with `rng` drawn, on demand."""
 
-    So memory stays flat in the number of rows. Values are encoded before they are cast
-    to another dtype: their differences may be far smaller than themselves. With a
-    generator, states are drawn anew at each presentation, as the encoding says.
-    """
+    # So memory stays flat in the number of rows. Values are encoded before they are
+    # cast: their differences may be far smaller than themselves.
 
     def __init__(
         self, encoding: Encoding, X: Rows, dtype: Any, rng: Rng | None = None

@@ -56,8 +56,7 @@ class MeanField:
     >>> from skdbm.inference import mean_field
     >>> from skdbm.machine import DeepBoltzmannMachine
     >>> machine = DeepBoltzmannMachine([np.eye(2)], [np.zeros(2), np.zeros(2)])
-    >>> result = mean_field(machine, np.array([[0.0, 1.0]]))
-    >>> result.converged
+    >>> mean_field(machine, np.array([[0.0, 1.0]])).converged
     array([ True])
     """
 
@@ -78,9 +77,10 @@ def mean_field(
 ) -> MeanField:
     """Compute the mean-field means of all units given what is known.
 
-    Each row stops by itself, at the first sweep that changes none of its means by
-    `tol` or more; converged rows leave the active block. The result of a row does
-    therefore not depend on the rows beside it.
+    The start is one pass outwards from what is known, in which a layer that lacks one
+    of its inputs counts the other one twice [1]_. Each row stops by itself, at the
+    first sweep that changes none of its means by `tol` or more, so its result does not
+    depend on the rows beside it.
 
     Parameters
     ----------
@@ -99,22 +99,17 @@ def mean_field(
     Returns
     -------
     MeanField
-        Means, sweeps taken, and which rows converged.
-
-    Warns
-    -----
-    ConvergenceWarning
-        If rows have not converged after `max_iter` sweeps, with their number.
+        Means, sweeps taken, and which rows converged. A ConvergenceWarning says how
+        many have not after `max_iter` sweeps.
 
     See Also
     --------
     skdbm.likelihood.bound : The lower bound of log p(v) that the means give.
 
-    Notes
-    -----
-    The start is one pass outwards from what is known, in which a layer that lacks one
-    of its inputs counts the other one twice: Salakhutdinov and Larochelle, "Efficient
-    learning of deep Boltzmann machines", AISTATS 2010.
+    References
+    ----------
+    .. [1] R. Salakhutdinov and H. Larochelle, "Efficient learning of deep Boltzmann
+       machines", AISTATS 2010.
 
     Examples
     --------
@@ -122,15 +117,12 @@ def mean_field(
     >>> from skdbm.evidence import Evidence
     >>> from skdbm.inference import mean_field
     >>> from skdbm.machine import DeepBoltzmannMachine
-    >>> machine = DeepBoltzmannMachine(
-    ...     [np.eye(2), np.eye(2)], [np.zeros(2), np.zeros(2), np.zeros(2)]
-    ... )
-    >>> result = mean_field(machine, np.array([[0.0, 1.0]]), tol=1e-8)
-    >>> result.means[0].round(4)
+    >>> machine = DeepBoltzmannMachine([np.eye(2)] * 2, [np.zeros(2)] * 3)
+    >>> states = np.array([[0.0, 1.0]])
+    >>> mean_field(machine, states, tol=1e-8).means[0].round(4)
     array([[0.659 , 0.8455]])
     >>> # The other way, visible means given the first hidden layer:
-    >>> h1 = np.array([[0.0, 1.0]])
-    >>> mean_field(machine, Evidence({1: (h1, None)})).visible.round(4)
+    >>> mean_field(machine, Evidence({1: (states, None)})).visible.round(4)
     array([[0.5   , 0.7311]])
     """
     evidence = X if isinstance(X, Evidence) else Evidence.of_rows(X)

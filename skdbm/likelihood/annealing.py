@@ -45,10 +45,9 @@ class AnnealedLogPartition:
 
     Examples
     --------
-    >>> import numpy as np
     >>> from skdbm.likelihood import annealed_log_partition
     >>> from skdbm.machine import DeepBoltzmannMachine
-    >>> machine = DeepBoltzmannMachine([np.zeros((3, 2))], [np.zeros(3), np.zeros(2)])
+    >>> machine = DeepBoltzmannMachine([[[0.0, 0.0]] * 3], [[0.0] * 3, [0.0] * 2])
     >>> result = annealed_log_partition(machine, n_temperatures=10, random_state=0)
     >>> round(result.log_partition, 6), result.standard_error
     (3.465736, 0.0)
@@ -89,11 +88,10 @@ class Bracket:
         From the machine to independent units; high on average where it began with
         exact samples.
     exact : bool
-        Whether the reverse run began with exact samples. Then the two estimates
-        bracket log Z on average. Otherwise it began with the states in which the
-        forward chains ended, moved on by Gibbs sweeps, and the gap is a consistency
-        estimate, not a bound: modes that no chain has visited are missing on both
-        sides.
+        Whether the reverse run began with exact samples; then the two estimates bracket
+        log Z on average. Otherwise it began where the forward chains ended, moved on by
+        Gibbs sweeps, and the gap is a consistency estimate, not a bound: modes that no
+        chain has visited are missing on both sides.
 
     See Also
     --------
@@ -101,10 +99,9 @@ class Bracket:
 
     Examples
     --------
-    >>> import numpy as np
     >>> from skdbm.likelihood import annealing_bracket
     >>> from skdbm.machine import DeepBoltzmannMachine
-    >>> machine = DeepBoltzmannMachine([np.zeros((3, 2))], [np.zeros(3), np.zeros(2)])
+    >>> machine = DeepBoltzmannMachine([[[0.0, 0.0]] * 3], [[0.0] * 3, [0.0] * 2])
     >>> annealing_bracket(machine, n_temperatures=10, random_state=0).gap
     0.0
     """
@@ -166,14 +163,6 @@ def annealed_log_partition(
     See Also
     --------
     exact_log_partition : Enumeration, for small machines.
-
-    Notes
-    -----
-    With F the field of a summed-out layer and c its base bias, the log-weight grows
-    by the integral over the inverse temperature t of (F - c) A'(c + t (F - c)), which
-    a two-point Gauss rule gives to fifth order (from 5,000 temperatures on the midpoint
-    is as good, and taken). Differences of two float32 sums of A
-    would be biased by their rounding, and raw exponentials would overflow.
 
     References
     ----------
@@ -249,8 +238,7 @@ def reverse_annealed_log_partition(
     >>> machine = DeepBoltzmannMachine([np.eye(4)], [np.zeros(4), np.zeros(4)])
     >>> states = exact_samples(machine, 100, random_state=0)
     >>> result = reverse_annealed_log_partition(machine, states, random_state=0)
-    >>> error = result.log_partition - exact_log_partition(machine)
-    >>> bool(abs(error) < 5 * result.standard_error)
+    >>> abs(result.log_partition - exact_log_partition(machine)) < 0.1
     True
     """
     arrays = [ops.array(state, dtype=machine.dtype) for state in states]
@@ -281,10 +269,8 @@ def annealing_bracket(
     ----------
     machine : DeepBoltzmannMachine
         The machine.
-    n_chains : int, default=100
-        Number of chains in each direction.
-    n_temperatures : int, default=1000
-        Number of steps in each direction.
+    n_chains, n_temperatures : int, default=100 and 1000
+        Number of chains, and of steps, in each direction.
     n_sweeps : int, default=1000
         Gibbs sweeps from the end of the forward run to the start of the reverse run,
         where exact samples cannot be had.
@@ -294,8 +280,7 @@ def annealing_bracket(
     Returns
     -------
     Bracket
-        Both estimates, their gap, and whether the reverse run began with exact
-        samples.
+        Both estimates, their gap, and whether exact samples were at hand.
 
     See Also
     --------
@@ -428,14 +413,10 @@ def _fitted(
 
 
 def _friction(slopes: FloatArray) -> FloatArray:
-    """Estimate how much work a unit of inverse temperature dissipates, step by step.
-
-    It is the variance of the log-weight's slope over the chains, times its relaxation
-    time (Sivak and Crooks, "Thermodynamic metrics and optimal paths", Physical Review
-    Letters 108, 2012): the sum of its autocovariances, here over a tenth of the run to
-    either side. Where chains are slow, steps have to be smaller than the variance
-    alone would have them.
-    """
+    """Estimate how much work a unit of inverse temperature dissipates, step by step."""
+    # It is the variance of the log-weight's slope over the chains, times its relaxation
+    # time (Sivak and Crooks, 2012): the sum of its autocovariances, here over a tenth
+    # of the run to either side. Where chains are slow, steps have to be smaller.
     n_steps = len(slopes)
     spread = slopes - slopes.mean(axis=1, keepdims=True)
     window = n_steps // 10

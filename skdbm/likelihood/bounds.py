@@ -42,16 +42,11 @@ def bound(
     Returns
     -------
     ndarray of shape (n_rows,)
-        The bounds in nats, float64.
-
-    Warns
-    -----
-    ConvergenceWarning
-        If mean field did not converge; the bound holds nevertheless, but is looser.
+        The bounds in nats, float64. A ConvergenceWarning says if mean field did not
+        converge; the bound holds nevertheless, but is looser.
 
     See Also
     --------
-    exact_log_likelihood : What is bounded, for small machines.
     importance_weighted_log_likelihood : A tighter estimate, at the cost of sampling.
 
     Examples
@@ -59,9 +54,7 @@ def bound(
     >>> import numpy as np
     >>> from skdbm.likelihood import bound, exact_log_likelihood, exact_log_partition
     >>> from skdbm.machine import DeepBoltzmannMachine
-    >>> machine = DeepBoltzmannMachine(
-    ...     [np.eye(2), np.eye(2)], [np.zeros(2), np.zeros(2), np.zeros(2)]
-    ... )
+    >>> machine = DeepBoltzmannMachine([np.eye(2)] * 2, [np.zeros(2)] * 3)
     >>> X = np.array([[0.0, 1.0]])
     >>> lower = bound(machine, X, exact_log_partition(machine))
     >>> gap = exact_log_likelihood(machine, X) - lower
@@ -116,18 +109,12 @@ def importance_weighted_log_likelihood(
     Returns
     -------
     ndarray of shape (n_rows,)
-        The estimates in nats, float64. With one hidden layer they are exact for rows of
-        which nothing is missing.
-
-    Warns
-    -----
-    ConvergenceWarning
-        If mean field did not converge; the estimate holds nevertheless.
+        The estimates in nats, float64; exact with one hidden layer and nothing missing.
+        They hold even if a ConvergenceWarning says that mean field did not converge.
 
     See Also
     --------
     bound : The deterministic lower bound.
-    skdbm.inference.mean_field : What is corrected.
 
     Examples
     --------
@@ -135,9 +122,7 @@ def importance_weighted_log_likelihood(
     >>> from skdbm.likelihood import exact_log_likelihood, exact_log_partition
     >>> from skdbm.likelihood import importance_weighted_log_likelihood
     >>> from skdbm.machine import DeepBoltzmannMachine
-    >>> machine = DeepBoltzmannMachine(
-    ...     [np.eye(2), np.eye(2)], [np.zeros(2), np.zeros(2), np.zeros(2)]
-    ... )
+    >>> machine = DeepBoltzmannMachine([np.eye(2)] * 2, [np.zeros(2)] * 3)
     >>> X = np.array([[0.0, 1.0]])
     >>> estimate = importance_weighted_log_likelihood(
     ...     machine, X, exact_log_partition(machine), random_state=0

@@ -1,8 +1,4 @@
-"""Exact answers for small machines, by enumeration.
-
-The layers of one parity (even or odd) are enumerated; the others are independent given
-them and are summed, or drawn, in closed form. Without couplings all layers are.
-"""
+"""Exact answers for small machines, by enumeration of the layers of one parity."""
 
 import math
 from collections.abc import Iterator
@@ -49,10 +45,9 @@ def exact_log_partition(machine: DeepBoltzmannMachine) -> float:
 
     Examples
     --------
-    >>> import numpy as np
     >>> from skdbm.likelihood import exact_log_partition
     >>> from skdbm.machine import DeepBoltzmannMachine
-    >>> machine = DeepBoltzmannMachine([np.zeros((3, 2))], [np.zeros(3), np.zeros(2)])
+    >>> machine = DeepBoltzmannMachine([[[0.0, 0.0]] * 3], [[0.0] * 3, [0.0] * 2])
     >>> round(exact_log_partition(machine), 6)  # 5 log 2
     3.465736
     """
@@ -78,18 +73,12 @@ def exact_log_likelihood(machine: DeepBoltzmannMachine, X: ArrayLike) -> FloatAr
     --------
     bound : A lower bound for machines of any size, given log Z.
 
-    Notes
-    -----
-    Given v the hidden layers are a machine of their own, with the first biases moved
-    by v W_0; its log-partition is what p(v) needs.
-
     Examples
     --------
-    >>> import numpy as np
     >>> from skdbm.likelihood import exact_log_likelihood
     >>> from skdbm.machine import DeepBoltzmannMachine
-    >>> machine = DeepBoltzmannMachine([np.zeros((3, 2))], [np.zeros(3), np.zeros(2)])
-    >>> exact_log_likelihood(machine, np.ones((1, 3))).round(6)  # -3 log 2
+    >>> machine = DeepBoltzmannMachine([[[0.0, 0.0]] * 3], [[0.0] * 3, [0.0] * 2])
+    >>> exact_log_likelihood(machine, [[1.0, 1.0, 1.0]]).round(6)  # -3 log 2
     array([-2.079442])
     """
     machine = machine.astype(ops.float64)
@@ -202,12 +191,9 @@ def samples_of(
 def _enumerated(
     machine: DeepBoltzmannMachine, parity: int | None = None
 ) -> tuple[range, float]:
-    """Find the layers of fewer joint states, or of the given parity; their number.
-
-    Without couplings no layer has to be enumerated.
-    """
+    """Find the layers of fewer joint states, or of the given parity; their number."""
     if not machine.weights:
-        return range(0), 1
+        return range(0), 1  # no layer has to be enumerated
     counts = [
         unit.n_states(size)
         for unit, size in zip(machine.units, machine.layer_sizes, strict=True)
@@ -291,6 +277,7 @@ def _log_sum_given(machine: DeepBoltzmannMachine, row: FloatArray) -> float:
     if ops.missing(row) is not None or not machine.weights:
         # The missing states depend on the first hidden layer, which is enumerated.
         return _log_sum(machine, parity=1, row=row)
+    # Given v the hidden layers are a machine, with the first biases moved by v W_0.
     biases = [(row @ machine.weights[0] + machine.biases[1])[0], *machine.biases[2:]]
     hidden = DeepBoltzmannMachine(machine.weights[1:], biases, machine.units[1:])
     of_visible = row @ machine.biases[0] - machine.units[0].base(row)

@@ -32,7 +32,11 @@ def log_partition(
 ) -> tuple[float | FloatArray, float | FloatArray]:
     """Compute log Z and its standard error, by enumeration where that is cheap.
 
-    Where it takes more than a few seconds, log Z is annealed, in float32.
+    Where it takes more than a few seconds, log Z is annealed, in float32. For counts
+    that is done at totals half a power of two apart, as far as they are needed. In
+    between, what a word adds on average to the log Z of free hidden units is
+    interpolated by a cubic in the logarithm of the total, so that the value of a row
+    does not depend on other rows.
 
     Parameters
     ----------
@@ -53,24 +57,13 @@ def log_partition(
     log_partition : float or ndarray of shape (n_rows,)
         Log Z in nats, one value for all rows if there are no totals.
     standard_error : float or ndarray of shape (n_rows,)
-        Its standard error in nats; 0 for an enumerated value.
-
-    Warns
-    -----
-    ConvergenceWarning
-        If few of the annealed chains carry most of the weight.
+        Its standard error in nats; 0 for an enumerated value. A ConvergenceWarning says
+        if few of the annealed chains carry most of the weight.
 
     See Also
     --------
     exact_log_partition : Enumeration.
     annealed_log_partition : Annealed importance sampling.
-
-    Notes
-    -----
-    For counts log Z is annealed at totals that are half a power of two apart, as far
-    as they are needed. In between, what a word adds on average to the log Z of free
-    hidden units is interpolated by a cubic in the logarithm of the total. So the value
-    of a row does not depend on other rows.
 
     Examples
     --------
@@ -90,12 +83,11 @@ def log_partition(
 
 
 class LogPartition:
-    """Log Z of one machine: computed when it is first asked for, and kept.
+    """Log Z of one machine: computed when it is first asked for, and kept."""
 
-    The machine must not be changed. Pickles have the values of the last call of
-    `settle`, so that reading changes nothing in them; everything else comes out the
-    same when it is needed again.
-    """
+    # The machine must not be changed. Pickles have the values of the last call of
+    # `settle`, so that reading changes nothing in them; everything else comes out the
+    # same when it is needed again.
 
     def __init__(
         self,

@@ -1,8 +1,7 @@
 """Gibbs sweeps: even layers given the odd ones, then odd given even.
 
-The layers form a chain, so those of one parity are independent given the other
-parity and are drawn together exactly. (Drawing all layers at once from the previous
-states leaves every layer's own means right and every pair of neighbours wrong.)
+Layers of one parity are independent given the others and are drawn together exactly.
+(Drawn all at once, layers have the right means, and all pairs of neighbours are wrong.)
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -107,8 +106,7 @@ def gibbs_sweeps(
     >>> v, h = gibbs_sweeps(machine, states, 10, random_state=1)
     >>> bool(np.mean(v == h) > 0.9)  # strong couplings make them agree
     True
-    >>> # With the first visible unit known to be on:
-    >>> evidence = Evidence.of_rows(np.tile([1.0, np.nan], (1000, 1)))
+    >>> evidence = Evidence.of_rows(np.tile([1, np.nan], (1000, 1)))  # the first is on
     >>> v, h = gibbs_sweeps(machine, states, 10, evidence=evidence, random_state=2)
     >>> v[:, 0].mean(), bool(h[:, 0].mean() > 0.9)
     (np.float64(1.0), True)
@@ -144,10 +142,8 @@ def conditional_means(
     ----------
     machine, states, evidence : see `gibbs_sweeps`
         As for `gibbs_sweeps`.
-    burn_in : int
-        Sweeps before the average begins.
-    n_sweeps : int
-        Sweeps that are averaged, at least 1.
+    burn_in, n_sweeps : int
+        Sweeps before the average begins, and those that are averaged, at least 1.
     random_state, n_jobs : see `gibbs_sweeps`
         As for `gibbs_sweeps`.
 
@@ -167,13 +163,10 @@ def conditional_means(
     >>> from skdbm.machine import DeepBoltzmannMachine
     >>> from skdbm.sampling import conditional_means
     >>> machine = DeepBoltzmannMachine([[[9.0], [9.0]]], [[-4.5, -4.5], [-9.0]])
+    >>> states = [np.array([[1.0, 0.0]]), np.zeros((1, 1))]
+    >>> evidence = Evidence.of_rows(np.array([[1.0, np.nan]]))
     >>> means = conditional_means(
-    ...     machine,
-    ...     [np.array([[1.0, 0.0]]), np.zeros((1, 1))],
-    ...     Evidence.of_rows(np.array([[1.0, np.nan]])),
-    ...     burn_in=100,
-    ...     n_sweeps=1000,
-    ...     random_state=0,
+    ...     machine, states, evidence, burn_in=100, n_sweeps=1000, random_state=0
     ... )
     >>> bool(means[0, 1] > 0.4)
     True

@@ -20,12 +20,7 @@ class Binomial(UnitType):
     Parameters
     ----------
     n_trials : int, default=2
-        Number of trials n.
-
-    Raises
-    ------
-    ValueError
-        If `n_trials` is not a positive integer.
+        Number of trials n; a ValueError says if it is not a positive integer.
 
     See Also
     --------
@@ -130,8 +125,7 @@ class Binomial(UnitType):
 class Bernoulli(Binomial):
     """Binary units: s in {0, 1} with P(1) = 1 / (1 + exp(-x)).
 
-    They are `Binomial` units of a single trial, n = 1, with A(x) = log(1 + exp(x)) and
-    base(s) = 0.
+    The case n = 1 of `Binomial`: A(x) = log(1 + exp(x)) and base(s) = 0.
 
     See Also
     --------
@@ -142,11 +136,8 @@ class Bernoulli(Binomial):
     --------
     >>> import numpy as np
     >>> from skdbm.units import Bernoulli
-    >>> unit = Bernoulli()
-    >>> unit.mean(np.array([[0.0, 100.0, -100.0]])).round(3)
+    >>> Bernoulli().mean(np.array([[0.0, 100.0, -100.0]])).round(3)
     array([[0.5, 1. , 0. ]])
-    >>> unit.entropy(np.array([[0.5]])).round(4)  # log 2
-    array([0.6931])
     """
 
     def __init__(self) -> None:

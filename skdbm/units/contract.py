@@ -28,11 +28,7 @@ class UnitType(ABC):
 
     See Also
     --------
-    Bernoulli : Units with states 0 and 1.
-    Gaussian : Real values.
-    Categorical : Groups of units of which one is on.
-    ReplicatedSoftmax : Counts that share a total, as words of a text.
-    Mixed : Several types side by side.
+    Bernoulli, Binomial, Gaussian, Categorical, ReplicatedSoftmax, Mixed : Unit types.
     skdbm.encodings.Encoding : How columns of data become states.
 
     Examples
@@ -70,8 +66,7 @@ class UnitType(ABC):
         field : ndarray of shape (n_rows, n_units)
             The fields x.
         where : ndarray of bool of the same shape, default=None
-            The units to sum over; None means all. It holds all units of a group or
-            none.
+            The units to sum over, groups only as a whole; None means all.
 
         Returns
         -------
@@ -141,16 +136,13 @@ class UnitType(ABC):
     def entropy(self, mean: FloatArray, where: BoolArray | None = None) -> FloatArray:
         """Compute the entropy of units with these means, summed over each row.
 
-        It is taken relative to exp(-base(s)), hence A(x) - x A'(x) at the field x
-        that has this mean, and a function of the mean alone, so that saturated
-        units in float32 lose nothing.
+        Relative to exp(-base(s)) it is A(x) - x A'(x) at the field x of this mean: a
+        function of the mean alone, so that saturated units in float32 lose nothing.
 
         Parameters
         ----------
-        mean : ndarray of shape (n_rows, n_units)
-            The means A'(x).
-        where : ndarray of bool of the same shape, default=None
-            The units to sum over; None means all.
+        mean, where : ndarray of shape (n_rows, n_units)
+            The means A'(x), and the units to sum over, as for `log_partition`.
 
         Returns
         -------
@@ -163,10 +155,8 @@ class UnitType(ABC):
 
         Parameters
         ----------
-        states : ndarray of shape (n_rows, n_units)
-            The states.
-        where : ndarray of bool of the same shape, default=None
-            The units to sum over; None means all.
+        states, where : ndarray of shape (n_rows, n_units)
+            The states, and the units to sum over, as for `log_partition`.
 
         Returns
         -------
@@ -234,10 +224,8 @@ class UnitType(ABC):
         ----------
         index : ndarray of int of shape (n_rows,)
             Numbers from 0 to ``n_states(n_units) - 1``.
-        n_units : int
-            Number of units in the layer.
-        dtype : dtype
-            Floating dtype of the result.
+        n_units, dtype : int, floating dtype
+            Number of units in the layer, and the dtype of the result.
 
         Returns
         -------

@@ -14,7 +14,8 @@ _LOG_TWO_PI = math.log(2 * math.pi)
 class Gaussian(UnitType):
     """Real values: s given the field x is normal with mean x and variance 1.
 
-    A(x) = x^2 / 2 + log(2 pi) / 2 and base(s) = s^2 / 2, for a single copy.
+    A(x) = x^2 / 2 + log(2 pi) / 2 and base(s) = s^2 / 2, for a single copy. They cannot
+    be hidden: two layers of them can have an energy without a lower end.
 
     Parameters
     ----------
@@ -25,11 +26,6 @@ class Gaussian(UnitType):
     See Also
     --------
     skdbm.encodings.Real : Columns of real values, whose scale is learned.
-
-    Notes
-    -----
-    In a hidden layer they are not allowed: two layers of Gaussian units can have an
-    energy without a lower end.
 
     Examples
     --------

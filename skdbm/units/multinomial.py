@@ -32,12 +32,8 @@ class Multinomial(UnitType):
         Number of units of each group, in the order of the units.
     n_trials : int or ndarray of int of shape (n_rows,), default=1
         Number of draws n in each group; an array holds one number for each row of the
-        fields that the methods will see.
-
-    Raises
-    ------
-    ValueError
-        If a size is not a positive integer, or a number of draws a non-negative one.
+        fields that the methods will see. A ValueError says if one is not a non-negative
+        integer, or a size not a positive one.
 
     See Also
     --------
@@ -259,17 +255,12 @@ class Multinomial(UnitType):
 class Categorical(Multinomial):
     """Groups of units of which exactly one is on: variables with several values.
 
-    They are `Multinomial` units of a single draw, n = 1.
+    The case of a single draw, n = 1, of `Multinomial`.
 
     Parameters
     ----------
     sizes : tuple of int
-        Number of values of each variable.
-
-    Raises
-    ------
-    ValueError
-        If a size is not a positive integer.
+        Number of values of each variable; a ValueError says if one is not positive.
 
     See Also
     --------
@@ -309,14 +300,9 @@ class ReplicatedSoftmax(Multinomial):
     Parameters
     ----------
     n_words : int
-        Number of units, one for each word of the vocabulary.
+        Number of units, one for each word of the vocabulary; a ValueError if 0.
     typical_total : int, default=1
         Total of a row where none is given, as for samples drawn without data.
-
-    Raises
-    ------
-    ValueError
-        If there is no word.
 
     See Also
     --------
