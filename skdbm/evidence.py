@@ -29,8 +29,12 @@ class Evidence:
         For layers of which something is known, by their index: states, an array of
         shape (n_rows, n_l), and which of them are known, an array of bool of that
         shape, or None for all of them. Visible states that are all known may be a
-        sparse matrix. Units of a group, as of a category, are known together or not. A
-        ValueError says if shapes do not agree, or sparse states are not all known.
+        sparse matrix. Units of a group, as of a category, are known together or not.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not agree, or sparse states are not all known.
 
     See Also
     --------

@@ -16,8 +16,7 @@ from .contract import Encoding
 class Categories(Encoding):
     """One of several values: codes 0, 1, ..., k - 1 become groups of k units.
 
-    Estimators turn any values that can be sorted, strings for example, into codes. A
-    ValueError says if a parameter is out of its range.
+    Estimators turn any values that can be sorted, strings for example, into codes.
 
     Parameters
     ----------
@@ -26,6 +25,11 @@ class Categories(Encoding):
     handle_unknown : {"error", "missing"}, default="error"
         What a category that `fit` did not see is to an estimator: an error, or a
         missing value.
+
+    Raises
+    ------
+    ValueError
+        If a size is not a positive integer, or `handle_unknown` something else.
 
     See Also
     --------

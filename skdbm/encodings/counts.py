@@ -16,10 +16,14 @@ class Counts(Encoding):
     Parameters
     ----------
     n_words : int, default=None
-        Number of columns, one for each word of the vocabulary; None until `fit`. A
-        ValueError says if it is 0.
+        Number of columns, one for each word of the vocabulary; None until `fit`.
     typical_total : int, default=1
         Total of a row where none is given, as for samples drawn without data.
+
+    Raises
+    ------
+    ValueError
+        If there is no word.
 
     See Also
     --------

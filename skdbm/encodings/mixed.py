@@ -20,8 +20,13 @@ class Mixed(Encoding):
     Parameters
     ----------
     parts : sequence of (Encoding, sequence of int)
-        Encodings and the indices of their columns. A ValueError says if a column is in
-        no part or in several, or if the rows of a part share a total (`Counts`).
+        Encodings and the indices of their columns.
+
+    Raises
+    ------
+    ValueError
+        If a column is in no part or in several, or a part is made of rows that share
+        a total, as `Counts` is.
 
     See Also
     --------

@@ -24,8 +24,7 @@ class Real(Encoding):
     So `scale` is the standard deviation of v given the hidden units and 1 / scale^2 its
     precision. Training learns it together with the weights [1]_: since it belongs to
     the encoding, the partition function does not depend on it, and its gradient needs
-    no samples of the model. A ValueError says if one of the vectors is not finite, or a
-    scale not positive.
+    no samples of the model.
 
     Parameters
     ----------
@@ -38,6 +37,11 @@ class Real(Encoding):
     largest_variance : float, default=1.0
         Largest variance of the encoded data in any direction: 1 for independent
         columns, their number for equal ones. The learning rate is divided by it.
+
+    Raises
+    ------
+    ValueError
+        If a scale is not positive or a value is not finite.
 
     See Also
     --------

@@ -99,8 +99,12 @@ def mean_field(
     Returns
     -------
     MeanField
-        Means, sweeps taken, and which rows converged. A ConvergenceWarning says how
-        many have not after `max_iter` sweeps.
+        Means, sweeps taken, and which rows converged.
+
+    Warns
+    -----
+    ConvergenceWarning
+        If rows have not converged after `max_iter` sweeps, with their number.
 
     See Also
     --------

@@ -42,8 +42,12 @@ def bound(
     Returns
     -------
     ndarray of shape (n_rows,)
-        The bounds in nats, float64. A ConvergenceWarning says if mean field did not
-        converge; the bound holds nevertheless, but is looser.
+        The bounds in nats, float64.
+
+    Warns
+    -----
+    ConvergenceWarning
+        If mean field did not converge; the bound holds nevertheless, but is looser.
 
     See Also
     --------
@@ -111,6 +115,11 @@ def importance_weighted_log_likelihood(
     ndarray of shape (n_rows,)
         The estimates in nats, float64; exact with one hidden layer and nothing missing.
         They hold even if a ConvergenceWarning says that mean field did not converge.
+
+    Warns
+    -----
+    ConvergenceWarning
+        If mean field did not converge; the estimate holds nevertheless.
 
     See Also
     --------

@@ -57,8 +57,12 @@ def log_partition(
     log_partition : float or ndarray of shape (n_rows,)
         Log Z in nats, one value for all rows if there are no totals.
     standard_error : float or ndarray of shape (n_rows,)
-        Its standard error in nats; 0 for an enumerated value. A ConvergenceWarning says
-        if few of the annealed chains carry most of the weight.
+        Its standard error in nats; 0 for an enumerated value.
+
+    Warns
+    -----
+    ConvergenceWarning
+        If few of the annealed chains carry most of the weight.
 
     See Also
     --------

@@ -20,7 +20,12 @@ class Binomial(UnitType):
     Parameters
     ----------
     n_trials : int, default=2
-        Number of trials n; a ValueError says if it is not a positive integer.
+        Number of trials n.
+
+    Raises
+    ------
+    ValueError
+        If `n_trials` is not a positive integer.
 
     See Also
     --------

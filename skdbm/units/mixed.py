@@ -16,13 +16,18 @@ class Mixed(UnitType):
     """A visible layer of several types of units, one part after the other.
 
     Given the hidden units the parts are independent, so everything about the layer
-    is put together from them. A ValueError says if there is no part, or one that is
-    empty, of a wrong width, or of units that share a total (`ReplicatedSoftmax`).
+    is put together from them.
 
     Parameters
     ----------
     parts : sequence of (UnitType, int)
         Unit types and how many units of each.
+
+    Raises
+    ------
+    ValueError
+        If there is no part, a part is empty or of a wrong width, or made of units that
+        share a total, as `ReplicatedSoftmax` is.
 
     See Also
     --------

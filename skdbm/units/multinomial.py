@@ -32,8 +32,12 @@ class Multinomial(UnitType):
         Number of units of each group, in the order of the units.
     n_trials : int or ndarray of int of shape (n_rows,), default=1
         Number of draws n in each group; an array holds one number for each row of the
-        fields that the methods will see. A ValueError says if one is not a non-negative
-        integer, or a size not a positive one.
+        fields that the methods will see.
+
+    Raises
+    ------
+    ValueError
+        If a size is not a positive integer, or a number of draws a non-negative one.
 
     See Also
     --------
@@ -260,7 +264,12 @@ class Categorical(Multinomial):
     Parameters
     ----------
     sizes : tuple of int
-        Number of values of each variable; a ValueError says if one is not positive.
+        Number of values of each variable.
+
+    Raises
+    ------
+    ValueError
+        If a size is not a positive integer.
 
     See Also
     --------
@@ -303,6 +312,11 @@ class ReplicatedSoftmax(Multinomial):
         Number of units, one for each word of the vocabulary; a ValueError if 0.
     typical_total : int, default=1
         Total of a row where none is given, as for samples drawn without data.
+
+    Raises
+    ------
+    ValueError
+        If there is no word.
 
     See Also
     --------
