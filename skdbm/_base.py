@@ -13,7 +13,7 @@ from ._columns import Columns, accepts_sparse, prototypes, read
 from ._progress import Progress
 from ._version import __version__
 from ._warnings import warn
-from .encodings import Counts, Probabilities, States
+from .encodings import Probabilities
 from .encodings.rows import EncodedRows
 from .likelihood.log_partition import LogPartition
 from .likelihood.scores import log_likelihood
@@ -22,7 +22,7 @@ from .settings import Likelihood, Pretraining
 from .training import start
 from .training.record import appended
 from .training.run import batches_of, epoch
-from .units import Bernoulli, ReplicatedSoftmax
+from .units import Bernoulli
 
 #: Value objects, by the parameters that take them.
 _SETTINGS = {"likelihood": Likelihood, "pretraining": Pretraining}
@@ -183,17 +183,13 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator):
             )
         hidden = machine.layer_sizes[1:]
         described = {"hidden_layer_sizes": hidden}
-        if machine.encoding not in (Probabilities(), States(Bernoulli())):
+        if machine.encoding != Probabilities():
             described["visible"] = machine.encoding
         if any(unit != Bernoulli() for unit in machine.units[1:]):
             described["hidden"] = list(machine.units[1:])
         estimator = cls(**(described | params))
         estimator._validate_params()
-        if estimator._check_layers() != hidden:
-            raise ValueError(
-                f"hidden_layer_sizes={estimator.hidden_layer_sizes!r} contradicts the "
-                f"machine, whose hidden layers have {hidden} units; leave it out."
-            )
+        _fitting.check_agreement(estimator, machine)
         n_columns = machine.encoding.n_columns(machine.layer_sizes[0])
         estimator.n_features_in_ = n_columns
         estimator._columns = Columns.of_encoding(machine.encoding, n_columns)
@@ -296,7 +292,10 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator):
         """
         first = not self.__sklearn_is_fitted__()
         X = self._read(X, reset=first, training=True)
-        state = _fitting.new_state(self, X) if first else _fitting.state_of(self)
+        if first:
+            state = _fitting.new_state(self, X)
+        else:  # an error leaves the old one as it is
+            state = _fitting.state_of(self).copy()
         source = EncodedRows(
             state.machine.encoding, X, start.TRAINING_DTYPE, state.row_rng
         )
@@ -384,12 +383,8 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator):
         return float(np.mean(self.score_samples(X)))
 
     def _has_counts(self):
-        """Whether the columns are counts, so that there is a perplexity."""
-        return any(
-            isinstance(kind, Counts)
-            or (isinstance(kind, States) and isinstance(kind.unit, ReplicatedSoftmax))
-            for kind in self._prototypes()
-        )
+        """Whether columns share a total, as counts do; then nothing can be missing."""
+        return not all(kind.may_be_missing for kind in self._prototypes())
 
     @available_if(_has_counts)
     def perplexity(self, X):
@@ -412,7 +407,7 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator):
         X = self._check_fitted_input(X)
         unit = self.machine_.units[0]
         totals = unit.totals(X)
-        if not totals.sum():
+        if totals is None or not totals.sum():
             raise ValueError("Perplexity is about words: it needs rows that have some.")
         blocks = ops.row_blocks(X.shape[0], ops.INFERENCE_ROWS)
         ways = -sum(unit.base(ops.dense(X[rows])).sum() for rows in blocks)
@@ -456,6 +451,7 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator):
     def _check_fitted_input(self, X, allow_missing=None):
         """Validate rows for a fitted estimator."""
         check_is_fitted(self)
+        _validation.check_settings(self)
         return self._read(X, reset=False, training=False, allow_missing=allow_missing)
 
     def _rows(self, X):
@@ -467,21 +463,14 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator):
         numbers = self.machine_.encoding.decode(states.astype(dtype))
         return self._columns.values(numbers, _validation.output_container(self))
 
-    def _log_partition_of(self, machine):
-        """What computes log Z of a machine when it is asked for, and keeps it."""
-        likelihood = self._setting("likelihood")
-        return LogPartition(
-            machine,
-            n_chains=likelihood.n_chains,
-            n_temperatures=likelihood.n_temperatures,
-            seed=self._annealing_seed,
-        )
+    def _annealing(self):
+        """How log Z is annealed, as `likelihood` is now: chains, temperatures, seed."""
+        now = self._setting("likelihood")
+        return now.n_chains, now.n_temperatures, self._annealing_seed
 
     def _log_partition(self):
         """What keeps log Z of the trained machine, for `likelihood` as it is now."""
-        now = self._log_partition_of(self.machine_)
-        kept = self._kept_log_partition
-        return kept if kept.settings == now.settings else now
+        return self._kept_log_partition.at(*self._annealing())
 
     def _attributes(self, machine, state, history):
         """Gather what makes the estimator a fitted one."""
@@ -490,7 +479,7 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator):
             "history_": history,
             "n_iter_": len(history.get("seconds", ())),
             "_state": state,
-            "_kept_log_partition": self._log_partition_of(machine),
+            "_kept_log_partition": LogPartition(machine, *self._annealing()),
         }
 
     def _adopt(self, state, history):

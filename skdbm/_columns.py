@@ -138,7 +138,7 @@ class Columns:
 def resolve(visible, X):
     """Make the encoding that the parameter `visible` describes, for columns of `X`."""
     if _is_whole(visible):
-        return _kind(visible)
+        return _of_width(_kind(visible), X.shape[1])
     n_columns, parts, taken = X.shape[1], [], {}
     for entry in visible:
         kind, key = _entry(entry)
@@ -160,6 +160,24 @@ def resolve(visible, X):
             "or drop them before."
         )
     return Mixed(parts)
+
+
+def _of_width(encoding, n_columns):
+    """Check that an encoding is made for so many columns."""
+    if isinstance(encoding, Mixed) and encoding.n_columns(0) != n_columns:
+        raise ValueError(
+            f"visible={encoding!r} is made for {encoding.n_columns(0)} columns, and X "
+            f"has {n_columns}."
+        )
+    for part, columns in encoding.columns(n_columns):
+        if isinstance(part, States):
+            part.unit.check_width(len(np.arange(n_columns)[columns]))
+    return encoding
+
+
+def kind_of(visible):
+    """Class of the encoding that the parameter `visible` describes."""
+    return type(_kind(visible)) if _is_whole(visible) else Mixed
 
 
 def _entry(entry):

@@ -4,6 +4,7 @@ import numpy as np
 from sklearn.utils import check_random_state
 
 from . import ops
+from ._columns import kind_of
 from .encodings.rows import EncodedRows
 from .settings import Pretraining
 from .training import start
@@ -36,29 +37,28 @@ def new_run(estimator, X, *, goes_on):
     seeds = draw_seeds(estimator, keep=goes_on)
     if goes_on:
         state = state_of(estimator, seeds["chains"])
-        state.n_averaged = 0  # the average leans on this fit alone
         encoding = state.machine.encoding
     else:
         state, encoding = None, estimator._columns.encoding.fit(X)
+    # Held-out rows only now: every category has to be known, theirs as well.
     X, stopping = hold_out(estimator, X)
     n_epochs = estimator.max_iter or start.n_epochs(X.shape[0], estimator.batch_size)
     if goes_on:
-        machine, pretraining, n_pretraining_epochs = state.machine, None, 0
+        machine, way = state.machine, (None, 0)
     else:
         machine = initial_machine(estimator, encoding, X, seeds["weights"])
-        pretraining, n_pretraining_epochs = pretraining_of(estimator, n_epochs)
-    rng = ops.generator(seeds["visible"])
+        way = pretraining_of(estimator, n_epochs)
     return Run(
         machine,
-        EncodedRows(encoding, X, start.TRAINING_DTYPE, rng),
+        EncodedRows(encoding, X, start.TRAINING_DTYPE),
         options(estimator, X.shape[0]),
         n_chains=estimator.n_chains,
         n_epochs=n_epochs,
         learning_rate=first_learning_rate(estimator, encoding),
         n_slower_attempts=SLOWER_ATTEMPTS * (estimator.learning_rate_init == "auto"),
         seeds=seeds,
-        pretraining=pretraining,
-        n_pretraining_epochs=n_pretraining_epochs,
+        pretraining=way[0],
+        n_pretraining_epochs=way[1],
         stopping=stopping,
         state=state,
     )
@@ -83,25 +83,14 @@ def new_state(estimator, X):
 
 
 def state_of(estimator, seed=None):
-    """Take up the training of an estimator where it stopped, on a copy."""
-    machine, sizes = estimator.machine_, estimator._check_layers()
-    if sizes != machine.layer_sizes[1:]:
-        raise ValueError(
-            f"hidden_layer_sizes={estimator.hidden_layer_sizes!r}, but the machine to "
-            f"train on has {machine.layer_sizes[1:]} hidden units. Use a clone, or fit "
-            "with warm_start=False."
-        )
-    if estimator._state is None:
-        seed = seed or ops.spawn(check_random_state(estimator.random_state), 1)[0]
-        machine = machine.astype(start.TRAINING_DTYPE)
-        return State(machine, estimator.n_chains, seed)
-    n_chains = len(estimator._state.chains[0])
-    if estimator.n_chains != n_chains:
-        raise ValueError(
-            f"n_chains={estimator.n_chains}, but the training that is to go on has "
-            f"{n_chains} chains. Use a clone, or fit with warm_start=False."
-        )
-    return estimator._state.copy()  # an error leaves the old one as it is
+    """Give the state in which the training of an estimator stopped, or a new one."""
+    machine, state = estimator.machine_, estimator._state
+    if state is not None:
+        check_agreement(estimator, machine, len(state.chains[0]))
+        return state
+    check_agreement(estimator, machine)
+    seed = seed or ops.spawn(check_random_state(estimator.random_state), 1)[0]
+    return State(machine.astype(start.TRAINING_DTYPE), estimator.n_chains, seed)
 
 
 def hold_out(estimator, X):
@@ -146,17 +135,40 @@ def options(estimator, n_rows):
 
 def initial_machine(estimator, encoding, X, seed):
     """Make the machine that training starts from."""
-    sizes, units = estimator._check_layers(), estimator.hidden
-    if isinstance(units, (str, UnitType)):
-        units = [Bernoulli() if isinstance(units, str) else units] * len(sizes)
-    if len(units) != len(sizes):
-        raise ValueError(
-            f"hidden names {len(units)} unit types for {len(sizes)} hidden layers; "
-            "give one for each, or one for all."
-        )
     rows = EncodedRows(encoding, X, np.float64)
-    hidden = list(zip(units, sizes, strict=True))
+    hidden = list(zip(hidden_units(estimator), estimator._check_layers(), strict=True))
     return start.initial_machine(rows, hidden, ops.generator(seed))
+
+
+def hidden_units(estimator):
+    """Unit types of the hidden layers, one for each."""
+    units, n_layers = estimator.hidden, len(estimator._check_layers())
+    if isinstance(units, (str, UnitType)):
+        units = [units] * n_layers
+    units = [Bernoulli() if unit == "bernoulli" else unit for unit in units]
+    if len(units) != n_layers or not all(isinstance(u, UnitType) for u in units):
+        raise ValueError(
+            f"hidden={estimator.hidden!r}; 'bernoulli' or a skdbm.units.UnitType is "
+            f"expected, one for all of the {n_layers} hidden layers or one for each."
+        )
+    return tuple(units)
+
+
+def check_agreement(estimator, machine, n_chains=None):
+    """Check that the parameters describe a machine, and chains, that go on."""
+    n_chains = estimator.n_chains if n_chains is None else n_chains
+    sizes, kind = machine.layer_sizes[1:], kind_of(estimator.visible)
+    for name, has, agrees in (
+        ("hidden_layer_sizes", sizes, estimator._check_layers() == sizes),
+        ("hidden", machine.units[1:], hidden_units(estimator) == machine.units[1:]),
+        ("visible", machine.encoding, isinstance(machine.encoding, kind)),
+        ("n_chains", n_chains, estimator.n_chains == n_chains),
+    ):
+        if not agrees:
+            raise ValueError(
+                f"{name}={getattr(estimator, name)!r} contradicts the machine, which "
+                f"has {has!r}; leave it out, use a clone, or fit with warm_start=False."
+            )
 
 
 def first_learning_rate(estimator, encoding):

@@ -1,5 +1,6 @@
 """Progress of a fit: lines on the screen, scikit-learn callbacks, the record."""
 
+import math
 import time
 from contextlib import suppress
 
@@ -34,8 +35,7 @@ class Progress:
         if record is None:  # training begins again, and all epochs are allowed anew
             self.context.max_subtasks += self.run.n_epochs
             self.start = time.perf_counter()
-            return
-        if self.estimator.verbose:
+        elif self.estimator.verbose:
             self._print(record)
         # Callbacks find it in their context. Not as metadata, which go to the scorers
         # of a ScoringMonitor.
@@ -45,7 +45,7 @@ class Progress:
             reconstruction_attributes=self._fitted if self.run.records else None,
             **self.data,
         )
-        if stop:
+        if stop and record is not None:
             self.run.end(self.stage)
 
     def close(self):
@@ -81,8 +81,9 @@ class Progress:
             f"reconstruction error {record['reconstruction_error']:.4f}",
             f"energy gap {record['energy_gap']:+.2f} nats",
         ]
-        if "validation_score" in record:
-            parts.append(f"validation score {record['validation_score']:.2f} nats")
+        score = record.get("validation_score", math.nan)
+        if not math.isnan(score):
+            parts.append(f"validation score {score:.2f} nats")
         left = _duration(spent / n_done * (n_epochs - n_done))
         parts += [f"{record['seconds']:.1f} s", f"{left} left"]
         with suppress(OSError, ValueError):

@@ -71,7 +71,7 @@ class Evidence:
 
     @classmethod
     def of_rows(cls, rows: Rows) -> "Evidence":
-        """Take visible states, in which NaN says what is missing.
+        """Take visible states, in which NaN says what is missing; only here it does.
 
         Parameters
         ----------
@@ -83,6 +83,7 @@ class Evidence:
         Evidence
             What they say.
         """
+        rows = rows if ops.is_sparse(rows) else ops.asarray(rows)
         missing = ops.missing(rows)
         return cls({0: (rows, None if missing is None else ~missing)})
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from . import _files, encodings, ops
 from ._typing import ArrayLike, DType, DTypeLike, FloatArray, IntArray, States
+from .encodings.states import of_unit
 from .units import Bernoulli, UnitType, from_spec
 from .units.contract import UnknownTypeError
 
@@ -115,7 +116,7 @@ class DeepBoltzmannMachine:
                     f"{unit!r} units can only be visible, and layer {layer} is hidden; "
                     "use Bernoulli or Categorical there."
                 )
-        self.encoding = encoding or encodings.States(self.units[0])
+        self.encoding = encoding or of_unit(self.units[0])
         self._check_encoding()
 
     def _check_encoding(self) -> None:
@@ -234,26 +235,6 @@ class DeepBoltzmannMachine:
             return self
         result = copy.copy(self)
         result.units = (self.units[0].with_totals(totals), *self.units[1:])
-        return result
-
-    def with_units(self, units: Sequence[UnitType]) -> "DeepBoltzmannMachine":
-        """Give the machine with the same weights and biases and other unit types.
-
-        Parameters
-        ----------
-        units : sequence of L + 1 UnitType
-            Unit types of every layer, which have to fit its width.
-
-        Returns
-        -------
-        DeepBoltzmannMachine
-            A machine that shares the arrays of this one, and the encoding if it is one
-            for such visible units.
-        """
-        result = copy.copy(self)
-        result.units = tuple(units)
-        if self.encoding.unit != result.units[0]:
-            result.encoding = encodings.States(result.units[0])
         return result
 
     def with_encoding(self, encoding: encodings.Encoding) -> "DeepBoltzmannMachine":

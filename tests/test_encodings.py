@@ -517,12 +517,11 @@ def test_columns_of_a_machine_are_states_unless_it_is_told_otherwise():
     for same in (
         other.map(np.negative),
         other.astype(np.float32),
-        other.with_units([Gaussian(), Binomial(2)]),
         other.uncoupled(),
         machine_of(Gaussian(), 3, REAL),
     ):
         assert same.encoding is REAL
-    assert other.with_units([Bernoulli()] * 2).encoding == States(Bernoulli())
+    assert machine_of(Bernoulli(), 3).encoding == Probabilities()  # redrawn, as by name
     counts = machine_of(ReplicatedSoftmax(3), 3, Counts(3))
     assert counts.with_totals(np.array([1, 2])).encoding == Counts(3)
 

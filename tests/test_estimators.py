@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import importlib
 import inspect
 import io
 import itertools
@@ -40,14 +41,14 @@ from skdbm import (
     sampling,
 )
 from skdbm._validation import TrainingInterrupted, check_bounds
-from skdbm.encodings import Counts, Probabilities, States
+from skdbm.encodings import Counts, Mixed, Probabilities, States
 from skdbm.encodings.rows import EncodedRows
 from skdbm.inference import mean_field
 from skdbm.likelihood.log_partition import LogPartition
 from skdbm.training import run
 from skdbm.training.state import State
 from skdbm.training.workspace import Workspace
-from skdbm.units import Binomial, ReplicatedSoftmax
+from skdbm.units import Bernoulli, Binomial, Categorical, ReplicatedSoftmax
 
 from ._estimators import (
     CLASSES,
@@ -55,6 +56,7 @@ from ._estimators import (
     SMALL,
     assert_same_machine,
     parameters,
+    settings,
     small,
     two_kinds,
     wrapped,
@@ -2052,3 +2054,72 @@ def test_random_state_instances_advance(cls, X):
 def test_no_seed_means_another_result(cls, X):
     estimators = [small(cls, random_state=None).fit(X) for _ in range(2)]
     assert not same_machine(*estimators)
+
+
+# What the parameters say against what there is
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"hidden": Categorical((2, 4))}, "hidden=.* contradicts the machine"),
+        ({"visible": "gaussian"}, "visible='gaussian' contradicts the machine"),
+    ],
+)
+def test_kinds_cannot_be_changed_where_training_goes_on(cls, X, params, message):
+    fitted = small(cls, hidden_layer_sizes=6, warm_start=True).fit(X)
+    fitted.set_params(**params)
+    for method in (fitted.fit, fitted.partial_fit):
+        with unchanged(fitted), pytest.raises(ValueError, match=message):
+            method(X)
+    with pytest.raises(ValueError, match=message):
+        cls.from_machine(fitted.machine_, **params)
+
+
+def test_hidden_units_may_be_named_one_by_one(cls, X):
+    named = small(cls, hidden=["bernoulli", Categorical((2, 2))]).fit(X)
+    units = (Bernoulli(), Categorical((2, 2)))
+    assert named.machine_.units[1:] == units
+    assert_same_machine(named, small(cls, hidden=units).fit(X))
+    with pytest.raises(ValueError, match="one for each"):
+        small(cls, hidden=["bernoulli", "gaussian"]).fit(X)
+
+
+@pytest.mark.parametrize(
+    ("visible", "message"),
+    [
+        (Mixed([(Probabilities(), [0, 1])]), "made for 2 columns, and X has 8"),
+        (Categorical((3, 3)), "has 8 units, and the groups"),
+        (Mixed([(States(Categorical((3,))), range(8))]), "has 8 units"),
+    ],
+)
+def test_encodings_of_another_width_are_refused(cls, X, visible, message):
+    with pytest.raises(ValueError, match=message):
+        small(cls, visible=visible).fit(X)
+
+
+def test_log_z_of_other_settings_is_estimated_once(X, monkeypatch):
+    fitted = small(DBMTransformer, hidden_layer_sizes=30).fit(np.hstack([X] * 4))
+    rows, calls = np.hstack([X] * 4), []
+    module = importlib.import_module("skdbm.likelihood.log_partition")
+    original = module.anneal
+    monkeypatch.setattr(
+        module, "anneal", lambda *args: calls.append(args) or original(*args)
+    )
+    before = fitted.score(rows)
+    fitted.set_params(likelihood__n_temperatures=60)
+    with unchanged(fitted):
+        assert len({fitted.score(rows) for _ in range(3)}) == 1
+    assert len(calls) == 2
+    fitted.set_params(likelihood__n_temperatures=SMALL["n_temperatures"])
+    assert fitted.score(rows) == before
+    assert len(calls) == 2
+
+
+def test_grey_values_are_redrawn_around_a_machine_made_by_hand(cls, X):
+    machine = DeepBoltzmannMachine([np.zeros((8, 2))], [np.zeros(8), np.zeros(2)])
+    wrapped = cls.from_machine(
+        machine, **settings(**(SMALL | {"hidden_layer_sizes": 2}))
+    )
+    assert wrapped.visible == "bernoulli"
+    assert wrapped.machine_.encoding == Probabilities()

@@ -13,6 +13,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 from scipy.special import expit, logit
 from sklearn.datasets import load_digits
+from sklearn.exceptions import ConvergenceWarning
 
 from skdbm import DBMTransformer, Likelihood, Pretraining, ops
 from skdbm.encodings import Probabilities, Real, States
@@ -1294,3 +1295,26 @@ def test_a_fit_takes_the_automatic_number_of_epochs():
     estimator = DBMTransformer(hidden_layer_sizes=1, random_state=0, **params)
     assert estimator.fit(np.eye(2)).n_iter_ == 2_000
     assert estimator.set_params(max_iter=7).fit(np.eye(2)).n_iter_ == 7
+
+
+def test_a_slower_attempt_is_a_fit_with_the_slower_rate(monkeypatch):
+    """Grey values, which are drawn anew at each presentation, too."""
+    X = np.random.default_rng(0).random((60, 8))
+    params = EXPLICIT | {"hidden_layer_sizes": (6, 4), "max_iter": 5, "random_state": 0}
+    rate, original = 0.04, run.epoch
+    monkeypatch.setattr(start, "n_epochs", lambda *_: 5)
+    monkeypatch.setattr(Probabilities, "learning_rate", lambda *_: rate)
+
+    def diverge_first(state, source, batches, rate_of, options, team):
+        found = original(state, source, batches, rate_of, options, team)
+        if found["learning_rate"] > rate / 2 and len(state.machine.weights) == 2:
+            raise record.DivergenceError("for the test")
+        return found
+
+    monkeypatch.setattr(run, "epoch", diverge_first)
+    slower = DBMTransformer(**(params | {"learning_rate_init": "auto"}))
+    with pytest.warns(ConvergenceWarning, match="begins again with 0.01"):
+        slower.fit(X)
+    monkeypatch.setattr(run, "epoch", original)
+    plain = DBMTransformer(**(params | {"learning_rate_init": 0.01})).fit(X)
+    assert_array_equal(flat(slower.machine_), flat(plain.machine_))

@@ -5,10 +5,11 @@ from typing import Any
 
 from .. import ops, units
 from .._typing import FloatArray, IntArray
-from ..units import Binomial, Multinomial, UnitType
+from ..units import Bernoulli, Binomial, Multinomial, UnitType
 from .contract import Encoding
 from .counts import Counts
 from .mixed import Mixed
+from .probabilities import Probabilities
 from .real import Real
 
 _FLAGS = ("may_be_missing", "accepts_sparse", "holds_codes", "may_be_doubled")
@@ -107,6 +108,11 @@ class States(Encoding):
     def spec(self) -> dict[str, Any]:
         """Give the description of the unit type."""
         return {"type": "States", "unit": self.unit.spec()}
+
+
+def of_unit(unit: UnitType) -> Encoding:
+    """Encoding of columns of which only the units are known."""
+    return Probabilities() if unit == Bernoulli() else States(unit)
 
 
 def _kin(unit: UnitType) -> Encoding | None:

@@ -167,7 +167,8 @@ def map_posterior(
     if n_failed:
         warn(
             f"Mean field: {n_failed} of {n_rows} rows did not converge to tol={tol:g} "
-            f"within {max_iter} sweeps. Raise mean_field_max_iter or mean_field_tol.",
+            f"within {max_iter} sweeps. Raise max_iter or tol (of estimators: "
+            "mean_field_max_iter and mean_field_tol of their Likelihood).",
             ConvergenceWarning,
         )
     return [result for result, _ in solved]

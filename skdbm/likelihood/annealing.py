@@ -4,7 +4,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from scipy.ndimage import uniform_filter1d
 from sklearn.exceptions import ConvergenceWarning
 
 from .. import ops, sampling
@@ -328,7 +327,8 @@ def anneal(
             f"Annealing: the {n_chains} chains are worth "
             f"{result.effective_sample_size:.1f} independent ones, so log Z = "
             f"{result.log_partition:.2f} and its standard error "
-            f"{result.standard_error:.2f} are not to be trusted. Raise n_temperatures.",
+            f"{result.standard_error:.2f} are not to be trusted. Raise n_temperatures "
+            "(of estimators: that of their Likelihood).",
             ConvergenceWarning,
         )
     return result, states
@@ -427,7 +427,7 @@ def _friction(slopes: FloatArray) -> FloatArray:
         there = slice(max(0, lag), n_steps - max(0, -lag))
         total[here] += ops.mean(spread[here] * spread[there], axis=1)
         n_lags[here] += 1
-    friction: FloatArray = uniform_filter1d(
+    friction: FloatArray = ops.uniform_filter1d(
         total * (2 * window + 1) / n_lags, window // 2 + 1
     )
     return ops.maximum(friction, 0)

@@ -3,8 +3,6 @@
 import math
 from collections.abc import Iterator
 
-from scipy.special import logsumexp
-
 from .. import ops
 from .._typing import ArrayLike, BoolArray, FloatArray, IntArray, Seed
 from ..machine import DeepBoltzmannMachine
@@ -150,7 +148,7 @@ def exact_log_partitions(machine: DeepBoltzmannMachine, totals: IntArray) -> Flo
     for of_one, of_none in zip(one, none, strict=True):
         for i, total in enumerate(distinct):
             terms = of_none + total * (of_one - of_none)
-            sums[i] = ops.logaddexp(sums[i], logsumexp(terms))
+            sums[i] = ops.logaddexp(sums[i], ops.logsumexp(terms))
     return sums[where]
 
 
@@ -164,7 +162,7 @@ def state_probabilities(machine: DeepBoltzmannMachine) -> FloatArray:
             f"{PREFER_EXACT_STATES} are held. Use skdbm.sampling.gibbs_sweeps."
         )
     log_terms = ops.concatenate(list(_log_terms(machine.astype(ops.float64))))
-    probabilities: FloatArray = ops.exp(log_terms - logsumexp(log_terms))
+    probabilities: FloatArray = ops.exp(log_terms - ops.logsumexp(log_terms))
     probabilities /= probabilities.sum()
     return probabilities
 
@@ -269,7 +267,7 @@ def _log_sum(
 ) -> float:
     """Sum exp(-E) over all states, or those of a row, in the log domain."""
     terms = _log_terms(machine, parity=parity, row=row)
-    return float(logsumexp([logsumexp(log_terms) for log_terms in terms]))
+    return float(ops.logsumexp([ops.logsumexp(log_terms) for log_terms in terms]))
 
 
 def _log_sum_given(machine: DeepBoltzmannMachine, row: FloatArray) -> float:

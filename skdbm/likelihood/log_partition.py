@@ -77,12 +77,8 @@ def log_partition(
     >>> log_partition(DeepBoltzmannMachine([np.eye(2)], [np.zeros(2), np.zeros(2)]))
     (3.4873..., 0.0)
     """
-    kept = LogPartition(
-        machine,
-        n_chains=n_chains,
-        n_temperatures=n_temperatures,
-        seed=ops.seed_sequence(random_state),
-    )
+    seed = ops.seed_sequence(random_state)
+    kept = LogPartition(machine, n_chains, n_temperatures, seed)
     return kept.of(totals, n_jobs=n_jobs)
 
 
@@ -96,7 +92,6 @@ class LogPartition:
     def __init__(
         self,
         machine: DeepBoltzmannMachine,
-        *,
         n_chains: int,
         n_temperatures: int,
         seed: Seed,
@@ -105,12 +100,19 @@ class LogPartition:
         self.settings = (n_chains, n_temperatures, seed)
         self._values: dict[str, tuple[float, float]] = {}  # by the total, as text
         self._settled: dict[str, tuple[float, float]] = {}
+        self._others: dict[tuple[Any, ...], LogPartition] = {}
         self._probabilities: FloatArray | None = None
         self._chains: tuple[list[FloatArray], FloatArray] | None = None
 
+    def at(self, *settings: Any) -> "LogPartition":
+        """Log Z of the same machine for other settings, kept as well."""
+        if settings == self.settings:
+            return self
+        return self._others.setdefault(settings, LogPartition(self.machine, *settings))
+
     def __getstate__(self) -> dict[str, Any]:
         kept = {"_values": self._settled, "_probabilities": None, "_chains": None}
-        return vars(self) | kept
+        return vars(self) | kept | {"_others": {}}
 
     def settle(self) -> None:
         """Take what is known by now into pickles."""

@@ -11,6 +11,7 @@ from sklearn.exceptions import ConvergenceWarning
 from .. import ops
 from .._typing import Indices, Record, Source
 from .._warnings import warn
+from ..encodings.rows import EncodedRows
 from ..machine import DeepBoltzmannMachine
 from .optimizers import falling_rate
 from .pretraining import WAYS, Greedy, Growth, Stage
@@ -30,10 +31,10 @@ THREADED_WORK = 2e7
 class Run:
     """Stages of pretraining, if any, and then the training of all layers together.
 
-    Each call of `advance` is an epoch, until `done`. `seeds` has a seed for "order",
-    "chains", "pretraining" and "carrying"; every attempt at a rate draws the same. A
-    `state` that is given goes on in place of a new one. `records` has the records of
-    the joint training.
+    Each call of `advance` is an epoch, until `done`. `seeds` has a seed for "visible",
+    "order", "chains", "pretraining" and "carrying"; every attempt at a rate draws the
+    same. A copy of a `state` that is given goes on in place of a new one. `records` has
+    the records of the joint training.
     """
 
     state: State
@@ -44,7 +45,7 @@ class Run:
     def __init__(
         self,
         machine: DeepBoltzmannMachine,
-        source: Source,
+        source: EncodedRows,
         options: Options,
         *,
         n_chains: int,
@@ -69,6 +70,7 @@ class Run:
     def _begin(self) -> None:
         """Stand before the first epoch, all generators as they are seeded."""
         seeds = {name: ops.seed_sequence(seed) for name, seed in self.seeds.items()}
+        self.source.rng = ops.generator(seeds["visible"])
         self.order = ops.generator(seeds["order"])
         self.stage_seed, self.joint_seed = seeds["pretraining"], seeds["chains"]
         self.ahead: Greedy | Growth | None = None
@@ -95,14 +97,13 @@ class Run:
             seed, self.epochs_left = self.joint_seed, self.n_joint_epochs
         if self.given_state is not None:
             self.state = self.given_state.copy()
+            self.state.n_averaged = 0  # the average leans on this run alone
         else:
             machine, chains = self.stage.machine, self.stage.chains
             self.state = State(machine, self.n_chains, seed, chains)
         n_batches = -(-len(self.stage.source) // self.options.batch_size)
-        self.first_step, self.n_updates = (
-            self.state.n_steps,
-            self.epochs_left * n_batches,
-        )
+        self.first_step = self.state.n_steps
+        self.n_updates = self.epochs_left * n_batches
 
     @property
     def done(self) -> bool:

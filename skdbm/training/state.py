@@ -80,7 +80,7 @@ class State:
         self.n_averaged = 0
 
     def copy(self) -> "State":
-        """Copy all but the working memory, which is made anew."""
+        """Copy all but the working memory: only one of the two may go on."""
         result = copy.copy(self)
         result._workspace = self._workspace
         result.machine = self.machine.map(_copied)

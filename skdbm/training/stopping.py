@@ -40,10 +40,8 @@ class HeldOut:
         if totals[0] is None and not prefers_exact(machine):
             log_z: list[Any] = [self.followed.update(machine, n_jobs=n_jobs)[0]] * 2
         else:
-            n_chains, n_temperatures = likelihood.n_chains, likelihood.n_temperatures
-            anew = LogPartition(
-                machine, n_chains=n_chains, n_temperatures=n_temperatures, seed=seed
-            )
+            settings = likelihood.n_chains, likelihood.n_temperatures, seed
+            anew = LogPartition(machine, *settings)
             log_z = [anew.of(of_rows, n_jobs=n_jobs)[0] for of_rows in totals]
         return [
             float(log_likelihood(machine, X, z, likelihood, seed, n_jobs=n_jobs).mean())
