@@ -74,3 +74,24 @@ def parameters(estimator):
 def assert_same_machine(one, other):
     for a, b in zip(parameters(one), parameters(other), strict=True):
         assert_array_equal(a, b)
+
+
+class Watcher:
+    """Call a function with the record and a fitted estimator, epoch after epoch."""
+
+    def __init__(self, function):
+        self.function = function
+
+    def setup(self, estimator, context):
+        pass
+
+    def teardown(self, estimator, context):
+        pass
+
+    def on_fit_task_begin(self, estimator, context):
+        pass
+
+    def on_fit_task_end(self, estimator, context, *, fitted_estimator=None):
+        if context.task_name != "training":
+            return None
+        return self.function(context.record, fitted_estimator)

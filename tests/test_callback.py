@@ -26,7 +26,7 @@ from sklearn.preprocessing import MinMaxScaler
 from skdbm import DBMSampler, DBMTransformer
 from skdbm.callback import TrainingMonitor
 
-from ._estimators import assert_same_machine, small
+from ._estimators import Watcher, assert_same_machine, small
 
 #: What a row says of its place; all else is the record.
 PLACE = ["run", "fit", "stage", "epoch"]
@@ -102,31 +102,11 @@ def test_training_is_that_without_a_monitor(cls, X, monitor):
     assert vars(watched).keys() - vars(plain).keys() == {"_skl_callbacks"}
 
 
-class Also:
-    """Do something with the record of every epoch of the joint training."""
-
-    def __init__(self, function):
-        self.function = function
-
-    def setup(self, estimator, context):
-        pass
-
-    def teardown(self, estimator, context):
-        pass
-
-    def on_fit_task_begin(self, estimator, context):
-        pass
-
-    def on_fit_task_end(self, estimator, context):
-        if context.task_name == "training":
-            self.function(context.record)
-
-
 def test_what_another_callback_adds_is_recorded(cls, X, monitor):
-    def add(record):
+    def add(record, fitted):
         record["gap_squared"] = record["energy_gap"] ** 2
 
-    estimator = small(cls).set_callbacks(Also(add), monitor).fit(X)
+    estimator = small(cls).set_callbacks(Watcher(add), monitor).fit(X)
     assert_is_history(monitor.to_dicts(), estimator.history_)
     assert "gap_squared" in estimator.history_
 
@@ -167,12 +147,12 @@ def test_repeated_fits_and_clones_are_runs(cls, X, monitor):
 def test_epochs_before_an_error_are_kept(cls, X, monitor):
     seen = []
 
-    def fail(record):
+    def fail(record, fitted):
         seen.append(record)
         if len(seen) == 2:
             raise RuntimeError("enough")
 
-    estimator = small(cls).set_callbacks(Also(fail), monitor)
+    estimator = small(cls).set_callbacks(Watcher(fail), monitor)
     with pytest.raises(RuntimeError, match="enough"):
         estimator.fit(X)
     estimator.set_callbacks(monitor).fit(X)

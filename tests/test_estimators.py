@@ -54,6 +54,7 @@ from ._estimators import (
     CLASSES,
     QUICK,
     SMALL,
+    Watcher,
     assert_same_machine,
     parameters,
     settings,
@@ -1342,27 +1343,6 @@ def test_log_partition_cancels_in_overfitting(cls, X, monkeypatch):
 
 
 # Callbacks that watch the training
-
-
-class Watcher:
-    """Call a function with the record and a fitted estimator, epoch after epoch."""
-
-    def __init__(self, function):
-        self.function = function
-
-    def setup(self, estimator, context):
-        pass
-
-    def teardown(self, estimator, context):
-        pass
-
-    def on_fit_task_begin(self, estimator, context):
-        pass
-
-    def on_fit_task_end(self, estimator, context, *, fitted_estimator=None):
-        if context.task_name != "training":
-            return None
-        return self.function(context.record, fitted_estimator)
 
 
 def test_callback_sees_every_epoch_of_the_joint_training(cls, X):

@@ -15,6 +15,7 @@ from skdbm.likelihood import following
 from skdbm.likelihood.following import FollowedLogPartition
 from skdbm.likelihood.path import AdaptiveSteps, Ladder, Path, carry, resampled
 
+from ._estimators import Watcher
 from ._reference import random_model, typed_model, worst_moment
 
 #: Those between the machines of a training.
@@ -269,26 +270,6 @@ def test_other_layers_cannot_be_followed():
 # Early stopping
 
 
-class Keeper:
-    """A callback that keeps the machine of every epoch."""
-
-    def __init__(self, machines):
-        self.machines = machines
-
-    def setup(self, estimator, context):
-        pass
-
-    def teardown(self, estimator, context):
-        pass
-
-    def on_fit_task_begin(self, estimator, context):
-        pass
-
-    def on_fit_task_end(self, estimator, context, *, fitted_estimator):
-        if context.parent is not None:
-            self.machines.append(fitted_estimator.machine_)
-
-
 def watched_fit(**params):
     """Fit a machine too large to enumerate; the estimator, and its machines."""
     rng = np.random.default_rng(0)
@@ -307,7 +288,9 @@ def watched_fit(**params):
         "n_jobs": 1,
     }
     estimator = DBMTransformer(**(settings | params))
-    estimator.set_callbacks(Keeper(machines))
+    estimator.set_callbacks(
+        Watcher(lambda record, fitted: machines.append(fitted.machine_))
+    )
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "early_stopping did not", ConvergenceWarning)
         estimator.fit(X)
