@@ -256,10 +256,7 @@ class DBMSampler(BaseDBM):
             unit.sample(np.repeat(machine.field(layer, means), n_chains, axis=0), rng)
             for layer, unit in enumerate(machine.units)
         ]
-        evidence = Evidence.of_rows(np.repeat(visible, n_chains, axis=0))
-        given, known = evidence.layers[0]
-        np.copyto(states[0], given, where=True if known is None else known)
-        return states, evidence
+        return states, Evidence.of_rows(np.repeat(visible, n_chains, axis=0))
 
     def _start_seeds(self, random_state):
         """Seeds of the start and of the sweeps of some chains."""

@@ -7,7 +7,7 @@ rows, too. A second array library would be chosen here.
 
 # fmt: off
 from numpy import (
-    abs, add, all, any, arange, argsort, array, array_equal, asarray, bincount,
+    abs, add, any, arange, argsort, array, array_equal, asarray, bincount,
     broadcast_to, clip, concatenate, copyto, count_nonzero, cumsum, diff, divide,
     dtype, empty, empty_like, equal, errstate, exp, finfo, flatnonzero, float32,
     float64, floor, full, full_like, hstack, int64, interp, intp, isfinite, isnan, less,

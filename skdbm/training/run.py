@@ -87,10 +87,8 @@ class Run:
         """Prepare the next stage."""
         if self.ahead is not None and self.stages_left:
             self.stage = self.ahead.begin()
-            seed, self.epochs_left = (
-                self.stage_seed.spawn(1)[0],
-                self.n_pretraining_epochs,
-            )
+            seed = self.stage_seed.spawn(1)[0]
+            self.epochs_left = self.n_pretraining_epochs
         else:
             start = (self.machine, None) if self.ahead is None else self.ahead.result()
             self.stage = Stage("training", start[0], self.source, start[1])
