@@ -22,13 +22,11 @@ class Judgement:
         rows,
         *,
         n_estimated,
-        n_temperatures,
-        n_chains=100,
+        n_chains=400,
         draws=(100,),
     ):
         likelihood = Likelihood(
             n_chains=n_chains,
-            n_temperatures=n_temperatures,
             # Coarse: some rows take very long to settle, and any means give a bound.
             mean_field_tol=1e-3,
         )

@@ -1,11 +1,13 @@
-"""How far is annealed importance sampling from its matrix products alone?
+"""How far is the estimate of log Z from its matrix products alone?
 
-A binary 784-500-1000 machine, 100 chains. Each round times `annealed_log_partition`
-and the matrix products of as many temperatures alone (float32, preallocated outputs,
-half of the chains on a thread each), one after the other. The ratios of the rounds,
-their spread and the peak memory above imports and weights are printed.
+A binary 784-500-1000 machine. Each round times `annealed_log_partition` and the matrix
+products of as many sweeps alone: those of all populations over the steps of their path
+(float32, preallocated outputs, two threads with a population each at a time), one after
+the other. The sweeps of the pilot runs, and those that find the means, come on top. The
+ratios of the rounds, their spread and the peak memory above imports and weights are
+printed.
 
-Run: python benchmarks/annealing_speed.py [--machine machine.npz] [--temperatures 20000]
+Run: python benchmarks/annealing_speed.py [--machine machine.npz] [--chains 400]
 """
 
 import argparse
@@ -18,19 +20,19 @@ from _timing import peak_memory, spread, time_on_threads
 from skdbm.likelihood import annealed_log_partition
 from skdbm.machine import DeepBoltzmannMachine
 
-SIZES, CHAINS = (784, 500, 1000), 100
+SIZES = (784, 500, 1000)
 
 
-def products_alone(weights, n_temperatures):
-    """Time the matrix products, half of the chains on each of two threads."""
+def products_alone(weights, n_chains, n_sweeps):
+    """Time the products of so many sweeps of a population, half on each thread."""
     rng = np.random.default_rng(0)
 
     def half():
         v, h1, h2 = (
-            (rng.random((CHAINS // 2, size)) < 0.5).astype(np.float32) for size in SIZES
+            (rng.random((n_chains, size)) < 0.5).astype(np.float32) for size in SIZES
         )
         to_v, to_h1, to_h2 = (np.empty_like(states) for states in (v, h1, h2))
-        for _ in range(n_temperatures):
+        for _ in range(n_sweeps // 2):
             np.matmul(h1, weights[0].T, out=to_v)
             np.matmul(h1, weights[1], out=to_h2)
             np.matmul(v, weights[0], out=to_h1)
@@ -52,7 +54,7 @@ def main():
     """Print the ratios."""
     cli = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     cli.add_argument("--machine", help="file of a trained machine of these sizes")
-    cli.add_argument("--temperatures", type=int, default=20000)
+    cli.add_argument("--chains", type=int, default=400, help="of a population")
     cli.add_argument("--rounds", type=int, default=3)
     options = cli.parse_args()
     if options.machine:
@@ -65,20 +67,21 @@ def main():
         start = time.perf_counter()
         result = annealed_log_partition(
             machine,
-            n_chains=CHAINS,
-            n_temperatures=options.temperatures,
+            n_chains=options.chains,
             random_state=number,
         )
         spent = time.perf_counter() - start
         memory = peak_memory() - before
-        alone = products_alone(machine.weights, options.temperatures)
+        n_populations = result.log_populations.shape[1]
+        n_sweeps = n_populations * sum(result.n_steps)
+        alone = products_alone(machine.weights, options.chains, n_sweeps)
         ratios.append(spent / alone)
         print(
             f"round {number + 1}: products alone {alone:.1f} s, annealing "
             f"{spent:.1f} s, ratio {ratios[-1]:.3f}, "
             f"log Z {result.log_partition:.2f} +- {result.standard_error:.2f}, "
-            "effective sample size "
-            f"{result.effective_sample_size:.0f}, peak memory +{memory:.0f} MB",
+            f"{n_populations} populations on each path, steps {result.n_steps}, "
+            f"peak memory +{memory:.0f} MB",
             flush=True,
         )
     print(f"annealing / products alone: {spread(ratios)}")

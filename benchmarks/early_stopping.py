@@ -51,11 +51,11 @@ class Keep:
                 self.machines.append(fitted_estimator.machine_)
 
 
-def train(sizes):
+def train(sizes, n_epochs):
     """Train, and give the machines of every fifth epoch."""
     keep = Keep()
     DBMTransformer(
-        hidden_layer_sizes=sizes, max_iter=180, random_state=0, n_jobs=1
+        hidden_layer_sizes=sizes, max_iter=n_epochs, random_state=0, n_jobs=1
     ).set_callbacks(keep).fit(load_digits().data / 16)
     return keep.machines
 
@@ -81,8 +81,9 @@ def main():
     """Print the seconds and the differences."""
     cli = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     cli.add_argument("--sizes", type=int, nargs="+", default=[256, 256])
-    sizes = tuple(cli.parse_args().sizes)
-    training, machines = timed(lambda: train(sizes))
+    cli.add_argument("--epochs", type=int, default=180)
+    options = cli.parse_args()
+    training, machines = timed(lambda: train(tuple(options.sizes), options.epochs))
     annealing, annealed = timed(lambda: anneal(machines))
     following, followed = timed(lambda: follow(machines))
     print(f"training {training:.1f} s, {len(machines)} evaluations")

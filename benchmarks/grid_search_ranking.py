@@ -1,10 +1,12 @@
 """Does the score rank candidates as a score of twenty times its cost does?
 
 GridSearchCV over three sizes of a DBM on scikit-learn's digits, by the held-out lower
-bound, once with the default annealing and once with twenty times the temperatures.
+bound, once with the default annealing and once with twenty times the chains.
 
 Run: python benchmarks/grid_search_ranking.py
 """
+
+import argparse
 
 import numpy as np
 from sklearn.datasets import load_digits
@@ -15,11 +17,11 @@ from skdbm import DBMTransformer, Likelihood
 SIZES = [(32, 32), (64, 64), (128, 128)]
 
 
-def search(X, n_temperatures):
+def search(X, n_chains, max_iter):
     """Give the mean held-out score of every size, and the seconds of a score."""
     model = DBMTransformer(
-        max_iter=30,
-        likelihood=Likelihood(n_temperatures=n_temperatures),
+        max_iter=max_iter,
+        likelihood=Likelihood(n_chains=n_chains),
         random_state=0,
         n_jobs=1,
     )
@@ -31,17 +33,20 @@ def search(X, n_temperatures):
 
 def main():
     """Print both rankings."""
+    cli = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    cli.add_argument("--epochs", type=int, default=30)
+    options = cli.parse_args()
     X = (np.random.default_rng(0).random((1797, 64)) < load_digits().data / 16) * 1.0
-    default = Likelihood().n_temperatures
+    default = Likelihood().n_chains
     rankings = []
-    for n_temperatures in (default, 20 * default):
-        scores, seconds = search(X, n_temperatures)
+    for n_chains in (default, 20 * default):
+        scores, seconds = search(X, n_chains, options.epochs)
         rankings.append(np.argsort(-scores).tolist())
         cells = (
             f"{size}: {score:.3f} ({time:.1f} s)"
             for size, score, time in zip(SIZES, scores, seconds, strict=True)
         )
-        print(f"{n_temperatures} temperatures, nats a row:", *cells, sep="  ")
+        print(f"{n_chains} chains, nats a row:", *cells, sep="  ")
     print("same ranking" if rankings[0] == rankings[1] else "another ranking")
 
 

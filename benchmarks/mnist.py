@@ -62,7 +62,7 @@ def command_line():
     add("--posterior", type=int, default=0, help="Gibbs sweeps that follow")
     add("--rate", default="auto", type=rate, help="first learning rate")
     add("--refine", type=int, default=0, help="epochs with Gibbs sweeps at the end")
-    add("--temperatures", type=int, default=20000)
+    add("--likelihood-chains", type=int, default=400, help="of log Z")
     add("--jobs", type=int, help="threads of the training; default: all cores")
     add("--machine", help="judge a machine that was saved, or refine it")
     add("--validate", action="store_true", help="judge on training rows held out")
@@ -164,7 +164,7 @@ def main():
     print(f"weights: largest {largest}, Frobenius norms {norms}")
     sampler = DBMSampler.from_machine(
         machine,
-        likelihood=Likelihood(n_temperatures=options.temperatures),
+        likelihood=Likelihood(n_chains=options.likelihood_chains),
         random_state=0,
     )
     print(f"log Z {sampler.log_partition_:.2f} +- {sampler.log_partition_std_:.2f}")

@@ -95,9 +95,7 @@ def main():
         width = 500 if options.full else 100
         transformer, minutes = fit_for(options.minutes, RECIPES[name], width, X[:50000])
         machine = transformer.machine_
-        judged = Judgement(
-            machine, held_out, n_estimated=options.estimated_rows, n_temperatures=10000
-        )
+        judged = Judgement(machine, held_out, n_estimated=options.estimated_rows)
         cells = [name, f"{minutes:.2f}", f"{transformer.n_iter_}"]
         if reference is None:
             reference = judged

@@ -24,7 +24,7 @@ X, y = load_digits(return_X_y=True)
 X = X / X.max()
 X_train, X_test = train_test_split(X, test_size=0.2, random_state=0)
 sampler = DBMSampler(
-    max_iter=60, likelihood=Likelihood(n_temperatures=100), random_state=0
+    max_iter=60, likelihood=Likelihood(n_chains=100), random_state=0
 ).fit(X_train)
 
 # %%

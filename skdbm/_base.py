@@ -15,6 +15,7 @@ from ._version import __version__
 from ._warnings import warn
 from .encodings import Probabilities
 from .encodings.rows import EncodedRows
+from .likelihood.bounds import least_log_partition
 from .likelihood.log_partition import LogPartition
 from .likelihood.scores import log_likelihood
 from .machine import DeepBoltzmannMachine
@@ -59,6 +60,7 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator):
         n_gibbs_steps=5,
         n_mean_field_steps=10,
         n_posterior_gibbs_steps=0,
+        chain_renewal="auto",
         pretraining="greedy",
         early_stopping=False,
         validation_fraction=0.1,
@@ -83,6 +85,7 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator):
         self.n_gibbs_steps = n_gibbs_steps
         self.n_mean_field_steps = n_mean_field_steps
         self.n_posterior_gibbs_steps = n_posterior_gibbs_steps
+        self.chain_renewal = chain_renewal
         self.pretraining = pretraining
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
@@ -257,6 +260,9 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator):
                 "training; the estimator is what was learned"
             ) from interrupt
         self._adopt(run.finish(), progress.history())
+        self._kept_log_partition.least = least_log_partition(
+            self.machine_, self._rows(X), n_jobs=self.n_jobs
+        )
         self._finish(complete=True)
         progress.close()
         return self
@@ -329,20 +335,26 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator):
             up to the error of log Z. Of real values it is the density as they are in
             `X`; missing values are averaged over; counts are scored given their total.
 
+        Raises
+        ------
+        FloatingPointError
+            If a row of discrete columns comes out likelier than certain, by more than
+            three standard errors of log Z: then the estimate of log Z is wrong.
+
         Warns
         -----
         ConvergenceWarning
-            If mean field did not converge in some rows.
+            If mean field did not converge in some rows, or log Z is uncertain by more
+            than half a nat.
         DataConversionWarning
             If values outside of the range of the visible units were clipped.
 
         Notes
         -----
         Log Z is enumerated for small machines and else estimated once per trained
-        machine, by annealed importance sampling. It and the samples of the posterior
-        are seeded from `fit`; the score never draws fresh randomness. The estimate of Z
-        is unbiased, so log Z is a little low on average and the score a little high;
-        more `n_temperatures` and `n_chains` in `likelihood` make it better.
+        machine, by sequential Monte Carlo. It and the samples of the posterior are
+        seeded from `fit`; no score draws fresh randomness. An error of log Z moves all
+        rows alike.
         """
         X = self._check_fitted_input(X)
         if n_importance_samples is not None:
@@ -354,8 +366,8 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator):
     def _score(self, X, n_importance_samples=None):
         """Score rows that have been validated."""
         totals = self.machine_.units[0].totals(X)
-        log_partition, _ = self._log_partition().of(totals, n_jobs=self.n_jobs)
-        return log_likelihood(
+        log_partition, error = self._log_partition().of(totals, n_jobs=self.n_jobs)
+        scores = log_likelihood(
             self.machine_,
             X,
             log_partition,
@@ -364,6 +376,8 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator):
             n_importance_samples=n_importance_samples,
             n_jobs=self.n_jobs,
         )
+        _fitting.check_possible(self.machine_, scores, error)
+        return scores
 
     def score(self, X, y=None):
         """Compute the mean score of the rows, in nats.
@@ -464,9 +478,8 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator):
         return self._columns.values(numbers, _validation.output_container(self))
 
     def _annealing(self):
-        """How log Z is annealed, as `likelihood` is now: chains, temperatures, seed."""
-        now = self._setting("likelihood")
-        return now.n_chains, now.n_temperatures, self._annealing_seed
+        """How log Z is annealed, as `likelihood` is now: chains, and the seed."""
+        return self._setting("likelihood").n_chains, self._annealing_seed
 
     def _log_partition(self):
         """What keeps log Z of the trained machine, for `likelihood` as it is now."""

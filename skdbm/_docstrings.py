@@ -67,6 +67,14 @@ class Shared:
         bound that is the score without them, made by mean field, looser. With 0, the
         default, mean field alone is used: it is cheaper. It makes no difference to one
         hidden layer without missing values, where the posterior is exact.
+    chain_renewal : {"auto", None}, default="auto"
+        What is done where Gibbs chains do not mix, as with data that fall into
+        clusters. "auto": chains that are found slow get weights, by which they follow
+        the machine without moving, and some of them give way to new ones, annealed from
+        independent units, the more often, the slower they are [4]_. Where chains move
+        by themselves this takes no time; where they stand still, about that of the
+        updates. None leaves the chains alone; modes that no chain visits may then grow
+        unseen. Rows of counts have plain chains.
     pretraining : {"greedy", "grow", None} or Pretraining, default="greedy"
         How the joint training starts, if there is more than one hidden layer. "greedy"
         trains every pair of neighbouring layers first, from the bottom up [1]_. "grow"
@@ -79,8 +87,9 @@ class Shared:
     early_stopping : bool, default=False
         Whether training stops when the score of held-out rows stops improving; the
         machine with the best score is kept. Log Z is enumerated for small machines, and
-        else annealed at the first evaluation and followed from there; for counts it is
-        annealed at every evaluation.
+        else annealed at the first evaluation and followed from there, and annealed anew
+        where the machine has grown modes that the followed chains miss; for counts it
+        is annealed at every evaluation.
     validation_fraction : float, default=0.1
         Share of the rows held out for `early_stopping`.
     evaluate_every : int, default=5
@@ -90,9 +99,9 @@ class Shared:
     tol : float, default=0.01
         Smallest improvement of the held-out score that counts, in nats.
     likelihood : Likelihood, default=None
-        How log-likelihoods and posterior means are computed after training: chains and
-        temperatures of the annealing for log Z, importance samples of a score,
-        tolerance of mean field. None means `skdbm.Likelihood()`.
+        How log-likelihoods and posterior means are computed after training: chains of
+        the annealing for log Z, importance samples of a score, tolerance of mean field.
+        None means `skdbm.Likelihood()`.
     warm_start : bool, default=False
         Whether `fit` goes on from the machine of the last fit, with another
         `max_iter` epochs, instead of starting anew. The rows held out for early
@@ -117,7 +126,9 @@ class Shared:
         means given the first hidden layer), "energy_gap" (mean energy of the data
         minus that of the chains, nats), "chain_autocorrelation" (correlation of the
         visible states of the chains with those a tenth of the epoch before, 1 where
-        they stand still; NaN for an epoch of one batch), "mean_field_sweeps",
+        they stand still; NaN for an epoch of one batch), "effective_chains" (effective
+        sample size of the weighted chains, over their number), "renewals" (how often
+        some were annealed anew), "mean_field_sweeps",
         "unconverged" (share of the batches in which mean field did not converge),
         "dead_units" (share of the hidden units whose mean hardly varies over the rows,
         one number a hidden layer), "weight_norms" (one number a matrix),
@@ -140,6 +151,8 @@ class Shared:
        trick", Neural Networks: Tricks of the Trade, 2012.
     .. [3] J. Melchior, A. Fischer and L. Wiskott, "How to center deep Boltzmann
        machines", Journal of Machine Learning Research 17, 2016.
+    .. [4] D. Carbone, M. Hua, S. Coste and E. Vanden-Eijnden, "Efficient training of
+       energy-based models using Jarzynski equality", NeurIPS 2023.
     """
 
 

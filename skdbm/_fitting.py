@@ -13,6 +13,10 @@ from .training.state import Options, State
 from .training.stopping import EarlyStopping, HeldOut
 from .units import Bernoulli, UnitType
 
+#: Log-probabilities may come out above zero by so much, in nats: draws from a posterior
+#: and rounding have errors of their own.
+POSSIBLE = 0.1
+
 #: Consumers of randomness in a fit, each with a stream of its own.
 STREAMS = ("visible", "order", "chains", "weights", "pretraining", "carrying")
 
@@ -130,6 +134,7 @@ def options(estimator, n_rows):
         n_mean_field_steps=estimator.n_mean_field_steps,
         n_posterior_gibbs_steps=estimator.n_posterior_gibbs_steps,
         mean_field_tol=estimator._setting("likelihood").mean_field_tol,
+        renew_chains=estimator.chain_renewal is not None,
     )
 
 
@@ -169,6 +174,21 @@ def check_agreement(estimator, machine, n_chains=None):
                 f"{name}={getattr(estimator, name)!r} contradicts the machine, which "
                 f"has {has!r}; leave it out, use a clone, or fit with warm_start=False."
             )
+
+
+def check_possible(machine, scores, error):
+    """Check that no row of discrete columns is likelier than certain."""
+    unit, n_units = machine.units[0], machine.layer_sizes[0]
+    if unit.n_states(n_units) == np.inf:  # densities may be large
+        return
+    excess = np.max(scores - 3 * np.asarray(error), initial=-np.inf)
+    if excess > POSSIBLE:
+        raise FloatingPointError(
+            f"A row has a log-probability of {np.max(scores):+.2f} nats, which cannot "
+            f"be: log Z (standard error {np.max(error):.2f}) is too low, because the "
+            "chains that estimate it miss modes of the machine. Raise n_chains of the "
+            "Likelihood; or train with a larger alpha or a smaller learning_rate_init."
+        )
 
 
 def first_learning_rate(estimator, encoding):

@@ -9,6 +9,10 @@ from ._base import BaseDBM
 from .evidence import Evidence
 from .inference.mean_field import posterior
 
+#: Sweeps of chains that begin with annealed ones, and of those that begin with mean
+#: field given what is known.
+_BURN_IN, _BURN_IN_GIVEN = 100, 1000
+
 #: Most chains that run side by side where every row has its own.
 _CHAINS_AT_ONCE = 4096
 
@@ -62,10 +66,8 @@ class DBMSampler(BaseDBM):
     True
     """
 
-    def sample(
-        self, n_samples=1, *, given=None, burn_in=1000, thin=100, random_state=None
-    ):
-        """Draw new rows from the machine by Gibbs sampling.
+    def sample(self, n_samples=1, *, given=None, burn_in=None, random_state=None):
+        """Draw new rows from the machine.
 
         Parameters
         ----------
@@ -74,11 +76,10 @@ class DBMSampler(BaseDBM):
         given : array-like of shape (n_rows, n_features), default=None
             Rows with missing values (NaN). What is known stays as it is, and what is
             missing is drawn given it.
-        burn_in : int, default=1000
-            Gibbs sweeps before the first sample is taken.
-        thin : int, default=100
-            Gibbs sweeps from one sample of a chain to its next one. There are
-            `n_chains` chains at most, so it matters for more samples than that.
+        burn_in : int, default=None
+            Gibbs sweeps from where a chain begins to the row that is taken. None means
+            100, which refresh a row that others share its beginning with; with `given`,
+            where they have to find what is likely, 1000.
         random_state : int, RandomState instance or None, default=None
             Seed of the draws; None means `self.random_state`.
 
@@ -95,15 +96,13 @@ class DBMSampler(BaseDBM):
 
         Notes
         -----
-        Up to `n_chains` chains run side by side. They start from the persistent chains
-        of the training; after `from_machine`, from those that were annealed for log Z,
-        drawn by their importance weights, or for small machines from exact samples.
-        They make `burn_in` sweeps before the first sample and `thin` sweeps between
-        two. Rows of different chains are independent up to their start, which several
-        may share, and the chains of well-trained machines move slowly between kinds of
-        data. What the annealing came to is not pickled; after unpickling, the first
-        call anneals anew where there was no training. With `given` every sample has a
-        chain of its own, which starts from mean field.
+        Every row has a chain of its own. Gibbs chains hardly cross from one kind of
+        data to another, so what they begin with decides the shares of the kinds. They
+        begin with the chains that were annealed for log Z, drawn by their importance
+        weights, or for small machines with exact samples; the chains of the training
+        play no part. Of some thousand annealed chains 2000 are kept, so that more rows
+        share beginnings. They are not pickled; after unpickling, the first call anneals
+        anew, which gives the same. With `given`, chains start from mean field.
 
         Examples
         --------
@@ -118,8 +117,9 @@ class DBMSampler(BaseDBM):
         """
         check_is_fitted(self)
         _validation.check_count("n_samples", n_samples)
+        if burn_in is None:
+            burn_in = _BURN_IN if given is None else _BURN_IN_GIVEN
         _validation.check_count("burn_in", burn_in, least=0)
-        _validation.check_count("thin", thin)
         if given is not None:
 
             def draw(states, **settings):
@@ -128,20 +128,20 @@ class DBMSampler(BaseDBM):
 
             return self._complete(given, n_samples, random_state, draw, n_samples)
         start, seed = self._start_seeds(random_state)
-        n_chains = min(n_samples, self.n_chains)
-        states = self._start_chains(n_chains, start)
-        parts, n_sweeps = [], burn_in
-        for run_seed in seed.spawn(-(-n_samples // n_chains)):
+        states = self._log_partition().samples(n_samples, start, n_jobs=self.n_jobs)
+        states = [state.astype(self.machine_.dtype, copy=False) for state in states]
+        parts = []
+        for i in range(0, n_samples, _CHAINS_AT_ONCE):
+            part = [state[i : i + _CHAINS_AT_ONCE] for state in states]
             sampling.gibbs_sweeps(
                 self.machine_,
-                states,
-                n_sweeps,
-                random_state=run_seed,
+                part,
+                burn_in,
+                random_state=seed.spawn(1)[0],
                 n_jobs=self.n_jobs,
             )
-            parts.append(states[0].copy())
-            n_sweeps = thin
-        return self._values(np.concatenate(parts)[:n_samples], self._dtype)
+            parts.append(part[0])
+        return self._values(np.concatenate(parts), self._dtype)
 
     def impute(self, X, *, n_chains=10, burn_in=1000, n_sweeps=100, random_state=None):
         """Fill missing values with their means given the values that are known.
@@ -263,17 +263,6 @@ class DBMSampler(BaseDBM):
         if random_state is None:
             random_state = self.random_state
         return ops.spawn(check_random_state(random_state), 2)
-
-    def _start_chains(self, n_chains, seed):
-        """Copy persistent chains at random, or annealed ones by their weights."""
-        if self._state is None:
-            known = self._log_partition()
-            states = known.samples(n_chains, seed, n_jobs=self.n_jobs)
-        else:
-            kept = self._state.chains
-            order = ops.generator(seed).permutation(len(kept[0]))
-            states = [layer[np.resize(order, n_chains)] for layer in kept]
-        return [state.astype(self.machine_.dtype, copy=False) for state in states]
 
     def _finish(self, *, complete):
         for name in ("log_partition_", "log_partition_std_"):

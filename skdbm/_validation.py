@@ -40,6 +40,7 @@ PARAMETER_CONSTRAINTS = {
     "n_chains": [_AT_LEAST_ONE],
     "n_gibbs_steps": [_AT_LEAST_ONE],
     "n_mean_field_steps": [_AT_LEAST_ONE],
+    "chain_renewal": [StrOptions({"auto"}), None],
     "n_posterior_gibbs_steps": [Interval(Integral, 0, None, closed="left")],
     "pretraining": [StrOptions({"grow", "greedy"}), Pretraining, None],
     "likelihood": [Likelihood, None],
@@ -64,7 +65,6 @@ FEATURE_LAYERS = [StrOptions({"last", "all"}), "array-like", Integral]
 SETTINGS_CONSTRAINTS = {
     "likelihood": {
         "n_chains": [Interval(Integral, 2, None, closed="left")],
-        "n_temperatures": [_AT_LEAST_ONE],
         "n_importance_samples": [Interval(Integral, 0, None, closed="left")],
         "mean_field_tol": [_NOT_NEGATIVE],
         "mean_field_max_iter": [_AT_LEAST_ONE],

@@ -14,8 +14,9 @@ from .encodings.states import of_unit
 from .units import Bernoulli, UnitType, from_spec
 from .units.contract import UnknownTypeError
 
-#: Version of the file format that `DeepBoltzmannMachine.save` writes.
-FORMAT_VERSION = 1
+#: Version of the file format that `DeepBoltzmannMachine.save` writes; files of version
+#: 1 have no means.
+FORMAT_VERSION = 2
 _FORMAT_NAME = "skdbm.DeepBoltzmannMachine"
 
 
@@ -41,6 +42,10 @@ class DeepBoltzmannMachine:
     encoding : Encoding, default=None
         How columns of data become visible states; None means that they are states, as
         `skdbm.encodings.States` has it.
+    means : sequence of L + 1 arrays of shape (n_l,), default=None
+        Means of all layers over the data, which a training knows: where chains begin
+        that are annealed for log Z and for samples. They say nothing of the
+        distribution. None means that chains of the machine have to find them.
 
     Attributes
     ----------
@@ -52,6 +57,8 @@ class DeepBoltzmannMachine:
         Unit types of every layer.
     encoding : Encoding
         How columns of data become visible states.
+    means : list of ndarray or None
+        As given.
 
     Raises
     ------
@@ -87,6 +94,7 @@ class DeepBoltzmannMachine:
     biases: list[FloatArray]
     units: tuple[UnitType, ...]
     encoding: encodings.Encoding
+    means: list[FloatArray] | None
 
     def __init__(
         self,
@@ -94,6 +102,7 @@ class DeepBoltzmannMachine:
         biases: Sequence[ArrayLike],
         units: Sequence[UnitType] | None = None,
         encoding: encodings.Encoding | None = None,
+        means: Sequence[ArrayLike] | None = None,
     ) -> None:
         self.weights, self.biases = _check_parameters(weights, biases)
         if units is None:
@@ -118,6 +127,17 @@ class DeepBoltzmannMachine:
                 )
         self.encoding = encoding or of_unit(self.units[0])
         self._check_encoding()
+        self.means = None if means is None else self._checked_means(means)
+
+    def _checked_means(self, means: Sequence[ArrayLike]) -> list[FloatArray]:
+        """Check that there is a mean for each unit."""
+        arrays = [_check_real(f"means[{i}]", m, ndim=1) for i, m in enumerate(means)]
+        if tuple(map(len, arrays)) != self.layer_sizes:
+            raise ValueError(
+                f"Got means of {[len(mean) for mean in arrays]} units for layers of "
+                f"{self.layer_sizes}."
+            )
+        return arrays
 
     def _check_encoding(self) -> None:
         """Check that the encoding gives states of the visible layer."""
@@ -338,13 +358,8 @@ class DeepBoltzmannMachine:
                 f"Got states of shapes {[s.shape for s in arrays]}; expected one 2-D "
                 f"array for each layer, of equal length and widths {self.layer_sizes}."
             )
-        energy = ops.zeros(len(arrays[0]))
-        for unit, state, bias in zip(self.units, arrays, self.biases, strict=True):
-            energy += unit.base(state) - state @ bias.astype(dtype, copy=False)
-        for below, weight, above in zip(arrays, self.weights, arrays[1:], strict=False):
-            field = below @ weight.astype(dtype, copy=False)
-            energy -= ops.row_dot(field, above)
-        return energy
+        base = [u.base(s) for u, s in zip(self.units, arrays, strict=True)]
+        return sum(base) - tilt(self, arrays)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the machine to a file that holds arrays and JSON, no pickle.
@@ -381,6 +396,7 @@ class DeepBoltzmannMachine:
         }
         arrays = {f"weights_{i}": array for i, array in enumerate(self.weights)}
         arrays |= {f"biases_{i}": array for i, array in enumerate(self.biases)}
+        arrays |= {f"means_{i}": array for i, array in enumerate(self.means or ())}
         _files.write(path, header, arrays)
 
     @classmethod
@@ -413,12 +429,24 @@ class DeepBoltzmannMachine:
             units = [from_spec(spec) for spec in header["units"]]
             encoding = encodings.from_spec(header["encoding"])
             biases = [arrays.pop(f"biases_{i}") for i in range(len(units))]
+            known = range(len(units) if "means_0" in arrays else 0)
+            means = [arrays.pop(f"means_{i}") for i in known]
             weights = [arrays.pop(f"weights_{i}") for i in range(len(arrays))]
-            return cls(weights, biases, units, encoding)
+            return cls(weights, biases, units, encoding, means or None)
         except UnknownTypeError:
             raise
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{os.fspath(path)!r} is damaged ({error}).") from error
+
+
+def tilt(machine: DeepBoltzmannMachine, states: States) -> FloatArray:
+    """Sum_l s_l b_l + s_l W_l s_{l+1}: what the parameters add to -E(s), linear."""
+    total, dtype = ops.zeros(len(states[0])), states[0].dtype
+    for state, bias in zip(states, machine.biases, strict=True):
+        total += state @ bias.astype(dtype, copy=False)
+    for below, weight, above in zip(states, machine.weights, states[1:], strict=False):
+        total += ops.row_dot(below @ weight.astype(dtype, copy=False), above)
+    return total
 
 
 def _check_parameters(

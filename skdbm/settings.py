@@ -1,7 +1,7 @@
 """Settings that belong together, passed to an estimator as one value.
 
 By default the estimators get None in their place. Once one is passed, `set_params` and
-searches reach its fields, as ``likelihood__n_temperatures`` for example.
+searches reach its fields, as ``likelihood__n_chains`` for example.
 """
 
 from sklearn.base import BaseEstimator
@@ -12,11 +12,10 @@ class Likelihood(BaseEstimator):  # type: ignore[misc]
 
     Parameters
     ----------
-    n_chains : int, default=100
-        Chains of the annealed importance sampling that estimates log Z. Around a given
-        machine, samples start from them, too.
-    n_temperatures : int, default=1000
-        Inverse temperatures of the annealed importance sampling.
+    n_chains : int, default=400
+        Chains of each population that is annealed for log Z, from which samples start,
+        too. Time and precision grow with them; how many steps they take, and how many
+        populations, follows from the machine.
     n_importance_samples : int, default=0
         Samples of the posterior of a row that its score is made of, in `score_samples`,
         `score` and so searches, and early stopping. With 0 the score is the variational
@@ -40,22 +39,20 @@ class Likelihood(BaseEstimator):  # type: ignore[misc]
     Examples
     --------
     >>> from skdbm import DBMSampler, Likelihood
-    >>> sampler = DBMSampler(likelihood=Likelihood(n_temperatures=5000))
-    >>> sampler.set_params(likelihood__n_chains=500).likelihood
-    Likelihood(n_chains=500, n_temperatures=5000)
+    >>> sampler = DBMSampler(likelihood=Likelihood(n_importance_samples=20))
+    >>> sampler.set_params(likelihood__n_chains=1000).likelihood
+    Likelihood(n_chains=1000, n_importance_samples=20)
     """
 
     def __init__(
         self,
         *,
-        n_chains: int = 100,
-        n_temperatures: int = 1000,
+        n_chains: int = 400,
         n_importance_samples: int = 0,
         mean_field_tol: float = 1e-4,
         mean_field_max_iter: int = 500,
     ) -> None:
         self.n_chains = n_chains
-        self.n_temperatures = n_temperatures
         self.n_importance_samples = n_importance_samples
         self.mean_field_tol = mean_field_tol
         self.mean_field_max_iter = mean_field_max_iter

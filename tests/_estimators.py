@@ -17,16 +17,14 @@ SMALL = {
     "n_posterior_gibbs_steps": 1,
     "pretraining_max_iter": 3,
     "n_annealing_chains": 20,
-    "n_temperatures": 50,
     "random_state": 0,
 }
 #: Schedule of samples that are quick to draw.
-QUICK = {"burn_in": 5, "thin": 2}
+QUICK = {"burn_in": 5}
 
 #: Fields of `Likelihood`, by the names that `settings` takes.
 LIKELIHOOD = {
     "n_annealing_chains": "n_chains",
-    "n_temperatures": "n_temperatures",
     "n_importance_samples": "n_importance_samples",
     "mean_field_tol": "mean_field_tol",
     "mean_field_max_iter": "mean_field_max_iter",

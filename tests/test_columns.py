@@ -27,7 +27,7 @@ SMALL = {
     "max_iter": 2,
     "batch_size": 16,
     "n_chains": 10,
-    "likelihood": Likelihood(n_chains=10, n_temperatures=20),
+    "likelihood": Likelihood(n_chains=10),
     "random_state": 0,
 }
 nan = np.nan
@@ -844,7 +844,7 @@ def test_imputation_of_digits_beats_the_column_means(seed):
     sampler = DBMSampler(
         hidden_layer_sizes=(64,),
         max_iter=25,
-        likelihood=Likelihood(n_chains=2, n_temperatures=2),
+        likelihood=Likelihood(n_chains=2),
         random_state=seed,
         n_jobs=1,
     ).fit(train)

@@ -36,6 +36,7 @@ from skdbm import (
     Pretraining,
     _fitting,
     _progress,
+    _sampler,
     likelihood,
     ops,
     sampling,
@@ -237,7 +238,7 @@ def test_fitted_attributes(cls, X):
     ("name", "field", "value"),
     [
         ("likelihood", "n_chains", 5),
-        ("likelihood", "n_temperatures", 5),
+        ("likelihood", "n_importance_samples", 5),
         ("likelihood", "mean_field_tol", 0.5),
         ("pretraining", "max_iter", 5),
     ],
@@ -255,9 +256,9 @@ def test_fields_of_what_was_not_passed_cannot_be_set(cls, name, field, value):
 
 def test_fields_of_what_was_passed_can_be_set(cls):
     estimator = cls(likelihood=Likelihood(), pretraining=Pretraining("grow"))
-    estimator.set_params(likelihood__n_temperatures=5, pretraining__max_iter=7)
+    estimator.set_params(likelihood__n_importance_samples=5, pretraining__max_iter=7)
     assert estimator.likelihood.get_params() == (
-        Likelihood(n_temperatures=5).get_params()
+        Likelihood(n_importance_samples=5).get_params()
     )
     assert estimator.pretraining.get_params() == {"method": "grow", "max_iter": 7}
     with pytest.raises(ValueError, match="Invalid parameter 'burn_in'"):
@@ -269,10 +270,10 @@ def test_fields_of_what_was_passed_can_be_set(cls):
 def test_an_object_and_its_fields_can_be_set_at_once(cls):
     estimator = cls()
     estimator.set_params(
-        likelihood__n_chains=5, likelihood=Likelihood(n_temperatures=7)
+        likelihood__n_chains=5, likelihood=Likelihood(n_importance_samples=7)
     )
     assert estimator.likelihood.get_params() == (
-        Likelihood(n_chains=5, n_temperatures=7).get_params()
+        Likelihood(n_chains=5, n_importance_samples=7).get_params()
     )
 
 
@@ -281,8 +282,8 @@ def test_an_object_and_its_fields_can_be_set_at_once(cls):
     [
         ({"likelihood": Likelihood(n_chains=1)}, "'n_chains' parameter of Likelihood"),
         (
-            {"likelihood": Likelihood(n_temperatures=0.5)},
-            "'n_temperatures' parameter of Likelihood",
+            {"likelihood": Likelihood(n_chains=9.5)},
+            "'n_chains' parameter of Likelihood",
         ),
         (
             {"likelihood": Likelihood(n_importance_samples=-1)},
@@ -673,7 +674,7 @@ def test_annealed_score_without_a_seed_repeats(cls, X):
     estimator = small(cls, random_state=None).fit(X)
     score = estimator.score(X)
     assert pickle.loads(pickle.dumps(estimator)).score(X) == score
-    other = wrapped(cls, estimator.machine_, n_temperatures=20, random_state=None)
+    other = wrapped(cls, estimator.machine_, n_annealing_chains=9, random_state=None)
     assert pickle.loads(pickle.dumps(other)).score(X) == other.score(X)
 
 
@@ -720,7 +721,7 @@ def test_enumerated_log_partition(sampler):
 
 @pytest.mark.usefixtures("annealed")
 def test_annealed_log_partition(X):
-    sampler = small(DBMSampler, n_annealing_chains=200, n_temperatures=200).fit(X)
+    sampler = small(DBMSampler, n_annealing_chains=200).fit(X)
     assert 0 < sampler.log_partition_std_ < 0.5
     error = sampler.log_partition_ - enumerated_log_partition(sampler.machine_)
     assert abs(error) < 6 * sampler.log_partition_std_
@@ -728,7 +729,7 @@ def test_annealed_log_partition(X):
 
 @pytest.mark.usefixtures("annealed")
 def test_sampler_scores_with_its_log_partition(X):
-    sampler = small(DBMSampler, hidden_layer_sizes=6, n_temperatures=3).fit(X)
+    sampler = small(DBMSampler, hidden_layer_sizes=6, n_annealing_chains=2).fit(X)
     free_energies = unnormalised(sampler.machine_.astype("float64"), X)
     expected = free_energies - sampler.log_partition_
     assert_allclose(sampler.score_samples(X), expected, rtol=1e-5)
@@ -740,11 +741,11 @@ def test_sampler_scores_with_its_log_partition(X):
 def test_log_partition_is_that_of_the_likelihood_as_it_is_now(cls, X):
     estimator = small(cls).fit(X)
     score = estimator.score(X)
-    estimator.set_params(likelihood__n_temperatures=60)
+    estimator.set_params(likelihood__n_chains=30)
     changed = estimator.score(X)
     assert changed != score
-    assert changed == wrapped(cls, estimator.machine_, n_temperatures=60).score(X)
-    estimator.set_params(likelihood__n_temperatures=SMALL["n_temperatures"])
+    assert changed == wrapped(cls, estimator.machine_, n_annealing_chains=30).score(X)
+    estimator.set_params(likelihood__n_chains=SMALL["n_annealing_chains"])
     assert estimator.score(X) == score
 
 
@@ -778,7 +779,7 @@ def test_partial_fit_removes_the_log_partition(X):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_samples_are_rows_like_those_of_fit(X, dtype):
     sampler = small(DBMSampler).fit(X.astype(dtype))
-    rows = sampler.sample(33, **QUICK)  # more than there are chains
+    rows = sampler.sample(33, **QUICK)
     assert rows.shape == (33, 8)
     assert rows.dtype == dtype
     assert set(np.unique(rows)) == {0, 1}
@@ -799,8 +800,6 @@ def test_number_of_samples_must_be_a_positive_integer(sampler, n_samples):
     [
         ("sample", "burn_in", -1, "an integer of at least 0"),
         ("sample", "burn_in", 1.0, "an integer of at least 0"),
-        ("sample", "thin", 0, "a positive integer"),
-        ("sample", "thin", True, "a positive integer"),
         ("impute", "n_chains", 0, "a positive integer"),
         ("impute", "burn_in", -1, "an integer of at least 0"),
         ("impute", "n_sweeps", 0, "a positive integer"),
@@ -837,11 +836,9 @@ def test_samples_without_a_seed_differ(sampler):
     assert not np.array_equal(free.sample(30, **QUICK), free.sample(30, **QUICK))
 
 
-def test_chains_move_between_their_samples(sampler):
-    chains = copy.copy(sampler).set_params(n_chains=20)
-    first, second = np.split(chains.sample(40, burn_in=0, thin=1), 2)
-    assert not np.array_equal(first, second)
-    assert not np.array_equal(chains.sample(20, burn_in=1), first)
+def test_chains_move_before_their_samples(sampler):
+    first = sampler.sample(20, burn_in=0)
+    assert not np.array_equal(sampler.sample(20, burn_in=1), first)
 
 
 def test_chains_sweep_as_often_as_they_are_told(sampler, monkeypatch):
@@ -853,30 +850,54 @@ def test_chains_sweep_as_often_as_they_are_told(sampler, monkeypatch):
         return original(machine, states, n_sweeps, **kwargs)
 
     monkeypatch.setattr(sampling, "gibbs_sweeps", noted)
-    few = copy.copy(sampler).set_params(n_chains=2)
     for asked, expected in (
-        ({}, [1000, 100, 100]),
-        ({"burn_in": 7, "thin": 3}, [7, 3, 3]),
-        ({"burn_in": 0, "thin": 1}, [0, 1, 1]),
+        ({}, [100]),
+        ({"burn_in": None}, [100]),
+        ({"burn_in": 7}, [7]),
+        ({"burn_in": 0}, [0]),
     ):
         sweeps.clear()
-        few.sample(5, **asked)
+        sampler.sample(5, **asked)
         assert sweeps == expected
     sweeps.clear()
     gaps = np.full((1, 8), np.nan)
-    few.sample(2, given=gaps, burn_in=9)
-    few.sample(2, given=gaps)
+    sampler.sample(2, given=gaps, burn_in=9)
+    sampler.sample(2, given=gaps)
     assert sweeps == [9, 1000]
 
 
-def test_samples_of_one_chain_are_as_far_apart_as_thin(sampler):
-    """A chain goes on: what one call gives later, a longer burn-in gives first."""
-    one = copy.copy(sampler).set_params(n_chains=400)
-    near, far = (one.sample(800, burn_in=0, thin=thin) for thin in (1, 60))
-    assert_array_equal(near[:400], far[:400])
-    kept = [np.mean(rows[:400] == rows[400:]) for rows in (near, far)]
-    # Equal by chance, or as the machine has two kinds of rows, is half of them.
-    assert kept[0] > kept[1] + 0.1
+def test_rows_beyond_the_chains_that_run_side_by_side(sampler, monkeypatch):
+    """Every row has a chain of its own, however many there are."""
+    monkeypatch.setattr(_sampler, "_CHAINS_AT_ONCE", 7)
+    sizes, original = [], sampling.gibbs_sweeps
+
+    def noted(machine, states, n_sweeps, **kwargs):
+        sizes.append(len(states[0]))
+        return original(machine, states, n_sweeps, **kwargs)
+
+    monkeypatch.setattr(sampling, "gibbs_sweeps", noted)
+    still = sampler.sample(20, burn_in=0)
+    assert sizes == [7, 7, 6]
+    moved = sampler.sample(20, burn_in=60)
+    for part in (slice(0, 7), slice(7, 14), slice(14, 20)):
+        assert not np.array_equal(still[part], moved[part])
+    # Blocks draw from streams of their own: a twin of a chain goes another way.
+    assert len(np.unique(moved, axis=0)) > 7
+
+
+@pytest.mark.parametrize("annealing", [False, True])
+def test_the_chains_of_the_training_play_no_part_in_samples(
+    sampler, monkeypatch, annealing
+):
+    if annealing:
+        monkeypatch.setattr(likelihood.exact, "PREFER_EXACT_STATES", 0)
+    trained = copy.deepcopy(sampler)
+    rows = trained.sample(30, **QUICK)
+    for state in trained._state.chains:
+        state[:] = 1
+    assert_array_equal(copy.deepcopy(trained).sample(30, **QUICK), rows)
+    again = pickle.loads(pickle.dumps(trained))
+    assert_array_equal(again.sample(30, **QUICK), rows)
 
 
 def test_imputing_chains_burn_in_before_they_average():
@@ -900,8 +921,8 @@ def test_imputing_chains_burn_in_before_they_average():
 
 
 def test_samples_do_not_depend_on_n_jobs(sampler):
-    one = copy.copy(sampler).set_params(n_jobs=1, n_chains=300)
-    two = copy.copy(sampler).set_params(n_jobs=2, n_chains=300)
+    one = copy.copy(sampler).set_params(n_jobs=1)
+    two = copy.copy(sampler).set_params(n_jobs=2)
     assert_array_equal(one.sample(700, **QUICK), two.sample(700, **QUICK))
 
 
@@ -915,9 +936,7 @@ def test_samples_have_the_moments_of_the_machine():
     p = np.exp(enumerated_log_likelihood(machine, v))
     moments = (p[:, None] * v).T @ v
     n = 4000
-    # half of the samples are second ones of their chains
-    sampler = DBMSampler.from_machine(machine, n_chains=n // 2)
-    rows = sampler.sample(n, burn_in=100, thin=50)
+    rows = DBMSampler.from_machine(machine).sample(n)
     error = rows.T @ rows / n - moments
     assert np.all(np.abs(error) < 6 * np.sqrt(moments * (1 - moments) / n))
 
@@ -1188,6 +1207,8 @@ def test_history(cls, X):
         "reconstruction_error",
         "energy_gap",
         "chain_autocorrelation",
+        "effective_chains",
+        "renewals",
         "mean_field_sweeps",
         "unconverged",
         "dead_units",
@@ -1204,6 +1225,9 @@ def test_history(cls, X):
     assert max(sweeps) <= SMALL["n_mean_field_steps"]
     assert {len(shares) for shares in estimator.history_["dead_units"]} == {2}
     assert np.max(np.abs(estimator.history_["chain_autocorrelation"])) < 1
+    assert min(estimator.history_["effective_chains"]) > 0
+    assert max(estimator.history_["effective_chains"]) <= 1 + 1e-9
+    assert min(estimator.history_["renewals"]) >= 0
 
 
 def test_learning_rate_falls_linearly(cls, X):
@@ -2082,16 +2106,18 @@ def test_log_z_of_other_settings_is_estimated_once(X, monkeypatch):
     fitted = small(DBMTransformer, hidden_layer_sizes=30).fit(np.hstack([X] * 4))
     rows, calls = np.hstack([X] * 4), []
     module = importlib.import_module("skdbm.likelihood.log_partition")
-    original = module.anneal
+    original = module.annealed_with_chains
     monkeypatch.setattr(
-        module, "anneal", lambda *args: calls.append(args) or original(*args)
+        module,
+        "annealed_with_chains",
+        lambda *args: calls.append(args) or original(*args),
     )
     before = fitted.score(rows)
-    fitted.set_params(likelihood__n_temperatures=60)
+    fitted.set_params(likelihood__n_chains=30)
     with unchanged(fitted):
         assert len({fitted.score(rows) for _ in range(3)}) == 1
     assert len(calls) == 2
-    fitted.set_params(likelihood__n_temperatures=SMALL["n_temperatures"])
+    fitted.set_params(likelihood__n_chains=SMALL["n_annealing_chains"])
     assert fitted.score(rows) == before
     assert len(calls) == 2
 

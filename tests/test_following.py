@@ -1,6 +1,7 @@
 """Log Z that is followed from machine to machine, against enumeration."""
 
 import copy
+import dataclasses
 import warnings
 from unittest.mock import Mock
 
@@ -11,9 +12,10 @@ from scipy.special import logsumexp
 from sklearn.exceptions import ConvergenceWarning
 
 from skdbm import DBMTransformer, Likelihood, _fitting, ops
-from skdbm.likelihood import following
+from skdbm.likelihood import exact_log_partition, following
 from skdbm.likelihood.following import FollowedLogPartition
-from skdbm.likelihood.path import AdaptiveSteps, Ladder, Path, carry, resampled
+from skdbm.machine import DeepBoltzmannMachine
+from skdbm.sampling.path import AdaptiveSteps, Ladder, Path, carry, resampled
 
 from ._estimators import Watcher
 from ._reference import random_model, typed_model, worst_moment
@@ -174,7 +176,7 @@ def test_followed_values_scatter_about_the_exact_ones(seed):
     errors, expected = [], []
     for i in range(20):
         model = random_model((5, 4, 3), [seed, i])
-        followed = FollowedLogPartition(n_temperatures=200, random_state=100 * seed + i)
+        followed = FollowedLogPartition(n_chains=20, random_state=100 * seed + i)
         for step in range(6):
             value, error = followed.update(model.machine(), n_jobs=1)
             last, model = model, moved(model, step, 0.05)
@@ -190,7 +192,7 @@ def test_followed_values_scatter_about_the_exact_ones(seed):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_the_same_machine_has_the_same_value(dtype):
     model = random_model((5, 4, 3), 0)
-    followed = FollowedLogPartition(n_temperatures=50, random_state=0)
+    followed = FollowedLogPartition(n_chains=20, random_state=0)
     first = followed.update(model.machine(dtype), n_jobs=1)
     states = followed.states
     assert followed.update(model.machine(dtype), n_jobs=1) == first
@@ -218,8 +220,9 @@ def test_resampling_follows_the_weights():
 
 
 @each_seed
-def test_machines_far_away_are_annealed(seed):
-    followed = FollowedLogPartition(n_temperatures=100, random_state=seed)
+def test_machines_far_away_are_annealed(monkeypatch, seed):
+    monkeypatch.setattr(following, "MOST_STEPS", 50)
+    followed = FollowedLogPartition(n_chains=50, random_state=seed)
     followed.update(random_model((6, 5, 4), seed).machine(), n_jobs=1)
     far = random_model((6, 5, 4), seed + 10, scale=1.5)
     value, error = followed.update(far.machine(), n_jobs=1)
@@ -229,7 +232,7 @@ def test_machines_far_away_are_annealed(seed):
 
 def test_errors_that_have_grown_are_annealed_away():
     """The same way there and back over and over: its errors add up."""
-    followed = FollowedLogPartition(n_temperatures=1000, random_state=0)
+    followed = FollowedLogPartition(n_chains=100, random_state=0)
     model = random_model((6, 5, 4), 0)
     machines = [model.machine(), moved(model, 0, 0.1).machine()]
     steps, errors = [], []
@@ -249,7 +252,7 @@ def test_followed_values_depend_on_the_seed_alone():
     models += [moved(models[0], 0, 0.05)]
 
     def values(seed, n_jobs):
-        followed = FollowedLogPartition(n_temperatures=200, random_state=seed)
+        followed = FollowedLogPartition(n_chains=20, random_state=seed)
         return [followed.update(m.machine(), n_jobs=n_jobs) for m in models]
 
     sequence = np.random.SeedSequence(7)
@@ -257,13 +260,63 @@ def test_followed_values_depend_on_the_seed_alone():
     assert values(7, 1)[1] != values(8, 1)[1]
 
 
+def two_modes(depth):
+    """Make the machine of a state of all units off and one of all on, so much deeper.
+
+    Gibbs chains cannot go from one to the other.
+    """
+    n = 8
+    half = np.full(n, -6.0 * n / 2 + depth / 2 / n)
+    return DeepBoltzmannMachine([np.full((n, n), 6.0)], [half, half])
+
+
+def test_modes_that_grow_without_the_chains_are_found():
+    """All chains are off while all on becomes a hundred times as likely."""
+    followed = FollowedLogPartition(n_chains=50, random_state=0)
+    steps = []
+    for depth in np.arange(-5.0, 6.0):
+        machine = two_modes(depth)
+        machine.means = [np.full(8, 1 / (1 + np.exp(-depth)))] * 2
+        value, error = followed.update(machine, n_jobs=1)
+        steps.append(followed.n_steps)
+        if depth > 1:  # a smaller share may be below what the lookout can tell
+            assert abs(value - exact_log_partition(machine)) < 4 * error
+    assert 0 in steps[1:]
+
+
+def test_the_lookout_decides_whether_to_anneal(monkeypatch):
+    """What it finds counts where it is more, by twice the combined error."""
+    model = random_model((6, 5, 4), 0)
+    machines = [model.machine(), moved(model, 0, 0.05).machine()]
+    original, sizes, more = following.annealed_with_chains, [], [0.0]
+
+    def surprising(machine, n_chains, *args, **kwargs):
+        result, states = original(machine, n_chains, *args, **kwargs)
+        sizes.append(n_chains)
+        if n_chains == following.LOOKING_CHAINS:
+            error = np.hypot(result.standard_error, followed.standard_error)
+            value = followed.log_partition + more[0] * error
+            result = dataclasses.replace(result, log_partition=value)
+        return result, states
+
+    monkeypatch.setattr(following, "annealed_with_chains", surprising)
+    for more[0], anew in ((-9.0, False), (1.9, False), (2.1, True)):
+        followed = FollowedLogPartition(n_chains=20, random_state=0)
+        followed.update(machines[0], n_jobs=1)
+        assert sizes == [20]
+        followed.update(machines[1], n_jobs=1)
+        assert (followed.n_steps == 0) is anew
+        assert sizes == [20, 25, 20] if anew else [20, 25]
+        sizes.clear()
+
+
 def test_other_layers_cannot_be_followed():
-    followed = FollowedLogPartition(n_temperatures=5, random_state=0)
+    followed = FollowedLogPartition(n_chains=5, random_state=0)
     machine, other = (random_model(sizes, 0).machine() for sizes in ((5, 4), (5, 3)))
     first = followed.update(machine)
     with pytest.raises(ValueError, match=r"\(5, 3\) units and the one before \(5, 4\)"):
         followed.update(other)
-    followed.n_temperatures = 50
+    followed.n_chains = 50
     assert followed.update(machine) == first  # as if nothing had been asked
 
 
@@ -283,7 +336,7 @@ def watched_fit(**params):
         "early_stopping": True,
         "evaluate_every": 1,
         "n_iter_no_change": 99,
-        "likelihood": Likelihood(n_temperatures=300),
+        "likelihood": Likelihood(n_chains=50),
         "random_state": 0,
         "n_jobs": 1,
     }
@@ -300,8 +353,13 @@ def watched_fit(**params):
 @pytest.fixture
 def annealings(monkeypatch):
     """Count how often log Z is annealed anew while it is followed."""
-    counted = Mock(wraps=following.anneal)
-    monkeypatch.setattr(following, "anneal", counted)
+    counted, original = Mock(), FollowedLogPartition._anneal
+
+    def noted(self, *args):
+        counted(*args)
+        return original(self, *args)
+
+    monkeypatch.setattr(FollowedLogPartition, "_anneal", noted)
     return counted
 
 
@@ -339,8 +397,6 @@ def test_early_stopping_does_not_depend_on_threads():
     "params", [{"visible": "counts"}, {"hidden_layer_sizes": 4}], ids=str
 )
 def test_counts_and_small_machines_are_not_followed(params, annealings):
-    estimator, _ = watched_fit(
-        max_iter=2, likelihood=Likelihood(n_temperatures=20), **params
-    )
+    estimator, _ = watched_fit(max_iter=2, likelihood=Likelihood(n_chains=10), **params)
     assert np.isfinite(estimator.history_["validation_score"]).all()
     assert not annealings.called

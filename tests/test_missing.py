@@ -521,7 +521,7 @@ SMALL = {
     "max_iter": 3,
     "batch_size": 20,
     "n_chains": 10,
-    "likelihood": Likelihood(n_chains=10, n_temperatures=20),
+    "likelihood": Likelihood(n_chains=10),
     "random_state": 0,
 }
 
@@ -673,15 +673,6 @@ def test_completions_take_the_sweeps_of_burn_in(method):
     before = completed(sampler, method, X, burn_in=0)
     assert_array_equal(completed(sampler, method, X, burn_in=0), before)
     assert np.any(completed(sampler, method, X, burn_in=5) != before)
-
-
-def test_later_samples_of_the_chains_take_the_sweeps_of_thin():
-    sampler, _ = imputing(n_chains=10)
-    few = sampler.sample(30, burn_in=3, thin=4, random_state=0)
-    many = sampler.sample(30, burn_in=3, thin=40, random_state=0)
-    assert_array_equal(few[:10], many[:10])
-    for later in (slice(10, 20), slice(20, 30)):
-        assert np.any(few[later] != many[later])
 
 
 def test_imputed_means_average_the_sweeps():

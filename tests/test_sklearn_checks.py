@@ -21,7 +21,7 @@ SMALL = {
     "n_chains": 20,
     "n_gibbs_steps": 1,
     "n_mean_field_steps": 3,
-    "likelihood": Likelihood(n_chains=10, n_temperatures=20),
+    "likelihood": Likelihood(n_chains=10),
     "random_state": 0,
 }
 TRANSFORMERS = [

@@ -75,10 +75,10 @@ class Samples:
     """Gibbs chains."""
 
     def setup(self):
-        """Make a sampler; few temperatures, as log Z is not what is timed."""
+        """Make a sampler; few chains, as log Z is not what is timed."""
         self.sampler = DBMSampler.from_machine(
             machine(),
-            likelihood=Likelihood(n_temperatures=20),
+            likelihood=Likelihood(n_chains=20),
             random_state=0,
             n_jobs=1,
         )

@@ -1,14 +1,11 @@
-"""Likelihood: enumeration, annealed importance sampling, bounds of log p(v).
+"""Likelihood: enumeration, sequential Monte Carlo, bounds of log p(v).
 
 All quantities are natural logarithms (nats), summed in float64.
 """
 
 from .annealing import (
     AnnealedLogPartition,
-    Bracket,
     annealed_log_partition,
-    annealing_bracket,
-    reverse_annealed_log_partition,
 )
 from .bounds import bound, importance_weighted_log_likelihood
 from .exact import exact_log_likelihood, exact_log_partition, exact_samples
@@ -16,14 +13,11 @@ from .log_partition import log_partition
 
 __all__ = [
     "AnnealedLogPartition",
-    "Bracket",
     "annealed_log_partition",
-    "annealing_bracket",
     "bound",
     "exact_log_likelihood",
     "exact_log_partition",
     "exact_samples",
     "importance_weighted_log_likelihood",
     "log_partition",
-    "reverse_annealed_log_partition",
 ]

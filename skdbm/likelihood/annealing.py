@@ -1,23 +1,35 @@
-"""Annealed importance sampling: log Z with an error bar, from both sides."""
+"""Log Z by sequential Monte Carlo, with an error that can be believed."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sklearn.exceptions import ConvergenceWarning
 
-from .. import ops, sampling
+from .. import ops
 from .._typing import FloatArray, Seed
 from .._warnings import warn
 from ..machine import DeepBoltzmannMachine
-from .exact import exact_log_partition, exact_samples, prefers_exact
-from .path import Ladder, Path, carry, resampled
+from ..sampling.annealing import BASES, Annealed, anneal, base_of, means_of
+from ..sampling.path import resampled
 
-#: The pilot runs that space the temperatures.
-PILOT_RUNS, PILOT_TEMPERATURES, PILOT_CHAINS = 2, 200, 32
+#: Populations on each path in a round of annealing, the most rounds, and the standard
+#: error (nats) with which there is no further one.
+N_POPULATIONS, MOST_ROUNDS, GOOD_ERROR = 8, 4, 0.1
 
-#: Share of the chains below which the effective sample size is called low.
-LOW_SAMPLE_SIZE = 0.1
+#: Least standard error, in nats: so small a mode may be missed by all chains.
+LEAST_ERROR = 0.02
+
+#: Paths disagree if their estimates differ by more than so many standard errors.
+DISAGREEMENT = 4.0
+
+#: Probability with which the lower bound may fail.
+BOUND_FAILS = 0.05
+
+#: Standard error (nats) from which an estimate is called unreliable.
+LARGE_ERROR = 0.5
+
+#: Most chains that are kept as samples.
+KEPT_CHAINS = 2000
 
 
 @dataclass(frozen=True)
@@ -29,14 +41,13 @@ class AnnealedLogPartition:
     log_partition : float
         The estimate of log Z, in nats.
     standard_error : float
-        Its standard error, in nats, from the spread of the weights (delta method).
-    effective_sample_size : float
-        How many equally weighted chains would be as good; much less than the number
-        of chains says that the temperatures are too few.
-    log_weights : ndarray of shape (n_chains,)
-        Log importance weights; log Z is the log of the mean weight.
-    temperatures : ndarray
-        The inverse temperatures, from 0 to 1.
+        Its standard error, in nats: two of them are a 95 % interval.
+    lower_bound : float
+        Log Z is at least this, in nats, with a probability of 95 %.
+    log_populations : ndarray of shape (n_paths, n_populations)
+        The estimate of log Z by each population.
+    n_steps : tuple of int
+        Number of steps of each path.
 
     See Also
     --------
@@ -47,108 +58,41 @@ class AnnealedLogPartition:
     >>> from skdbm.likelihood import annealed_log_partition
     >>> from skdbm.machine import DeepBoltzmannMachine
     >>> machine = DeepBoltzmannMachine([[[0.0, 0.0]] * 3], [[0.0] * 3, [0.0] * 2])
-    >>> result = annealed_log_partition(machine, n_temperatures=10, random_state=0)
-    >>> round(result.log_partition, 6), result.standard_error
-    (3.465736, 0.0)
+    >>> result = annealed_log_partition(machine, random_state=0)
+    >>> round(result.log_partition, 3), result.log_populations.shape
+    (3.466, (2, 8))
     """
 
     log_partition: float
     standard_error: float
-    effective_sample_size: float
-    log_weights: FloatArray
-    temperatures: FloatArray
-
-
-def summary(
-    log_weights: FloatArray, temperatures: FloatArray, *, reverse: bool = False
-) -> AnnealedLogPartition:
-    """Log Z and more from log-weights whose mean weight is Z, or 1 / Z in reverse."""
-    weights = ops.exp(log_weights - log_weights.max())
-    estimate = ops.log_mean_exp(log_weights)
-    error = weights.std(ddof=1) / (math.sqrt(len(weights)) * weights.mean())
-    return AnnealedLogPartition(
-        log_partition=-estimate if reverse else estimate,
-        standard_error=float(error),
-        effective_sample_size=float(weights.sum() ** 2 / (weights**2).sum()),
-        log_weights=log_weights,
-        temperatures=temperatures,
-    )
-
-
-@dataclass(frozen=True)
-class Bracket:
-    """Result of `annealing_bracket`: log Z from both sides.
-
-    Parameters
-    ----------
-    forward : AnnealedLogPartition
-        From independent units to the machine; low on average.
-    reverse : AnnealedLogPartition
-        From the machine to independent units; high on average where it began with
-        exact samples.
-    exact : bool
-        Whether the reverse run began with exact samples; then the two estimates bracket
-        log Z on average. Otherwise it began where the forward chains ended, moved on by
-        Gibbs sweeps, and the gap is a consistency estimate, not a bound: modes that no
-        chain has visited are missing on both sides.
-
-    See Also
-    --------
-    annealing_bracket : Computes it.
-
-    Examples
-    --------
-    >>> from skdbm.likelihood import annealing_bracket
-    >>> from skdbm.machine import DeepBoltzmannMachine
-    >>> machine = DeepBoltzmannMachine([[[0.0, 0.0]] * 3], [[0.0] * 3, [0.0] * 2])
-    >>> annealing_bracket(machine, n_temperatures=10, random_state=0).gap
-    0.0
-    """
-
-    forward: AnnealedLogPartition
-    reverse: AnnealedLogPartition
-    exact: bool
-
-    @property
-    def gap(self) -> float:
-        """Reverse minus forward estimate, in nats."""
-        return self.reverse.log_partition - self.forward.log_partition
-
-    @property
-    def gap_standard_error(self) -> float:
-        """Standard error of the gap, in nats."""
-        return math.hypot(self.forward.standard_error, self.reverse.standard_error)
+    lower_bound: float
+    log_populations: FloatArray
+    n_steps: tuple[int, ...]
 
 
 def annealed_log_partition(
     machine: DeepBoltzmannMachine,
     *,
-    n_chains: int = 100,
-    n_temperatures: int = 1000,
-    base: FloatArray | None = None,
+    n_chains: int = 400,
     random_state: Seed = None,
     n_jobs: int | None = None,
 ) -> AnnealedLogPartition:
-    """Estimate log Z by annealed importance sampling (AIS).
+    """Estimate log Z by sequential Monte Carlo in populations, on two paths.
 
-    Chains move from independent units (inverse temperature 0) to the machine (1)
-    through `n_temperatures` steps, and collect importance weights on the way [1]_,
-    [2]_. The parity of layers with more units is summed out exactly. The steps are
-    spaced so that each is equally difficult: two short pilot runs measure how much the
-    derivative of the log-weight spreads, and how slowly, along the way [3]_.
+    Chains move from independent units, whose Z is known, to the machine, and collect
+    importance weights on the way [1]_; a population in which few of them count is drawn
+    anew by weight [2]_. Independent units with the means of all layers have the
+    shortest path; on a second path, chains begin with half their logits, are more
+    spread, and find modes that the first may miss. On each path a pilot run spaces the
+    steps, and there are eight populations, or up to four times as many until the
+    standard error is below 0.1 nats.
 
     Parameters
     ----------
     machine : DeepBoltzmannMachine
-        The machine.
-    n_chains : int, default=100
-        Number of chains. The standard error falls with its square root.
-    n_temperatures : int, default=1000
-        Number of steps from 0 to 1. Too few make the estimate low on average, hence
-        likelihoods too high.
-    base : ndarray of shape (n_0,), default=None
-        Visible biases of the independent start, such as the logits of the data means.
-        None means the machine's own.
+        The machine. If it has no `means`, those of some chains stand in for them.
+    n_chains : int, default=400
+        Chains of a population. Work and precision grow with them.
     random_state : None, int or SeedSequence, default=None
         Seed of all draws; None means fresh entropy.
     n_jobs : int, default=None
@@ -157,20 +101,35 @@ def annealed_log_partition(
     Returns
     -------
     AnnealedLogPartition
-        Estimate, standard error, effective sample size, log-weights.
+        Estimate, standard error, lower bound, and what they are made of.
+
+    Warns
+    -----
+    ConvergenceWarning
+        If the standard error is above half a nat.
 
     See Also
     --------
     exact_log_partition : Enumeration, for small machines.
+    log_partition : Enumeration where it is cheap, and else this estimate.
+
+    Notes
+    -----
+    The estimate is the log of the mean over all populations. Its standard error is that
+    of the jackknife over populations, scaled by a quantile of Student's distribution,
+    and at least half of what the two paths differ by. Where they differ by more than
+    four standard errors, the larger value counts, since a path that misses a mode errs
+    to the low side, and the error is their whole difference. The lower bound is the
+    least population less ln(20) over their number, by Markov's inequality. No sampler
+    can tell what it has never seen: a mode that lies far from both paths is missing in
+    all of these numbers.
 
     References
     ----------
     .. [1] R. M. Neal, "Annealed importance sampling", Statistics and Computing 11,
        2001.
-    .. [2] R. Salakhutdinov and G. Hinton, "Deep Boltzmann Machines", AISTATS 2009,
-       section 4.1.
-    .. [3] D. A. Sivak and G. E. Crooks, "Thermodynamic metrics and optimal paths",
-       Physical Review Letters 108, 2012.
+    .. [2] P. Del Moral, A. Doucet and A. Jasra, "Sequential Monte Carlo samplers",
+       Journal of the Royal Statistical Society B 68, 2006.
 
     Examples
     --------
@@ -180,265 +139,86 @@ def annealed_log_partition(
     >>> machine = DeepBoltzmannMachine([np.eye(4)], [np.zeros(4), np.zeros(4)])
     >>> result = annealed_log_partition(machine, random_state=0)
     >>> error = result.log_partition - exact_log_partition(machine)
-    >>> bool(abs(error) < 5 * result.standard_error)
+    >>> bool(abs(error) < 3 * result.standard_error)
     True
     """
-    run = _Annealing(machine, n_chains, n_temperatures, base, random_state, n_jobs)
-    return run.forward()[0]
+    return annealed_with_chains(machine, n_chains, random_state, n_jobs)[0]
 
 
-def reverse_annealed_log_partition(
-    machine: DeepBoltzmannMachine,
-    states: Sequence[FloatArray],
-    *,
-    n_temperatures: int = 1000,
-    base: FloatArray | None = None,
-    random_state: Seed = None,
-    n_jobs: int | None = None,
-) -> AnnealedLogPartition:
-    """Estimate log Z by annealing from the machine back to independent units.
-
-    The mean importance weight is an unbiased estimate of 1 / Z if the chains begin in
-    exact samples of the machine; then the estimate of log Z is high on average, where
-    the forward run is low, and the two bracket log Z [1]_. From chains that have not
-    reached the machine's distribution it is no bound.
-
-    Parameters
-    ----------
-    machine : DeepBoltzmannMachine
-        The machine.
-    states : list of L + 1 ndarrays of shape (n_chains, n_l)
-        Samples of the machine to begin with, such as `exact_samples` gives.
-    n_temperatures : int, default=1000
-        Number of steps from 1 to 0.
-    base, random_state, n_jobs : optional
-        As for `annealed_log_partition`.
-
-    Returns
-    -------
-    AnnealedLogPartition
-        Estimate, standard error, effective sample size, log-weights (of 1 / Z).
-
-    See Also
-    --------
-    annealing_bracket : Both directions and their gap.
-
-    References
-    ----------
-    .. [1] Y. Burda, R. Grosse and R. Salakhutdinov, "Accurate and conservative
-       estimates of MRF log-likelihood using reverse annealing", AISTATS 2015.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from skdbm.likelihood import exact_log_partition, exact_samples
-    >>> from skdbm.likelihood import reverse_annealed_log_partition
-    >>> from skdbm.machine import DeepBoltzmannMachine
-    >>> machine = DeepBoltzmannMachine([np.eye(4)], [np.zeros(4), np.zeros(4)])
-    >>> states = exact_samples(machine, 100, random_state=0)
-    >>> result = reverse_annealed_log_partition(machine, states, random_state=0)
-    >>> abs(result.log_partition - exact_log_partition(machine)) < 0.1
-    True
-    """
-    arrays = [ops.array(state, dtype=machine.dtype) for state in states]
-    n_chains = len(arrays[0])
-    shapes = [state.shape for state in arrays]
-    if shapes != [(n_chains, size) for size in machine.layer_sizes]:
-        raise ValueError(
-            f"Got states of shapes {shapes}; expected one array for each layer, with "
-            f"widths {machine.layer_sizes} and as many rows each as there are chains."
-        )
-    run = _Annealing(machine, n_chains, n_temperatures, base, random_state, n_jobs)
-    return run.reverse(arrays, run.seed)
-
-
-def annealing_bracket(
-    machine: DeepBoltzmannMachine,
-    *,
-    n_chains: int = 100,
-    n_temperatures: int = 1000,
-    n_sweeps: int = 1000,
-    base: FloatArray | None = None,
-    random_state: Seed = None,
-    n_jobs: int | None = None,
-) -> Bracket:
-    """Estimate log Z from both sides, and report the gap.
-
-    Parameters
-    ----------
-    machine : DeepBoltzmannMachine
-        The machine.
-    n_chains, n_temperatures : int, default=100 and 1000
-        Number of chains, and of steps, in each direction.
-    n_sweeps : int, default=1000
-        Gibbs sweeps from the end of the forward run to the start of the reverse run,
-        where exact samples cannot be had.
-    base, random_state, n_jobs : optional
-        As for `annealed_log_partition`.
-
-    Returns
-    -------
-    Bracket
-        Both estimates, their gap, and whether exact samples were at hand.
-
-    See Also
-    --------
-    annealed_log_partition : The forward run alone.
-    reverse_annealed_log_partition : The reverse run from given states.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from skdbm.likelihood import annealing_bracket
-    >>> from skdbm.machine import DeepBoltzmannMachine
-    >>> machine = DeepBoltzmannMachine([np.eye(4)], [np.zeros(4), np.zeros(4)])
-    >>> bracket = annealing_bracket(machine, random_state=0)
-    >>> bracket.exact, bool(abs(bracket.gap) < 5 * bracket.gap_standard_error)
-    (True, True)
-    """
-    first, second, third = ops.seed_sequence(random_state).spawn(3)
-    run = _Annealing(machine, n_chains, n_temperatures, base, first, n_jobs)
-    forward, states = run.forward()
-    exact = prefers_exact(machine)
-    if exact:
-        states = exact_samples(machine, n_chains, random_state=second)
-    else:
-        # The weighted states stand for the machine; the sweeps make them differ.
-        states = resampled(states, forward.log_weights, n_chains, second)
-        sampling.gibbs_sweeps(
-            machine, states, n_sweeps, random_state=second, n_jobs=n_jobs
-        )
-    return Bracket(forward, run.reverse(states, third), exact)
-
-
-def anneal(
+def annealed_with_chains(
     machine: DeepBoltzmannMachine,
     n_chains: int,
-    n_temperatures: int,
-    seed: Seed,
+    random_state: Seed,
     n_jobs: int | None,
+    *,
+    most_rounds: int = MOST_ROUNDS,
 ) -> tuple[AnnealedLogPartition, list[FloatArray]]:
-    """Anneal in float32, which is enough; the result, and where the chains ended."""
-    rounded = machine.astype(ops.float32)
-    run = _Annealing(rounded, n_chains, n_temperatures, None, seed, n_jobs)
-    result, states = run.forward()
-    if result.effective_sample_size < LOW_SAMPLE_SIZE * n_chains:
+    """Estimate log Z; also samples of the machine, chains drawn by their weights."""
+    if n_chains < 2:
+        raise ValueError(f"Got n_chains={n_chains}; at least 2 chains are needed.")
+    # Rounding to float32 is far below the standard error, and twice as fast.
+    machine = machine.astype(ops.float32)
+    first, last, *seeds = ops.seed_sequence(random_state).spawn(2 + most_rounds)
+    means = means_of(machine, first, n_jobs)
+    bases = [base_of(machine, means, share) for share in BASES]
+    runs: list[list[Annealed]] = [[] for _ in bases]
+    with ops.workers(n_jobs) as team:
+        for seed in seeds:
+            for found, base, own in zip(
+                runs, bases, seed.spawn(len(bases)), strict=True
+            ):
+                found.append(anneal(machine, base, N_POPULATIONS, n_chains, own, team))
+            result = summary(
+                ops.stack(
+                    [ops.concatenate([r.log_populations for r in f]) for f in runs]
+                ),
+                tuple(found[0].n_steps for found in runs),
+            )
+            if result.standard_error < GOOD_ERROR:
+                break
+    if result.standard_error > LARGE_ERROR and most_rounds == MOST_ROUNDS:
+        paths = ", ".join(f"{ops.log_mean_exp(p):.2f}" for p in result.log_populations)
         warn(
-            f"Annealing: the {n_chains} chains are worth "
-            f"{result.effective_sample_size:.1f} independent ones, so log Z = "
-            f"{result.log_partition:.2f} and its standard error "
-            f"{result.standard_error:.2f} are not to be trusted. Raise n_temperatures "
-            "(of estimators: that of their Likelihood).",
+            f"Log Z = {result.log_partition:.2f} has a standard error of "
+            f"{result.standard_error:.2f} nats, too much to compare likelihoods by: "
+            f"chains hardly reach some modes (the two paths came to {paths}). More "
+            "n_chains (of an estimator: of its Likelihood) help; a machine that was "
+            "trained with a larger alpha or a smaller learning_rate_init is easier.",
             ConvergenceWarning,
         )
-    return result, states
+    every = [run for found in runs for run in found]
+    states = [ops.concatenate(s) for s in zip(*(r.states for r in every), strict=True)]
+    log_weights = ops.concatenate([run.log_weights for run in every])
+    n_kept = min(KEPT_CHAINS, len(log_weights))
+    return result, resampled(states, log_weights, n_kept, last)
 
 
-class _Annealing:
-    """The path from independent units to a machine, and its spaced temperatures."""
-
-    def __init__(
-        self,
-        machine: DeepBoltzmannMachine,
-        n_chains: int,
-        n_temperatures: int,
-        base: FloatArray | None,
-        random_state: Seed,
-        n_jobs: int | None,
-    ) -> None:
-        if n_chains < 2 or n_temperatures < 1:
-            raise ValueError(
-                f"Got n_chains={n_chains} and n_temperatures={n_temperatures}; at "
-                "least 2 chains (for a standard error) and 1 temperature are needed."
-            )
-        biases = list(machine.biases)
-        if base is not None:
-            biases[0] = ops.asarray(base, dtype=machine.dtype)
-            if biases[0].shape != machine.biases[0].shape:
-                raise ValueError(
-                    f"base has shape {biases[0].shape}; {machine.biases[0].shape} is "
-                    "expected, a bias for each visible unit."
-                )
-            if not ops.isfinite(biases[0]).all():
-                raise ValueError("base holds NaN or infinite values.")
-        self.n_chains, self.n_jobs = n_chains, n_jobs
-        self.path = Path(machine.uncoupled(biases), machine)
-        self.log_partition_before = exact_log_partition(self.path.before)
-        pilot_seed, self.seed = ops.seed_sequence(random_state).spawn(2)
-        with ops.workers(n_jobs) as team:
-            self.temperatures = _fitted(self.path, n_temperatures, pilot_seed, team)
-
-    def forward(self) -> tuple[AnnealedLogPartition, list[FloatArray]]:
-        """Anneal from independent units; the result, and where the chains ended."""
-        states = _independent_states(self.path, self.n_chains, self.seed)
-        ladder = Ladder(self.temperatures.tolist())
-        with ops.workers(self.n_jobs) as team:
-            log_weights = carry(self.path, ladder, states, self.seed, team).log_weights
-        log_weights += self.log_partition_before
-        result = summary(log_weights, self.temperatures)
-        return result, states
-
-    def reverse(
-        self, states: list[FloatArray], seed: ops.SeedSequence
-    ) -> AnnealedLogPartition:
-        """Anneal back to independent units; `states` are overwritten."""
-        ladder = Ladder(self.temperatures[::-1].tolist())
-        with ops.workers(self.n_jobs) as team:
-            log_weights = carry(self.path, ladder, states, seed, team).log_weights
-        log_weights -= self.log_partition_before
-        return summary(log_weights, self.temperatures, reverse=True)
-
-
-def _independent_states(
-    path: Path, n_chains: int, seed: ops.SeedSequence
-) -> list[FloatArray]:
-    """Draw states of the independent units where annealing begins."""
-    [rng] = ops.streams(seed, 1)
-    return sampling.initial_states(path.before, n_chains, rng)
-
-
-def _fitted(
-    path: Path, n_steps: int, seed: ops.SeedSequence, team: ops.Workers
-) -> FloatArray:
-    """Space the inverse temperatures by what short pilot runs measure."""
-    n_pilot = max(2, min(PILOT_TEMPERATURES, n_steps))
-    temperatures: FloatArray = ops.linspace(0, 1, n_pilot + 1)
-    for n_next in [n_pilot] * (PILOT_RUNS - 1) + [n_steps]:
-        states = _independent_states(path, PILOT_CHAINS, seed)
-        ladder = Ladder(temperatures.tolist())
-        pilot = carry(path, ladder, states, seed, team, with_slopes=True)
-        difficulty = ops.sqrt(_friction(pilot.slopes))
-        temperatures = _even_ladder(temperatures, difficulty, n_next)
-    return temperatures
-
-
-def _friction(slopes: FloatArray) -> FloatArray:
-    """Estimate how much work a unit of inverse temperature dissipates, step by step."""
-    # It is the variance of the log-weight's slope over the chains, times its relaxation
-    # time (Sivak and Crooks, 2012): the sum of its autocovariances, here over a tenth
-    # of the run to either side. Where chains are slow, steps have to be smaller.
-    n_steps = len(slopes)
-    spread = slopes - slopes.mean(axis=1, keepdims=True)
-    window = n_steps // 10
-    total = ops.zeros(n_steps)
-    n_lags = ops.zeros(n_steps)
-    for lag in range(-window, window + 1):
-        here = slice(max(0, -lag), n_steps - max(0, lag))
-        there = slice(max(0, lag), n_steps - max(0, -lag))
-        total[here] += ops.mean(spread[here] * spread[there], axis=1)
-        n_lags[here] += 1
-    friction: FloatArray = ops.uniform_filter1d(
-        total * (2 * window + 1) / n_lags, window // 2 + 1
+def summary(
+    log_populations: FloatArray, n_steps: tuple[int, ...]
+) -> AnnealedLogPartition:
+    """Log Z, its standard error and a lower bound from the populations of all paths."""
+    value, error = jackknife(log_populations.ravel())
+    paths = [jackknife(populations) for populations in log_populations]
+    (low, low_error), *_, (high, high_error) = sorted(paths)
+    gap = high - low
+    if gap > DISAGREEMENT * math.hypot(low_error, high_error):
+        value, error = high, max(high_error, gap)
+    count = log_populations.size
+    return AnnealedLogPartition(
+        log_partition=value,
+        standard_error=max(error, gap / 2, LEAST_ERROR),
+        lower_bound=float(log_populations.min()) + math.log(BOUND_FAILS) / count,
+        log_populations=log_populations,
+        n_steps=n_steps,
     )
-    return ops.maximum(friction, 0)
 
 
-def _even_ladder(
-    ladder: FloatArray, difficulty: FloatArray, n_steps: int
-) -> FloatArray:
-    """Space inverse temperatures evenly in the integral of the difficulty."""
-    difficulty = ops.maximum(difficulty, 0.1 * difficulty.mean())
-    if not ops.any(difficulty > 0):
-        return ops.linspace(0, 1, n_steps + 1)
-    length = ops.concatenate([[0.0], ops.cumsum(difficulty * ops.diff(ladder))])
-    return ops.interp(ops.linspace(0, length[-1], n_steps + 1), length, ladder)
+def jackknife(log_values: FloatArray) -> tuple[float, float]:
+    """Log of the mean, and its standard error: two of them are a 95 % interval."""
+    count, top = len(log_values), float(log_values.max())
+    values = ops.exp(log_values - top)
+    # Without the only population that counts there may be next to nothing left.
+    without = ops.log(ops.maximum(values.sum() - values, 1e-300) / (count - 1))
+    spread = math.sqrt((count - 1) * float(ops.mean((without - without.mean()) ** 2)))
+    scale = float(ops.student_quantile(count - 1, 0.975)) / 2
+    return top + math.log(float(values.mean())), scale * spread

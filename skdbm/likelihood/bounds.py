@@ -6,9 +6,12 @@ from typing import Any
 from .. import ops
 from .._typing import FloatArray, Rng, Rows, Seed, States
 from ..evidence import Conditional, Evidence
-from ..inference.mean_field import MeanField, map_posterior
+from ..inference.mean_field import MeanField, map_posterior, posterior
 from ..inference.second_order import second_order_fields
 from ..machine import DeepBoltzmannMachine
+
+#: Most rows that are summed for a lower bound of log Z.
+MOST_SUMMED = 5000
 
 
 def bound(
@@ -155,6 +158,32 @@ def importance_weighted_log_likelihood(
         machine, X, estimate, tol=tol, max_iter=max_iter, n_jobs=n_jobs
     )
     return ops.concatenate(parts) - log_partition
+
+
+def least_log_partition(
+    machine: DeepBoltzmannMachine, rows: Rows, *, n_jobs: int | None = None
+) -> float:
+    """Log of the summed p* of distinct discrete rows: log Z is at least that."""
+    unit, n_units = machine.units[0], machine.layer_sizes[0]
+    some = rows[slice(0, MOST_SUMMED)]
+    if unit.n_states(n_units) == math.inf or unit.totals(some) is not None:
+        return -math.inf
+    states = ops.dense(some)
+    states = ops.unique(states[(states == ops.floor(states)).all(axis=1)], axis=0)
+    if not len(states):
+        return -math.inf
+
+    def summed(block: slice) -> FloatArray:
+        evidence = Evidence.of_rows(states[block].astype(machine.dtype))
+        # It is a bound for any means; a few sweeps are enough.
+        part = posterior(machine, evidence, tol=1e-2, max_iter=20)
+        return unnormalised_bound(
+            Conditional(machine, evidence), _states(machine, part)
+        )
+
+    with ops.workers(n_jobs) as team:
+        parts = team.map(summed, ops.row_blocks(len(states), ops.INFERENCE_ROWS))
+    return float(ops.logsumexp(ops.concatenate(parts)))
 
 
 def _importance_weighted(

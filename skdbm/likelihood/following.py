@@ -5,9 +5,10 @@ next one: a sequential Monte Carlo sampler (Del Moral, Doucet and Jasra, Journal
 Royal Statistical Society B 68, 2006) along the course of training (Desjardins,
 Courville and Bengio, NIPS 2011). The estimate of Z is unbiased, up to the adaptation
 of the steps, however many machines there are; errors of all ways since the last
-annealing add up. They are those of chains that have forgotten at each machine how they
-were resampled at the last one; slow chains have more. Differences of successive
-machines are more precise than either value.
+annealing add up. Differences of successive machines are more precise than either value.
+
+Chains that follow cannot enter a mode that has grown without them. So each machine is
+annealed as well, with few chains; where they find more, the machine is annealed anew.
 """
 
 import math
@@ -15,8 +16,11 @@ import math
 from .. import ops
 from .._typing import FloatArray, Seed
 from ..machine import DeepBoltzmannMachine
-from .annealing import anneal, summary
-from .path import AdaptiveSteps, Path, carry, resampled
+from ..sampling.path import AdaptiveSteps, Path, carry, resampled
+from .annealing import annealed_with_chains
+
+#: Chains that follow, and those of a population that looks for more.
+FOLLOWING_CHAINS, LOOKING_CHAINS = 100, 25
 
 #: A step may spread the log-weights by so much (standard deviation over the chains):
 #: some dozens of steps to a machine early in training.
@@ -26,14 +30,16 @@ STEP_SPREAD = 0.02
 #: resampling has given them in common.
 LONGEST_STEP = 1 / 20
 
-#: Log Z is annealed anew where the way from the last machine takes more steps than
-#: this share of `n_temperatures`: a step costs more than one of annealing.
-LONGEST_WAY = 0.5
+#: Log Z is annealed anew where the way from the last machine takes more steps.
+MOST_STEPS = 500
 
 #: It is also annealed anew when the standard error has grown by this factor, over that
 #: of the annealing or this value for a single chain, whichever is larger.
 LARGEST_GROWTH = 2.0
 SMALLEST_ERROR = 0.2
+
+#: How many standard errors more the lookout has to find.
+SURPRISE = 2.0
 
 
 class FollowedLogPartition:
@@ -48,14 +54,8 @@ class FollowedLogPartition:
     n_steps: int
     states: list[FloatArray]
 
-    def __init__(
-        self,
-        *,
-        n_chains: int = 100,
-        n_temperatures: int = 1000,
-        random_state: Seed = None,
-    ) -> None:
-        self.n_chains, self.n_temperatures = n_chains, n_temperatures
+    def __init__(self, *, n_chains: int = 400, random_state: Seed = None) -> None:
+        self.n_chains = n_chains
         self._seed = ops.seed_sequence(random_state)
         self._machine: DeepBoltzmannMachine | None = None
         self._first_error = 0.0
@@ -66,10 +66,14 @@ class FollowedLogPartition:
         """Go on to a machine, which must not change; log Z and its standard error."""
         # Rounding to float32 is far below the standard error, and twice as fast.
         machine = machine.astype(ops.float32)
-        seed = self._seed.spawn(1)[0]
+        first, second, third = self._seed.spawn(3)
         before = self._machine
-        if before is None or not self._follow(Path(before, machine), seed, n_jobs):
-            self._anneal(machine, seed, n_jobs)
+        if (
+            before is None
+            or not self._follow(Path(before, machine), first, n_jobs)
+            or self._misses_some(machine, second, n_jobs)
+        ):
+            self._anneal(machine, third, n_jobs)
         self._machine = machine
         return self.log_partition, self.standard_error
 
@@ -77,31 +81,46 @@ class FollowedLogPartition:
         self, machine: DeepBoltzmannMachine, seed: ops.SeedSequence, n_jobs: int | None
     ) -> None:
         """Begin anew with this machine."""
-        first, second = seed.spawn(2)
-        result, states = anneal(
-            machine, self.n_chains, self.n_temperatures, first, n_jobs
-        )
+        result, states = annealed_with_chains(machine, self.n_chains, seed, n_jobs)
         self.log_partition, self.n_steps = result.log_partition, 0
         self.standard_error = self._first_error = result.standard_error
-        self.states = resampled(states, result.log_weights, self.n_chains, second)
+        # Neighbours are copies of one chain.
+        places = ops.arange(FOLLOWING_CHAINS) * len(states[0]) // FOLLOWING_CHAINS
+        self.states = [state[places] for state in states]
+
+    def _misses_some(
+        self, machine: DeepBoltzmannMachine, seed: ops.SeedSequence, n_jobs: int | None
+    ) -> bool:
+        """Whether a short annealing finds more than the chains that follow."""
+        found, _ = annealed_with_chains(
+            machine, LOOKING_CHAINS, seed, n_jobs, most_rounds=1
+        )
+        error = math.hypot(found.standard_error, self.standard_error)
+        return found.log_partition - self.log_partition > SURPRISE * error
 
     def _follow(self, path: Path, seed: ops.SeedSequence, n_jobs: int | None) -> bool:
         """Lead the chains along a path; whether its end was near enough."""
         first, second = seed.spawn(2)
         states = [state.copy() for state in self.states]
-        most = max(1, int(LONGEST_WAY * self.n_temperatures))
-        steps = AdaptiveSteps(STEP_SPREAD, LONGEST_STEP, most)
+        steps = AdaptiveSteps(STEP_SPREAD, LONGEST_STEP, MOST_STEPS)
         with ops.workers(n_jobs) as team:
             journey = carry(path, steps, states, first, team)
-        if journey.n_steps > most:
+        if journey.n_steps > MOST_STEPS:
             return False
-        ends = ops.array([0.0, 1.0])
-        ratio = summary(journey.log_weights, ends)
-        error = math.hypot(self.standard_error, ratio.standard_error)
-        least = SMALLEST_ERROR / math.sqrt(self.n_chains)
+        ratio, its_error = _ratio(journey.log_weights)
+        error = math.hypot(self.standard_error, its_error)
+        least = SMALLEST_ERROR / math.sqrt(len(states[0]))
         if error > LARGEST_GROWTH * max(self._first_error, least):
             return False
-        self.log_partition += ratio.log_partition
+        self.log_partition += ratio
         self.standard_error, self.n_steps = error, journey.n_steps
-        self.states = resampled(states, journey.log_weights, self.n_chains, second)
+        n_chains = len(states[0])
+        self.states = resampled(states, journey.log_weights, n_chains, second)
         return True
+
+
+def _ratio(log_weights: FloatArray) -> tuple[float, float]:
+    """Log of the mean weight, and its standard error by the delta method."""
+    weights = ops.exp(log_weights - log_weights.max())
+    error = weights.std(ddof=1) / (math.sqrt(len(weights)) * weights.mean())
+    return ops.log_mean_exp(log_weights), float(error)

@@ -7,7 +7,7 @@ from typing import Any
 from .. import ops
 from .._typing import FloatArray, IntArray, Seed
 from ..machine import DeepBoltzmannMachine
-from .annealing import anneal
+from .annealing import annealed_with_chains
 from .exact import (
     exact_log_partition,
     exact_log_partitions,
@@ -15,7 +15,6 @@ from .exact import (
     samples_of,
     state_probabilities,
 )
-from .path import resampled
 
 #: Totals at which log Z of counts is annealed: half powers of two, as integers.
 _ANNEALED_TOTALS = sorted({round(2 ** (i / 2)) for i in range(80)})
@@ -24,8 +23,7 @@ _ANNEALED_TOTALS = sorted({round(2 ** (i / 2)) for i in range(80)})
 def log_partition(
     machine: DeepBoltzmannMachine,
     *,
-    n_chains: int = 100,
-    n_temperatures: int = 1000,
+    n_chains: int = 400,
     totals: IntArray | None = None,
     random_state: Seed = None,
     n_jobs: int | None = None,
@@ -42,8 +40,8 @@ def log_partition(
     ----------
     machine : DeepBoltzmannMachine
         The machine.
-    n_chains, n_temperatures : int, default=100 and 1000
-        Chains and temperatures of the annealed estimate.
+    n_chains : int, default=400
+        Chains of each population of the annealed estimate.
     totals : ndarray of int of shape (n_rows,), default=None
         What `UnitType.totals` of the visible units gives for the rows in question:
         the totals of counts, on each of which Z depends.
@@ -62,12 +60,12 @@ def log_partition(
     Warns
     -----
     ConvergenceWarning
-        If few of the annealed chains carry most of the weight.
+        If the standard error of the annealed estimate is above half a nat.
 
     See Also
     --------
     exact_log_partition : Enumeration.
-    annealed_log_partition : Annealed importance sampling.
+    annealed_log_partition : Sequential Monte Carlo, and what its error means.
 
     Examples
     --------
@@ -78,7 +76,7 @@ def log_partition(
     (3.4873..., 0.0)
     """
     seed = ops.seed_sequence(random_state)
-    kept = LogPartition(machine, n_chains, n_temperatures, seed)
+    kept = LogPartition(machine, n_chains, seed)
     return kept.of(totals, n_jobs=n_jobs)
 
 
@@ -90,25 +88,24 @@ class LogPartition:
     # same when it is needed again.
 
     def __init__(
-        self,
-        machine: DeepBoltzmannMachine,
-        n_chains: int,
-        n_temperatures: int,
-        seed: Seed,
+        self, machine: DeepBoltzmannMachine, n_chains: int, seed: Seed
     ) -> None:
         self.machine = machine
-        self.settings = (n_chains, n_temperatures, seed)
+        self.settings = (n_chains, seed)
         self._values: dict[str, tuple[float, float]] = {}  # by the total, as text
         self._settled: dict[str, tuple[float, float]] = {}
         self._others: dict[tuple[Any, ...], LogPartition] = {}
         self._probabilities: FloatArray | None = None
-        self._chains: tuple[list[FloatArray], FloatArray] | None = None
+        self._chains: list[FloatArray] | None = None
+        self.least = -math.inf  # a lower bound of log Z known from elsewhere
 
     def at(self, *settings: Any) -> "LogPartition":
         """Log Z of the same machine for other settings, kept as well."""
         if settings == self.settings:
             return self
-        return self._others.setdefault(settings, LogPartition(self.machine, *settings))
+        other = self._others.setdefault(settings, LogPartition(self.machine, *settings))
+        other.least = self.least
+        return other
 
     def __getstate__(self) -> dict[str, Any]:
         kept = {"_values": self._settled, "_probabilities": None, "_chains": None}
@@ -141,11 +138,9 @@ class LogPartition:
             if self._probabilities is None:
                 self._probabilities = state_probabilities(self.machine)
             return samples_of(self.machine, self._probabilities, n_samples, seed)
-        states, log_weights = self._chains or self._anneal(None, n_jobs)
-        choice, order = seed.spawn(2)
-        states = resampled(states, log_weights, n_samples, choice)
-        # Samples of one chain would stand side by side.
-        places = ops.generator(order).permutation(n_samples)
+        states = self._chains or self._anneal(None, n_jobs)
+        order = ops.generator(seed).permutation(len(states[0]))
+        places = order[ops.arange(n_samples) % len(order)]
         return [state[places] for state in states]
 
     def _value(self, total: int | None, n_jobs: int | None) -> tuple[float, float]:
@@ -157,17 +152,16 @@ class LogPartition:
                 self._anneal(total, n_jobs)
         return self._values[str(total)]
 
-    def _anneal(
-        self, total: int | None, n_jobs: int | None
-    ) -> tuple[list[FloatArray], FloatArray]:
-        """Anneal, and keep the value; states of the chains and their log-weights."""
+    def _anneal(self, total: int | None, n_jobs: int | None) -> list[FloatArray]:
+        """Anneal, and keep the value; samples of the machine."""
         machine = self.machine.with_totals(total)
-        result, states = anneal(machine, *self.settings, n_jobs)
-        self._values[str(total)] = result.log_partition, result.standard_error
-        chains = states, result.log_weights
+        result, states = annealed_with_chains(machine, *self.settings, n_jobs)
+        value, error = result.log_partition, result.standard_error
         if total is None:
-            self._chains = chains
-        return chains
+            lift = max(0.0, self.least - value)
+            value, error, self._chains = value + lift, max(error, lift), states
+        self._values[str(total)] = value, error
+        return states
 
     def _interpolated(self, total: int, n_jobs: int | None) -> tuple[float, float]:
         """Log Z for a total, and its standard error, from those of totals around it."""

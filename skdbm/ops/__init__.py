@@ -17,8 +17,8 @@ from numpy import (
 )
 from numpy.linalg import norm
 from numpy.random import SeedSequence
-from scipy.ndimage import uniform_filter1d
 from scipy.special import gammaln, logsumexp
+from scipy.special import stdtrit as student_quantile
 
 from .arrays import (
     column_means, dense, is_sparse, log_mean_exp, missing, product, row_dot,

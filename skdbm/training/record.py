@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 from .. import ops
 from .._typing import FloatArray, Record
 from ..machine import DeepBoltzmannMachine
+from .renewal import correlation
 from .state import Options, State
 
 History = Mapping[str, list[Any]]
@@ -22,6 +23,12 @@ DEAD_SPREAD = 0.01
 #: Largest weight that training may reach, in nats. A coupling of 100 already decides
 #: a unit with odds of e^100.
 LARGEST_WEIGHT = 100.0
+
+#: Largest field of hidden units at the means of their neighbours, root mean square of a
+#: layer. Sound layers have fields below 25. Where all units of two layers pull each
+#: other along, fields grow to hundreds while each weight looks harmless; units stand
+#: still, and the visible layer is modelled by what is left of them.
+LARGEST_FIELD = 100.0
 
 
 class DivergenceError(FloatingPointError):
@@ -39,6 +46,8 @@ class EpochRecord:
         self.errors: list[float] = []
         self.gaps: list[float] = []
         self.correlations: list[float] = []
+        self.effective: list[float] = []
+        self.renewed_before = state.renewal.n_renewals
         self.visible: FloatArray | None = None
         sizes = state.machine.layer_sizes[1:]
         self.sums = [(ops.zeros(size), ops.zeros(size)) for size in sizes]
@@ -67,18 +76,19 @@ class EpochRecord:
             range(machine.n_layers),
         )
         energies = team.map(
-            lambda states: machine.energy(states, dtype=machine.dtype).mean(),
-            [data, chains],
+            lambda states: machine.energy(states, dtype=machine.dtype), [data, chains]
         )
         self.errors.append(float(ops.mean((means[0] - data[0]) ** 2, dtype=float)))
-        self.gaps.append(float(energies[0] - energies[1]))
+        weights = self.state.renewal.shares
+        self.gaps.append(float(energies[0].mean() - weights @ energies[1]))
+        self.effective.append(self.state.renewal.effective_share)
         for (total, squares), mean in zip(self.sums, means[1:], strict=True):
             total += mean.sum(axis=0, dtype=float)
             squares += ops.square(mean, dtype=float).sum(axis=0)
         self.n_rows += n_rows
         visible = chains[0] - chains[0].mean(axis=0)
         if self.visible is not None:
-            self.correlations.append(_correlation(self.visible, visible))
+            self.correlations.append(correlation(self.visible, visible))
         self.visible = visible
 
     def close(self, learning_rate: float) -> Record:
@@ -89,6 +99,8 @@ class EpochRecord:
             "reconstruction_error": float(ops.mean(self.errors)),
             "energy_gap": float(ops.mean(self.gaps)),
             "chain_autocorrelation": float(ops.mean(self.correlations or [math.nan])),
+            "effective_chains": float(ops.mean(self.effective)),
+            "renewals": self.state.renewal.n_renewals - self.renewed_before,
             "mean_field_sweeps": float(ops.mean(sweeps)),
             "unconverged": 1 - float(ops.mean(converged)),
             "dead_units": tuple(self._dead(*sums) for sums in self.sums),
@@ -112,16 +124,6 @@ def _means(
     return unit.mean(machine.field(layer, states))
 
 
-def _correlation(one: FloatArray, other: FloatArray) -> float:
-    """Correlation of two arrays that have been centred; NaN if one has no variance."""
-    products = [
-        float(ops.mean(a * b, dtype=float))
-        for a, b in ((one, other), (one, one), (other, other))
-    ]
-    variance = products[1] * products[2]
-    return products[0] / variance**0.5 if variance else math.nan
-
-
 def check(state: State) -> None:
     """Raise an error if training has diverged."""
     machine = state.machine
@@ -137,19 +139,32 @@ def check(state: State) -> None:
             for bias, most in zip(machine.biases, sums, strict=True)
         ]
     largest = ops.max([ops.max(array) for array in (*weights, *excess)])
+    means = [offset[None] for offset in state.offsets]
+    with ops.errstate(over="ignore", invalid="ignore"):
+        fields = [machine.field(layer, means) for layer in range(1, machine.n_layers)]
+        largest_field = ops.max([ops.sqrt(ops.mean(ops.square(x))) for x in fields])
     if state.learned is not None and not ops.isfinite(state.learned.values).all():
         largest = math.nan
     if not largest < LARGEST_WEIGHT:  # NaN fails this too
-        _diverged(float(largest), state.n_steps)
+        _diverged(
+            "the largest weight, or bias beyond the weights, is "
+            f"{largest:.3g} (at most {LARGEST_WEIGHT:g} is sensible)",
+            state.n_steps,
+        )
+    if not largest_field < LARGEST_FIELD:
+        _diverged(
+            "fields of a hidden layer are around "
+            f"{largest_field:.3g} (at most {LARGEST_FIELD:g} is sensible): its units "
+            "and their neighbours have pulled each other along",
+            state.n_steps,
+        )
 
 
-def _diverged(largest: float, n_steps: int) -> NoReturn:
+def _diverged(sign: str, n_steps: int) -> NoReturn:
     """Say that training has diverged."""
     raise DivergenceError(
-        "Training diverged: the largest weight, or bias beyond the weights, is "
-        f"{largest:.3g} after {n_steps} updates (at most {LARGEST_WEIGHT:g} is "
-        "sensible). Lower learning_rate_init, or raise alpha, n_chains or "
-        "n_gibbs_steps."
+        f"Training diverged: after {n_steps} updates {sign}. Lower learning_rate_init, "
+        "or raise alpha, n_chains or n_gibbs_steps."
     )
 
 

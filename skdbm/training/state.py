@@ -9,6 +9,7 @@ from .. import ops, sampling
 from .._typing import FloatArray, Rng
 from ..machine import DeepBoltzmannMachine
 from . import optimizers
+from .renewal import Renewal
 from .workspace import Workspace
 
 
@@ -21,6 +22,7 @@ class Options:
     n_gibbs_steps: int
     n_mean_field_steps: int
     n_posterior_gibbs_steps: int = 0
+    renew_chains: bool = True
     mean_field_tol: float = 1e-4
     momentum: float = optimizers.MOMENTUM
 
@@ -39,10 +41,10 @@ class State:
 
     `machine` has the parameters after the last update, `average` those of the last
     part of the run, the newest not yet among them (see `snapshot`), and `offsets` the
-    moving averages of the data-phase means, which centre the gradient. Each block of
-    `chains` draws from one of `streams`, each block of rows from one of
-    `posterior_streams` after the first, which seeds them: so results do not depend on
-    the number of threads. `row_rng` is for rows that are drawn anew.
+    moving averages of the data-phase means, which centre the gradient. `renewal` keeps
+    the `chains` right. Each block of them draws from one of `streams`, each block of
+    rows from one of `posterior_streams` after the first, which seeds them: so results
+    do not depend on the number of threads. `row_rng` is for rows that are drawn anew.
     """
 
     def __init__(
@@ -52,19 +54,20 @@ class State:
         seed: ops.SeedSequence,
         chains: Sequence[FloatArray] | None = None,
     ) -> None:
+        blocks = ops.row_blocks(n_chains, ops.TRAINING_ROWS)
+        first, rows, *own = ops.streams(seed, 2 + len(blocks))
+        self.posterior_streams = ops.streams(seed, 1)
+        self.renewal = Renewal(n_chains, *ops.streams(seed, 1))
         self.restart_from(machine)
         self.offsets = [
             unit.mean(bias[None])[0]
             for unit, bias in zip(machine.units, machine.biases, strict=True)
         ]
         self.n_steps = 0
-        blocks = ops.row_blocks(n_chains, ops.TRAINING_ROWS)
-        first, rows, *own = ops.streams(seed, 2 + len(blocks))
         self.chains = sampling.initial_states(machine, n_chains, first)
         for state, known in zip(self.chains, chains or (), strict=False):
             ops.copyto(state, known)  # chains of a smaller machine go on
         self.streams, self.row_rng = own, rows
-        self.posterior_streams = ops.streams(seed, 1)
         self._workspace: Workspace | None = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -78,6 +81,7 @@ class State:
         learned = Learned(values, values.copy(), ops.zeros_like(values))
         self.learned = learned if values.size else None
         self.n_averaged = 0
+        self.renewal.log_weights[...] = 0
 
     def copy(self) -> "State":
         """Copy all but the working memory: only one of the two may go on."""
@@ -90,6 +94,7 @@ class State:
         result.chains = [state.copy() for state in self.chains]
         result.streams = [ops.copied(rng) for rng in self.streams]
         result.posterior_streams = [ops.copied(rng) for rng in self.posterior_streams]
+        result.renewal = self.renewal.copy()
         result.row_rng = ops.copied(self.row_rng)
         result.learned = copy.deepcopy(self.learned)
         return result
@@ -97,7 +102,9 @@ class State:
     def snapshot(self) -> DeepBoltzmannMachine:
         """Copy the averaged machine: what the training has come to so far."""
         if not self.n_averaged:
-            return self.machine.map(_copied)
+            result = self.machine.map(_copied)
+            result.means = [offset.copy() for offset in self.offsets]
+            return result
         rate = optimizers.average_rate(self.n_averaged)
 
         def newest_taken_in(average: FloatArray, newest: FloatArray) -> FloatArray:
@@ -106,6 +113,7 @@ class State:
             return result
 
         result = self.average.map(newest_taken_in, self.machine)
+        result.means = [offset.copy() for offset in self.offsets]
         if self.learned is None:
             return result
         encoding = self.machine.encoding.with_learned(self.learned.average)

@@ -28,9 +28,7 @@ class HeldOut:
     def begin(self) -> None:
         """Follow log Z from a new start."""
         self.followed = FollowedLogPartition(
-            n_chains=self.likelihood.n_chains,
-            n_temperatures=self.likelihood.n_temperatures,
-            random_state=self.seed,
+            n_chains=self.likelihood.n_chains, random_state=self.seed
         )
 
     def scores(self, machine: DeepBoltzmannMachine, n_jobs: int) -> list[float]:
@@ -40,8 +38,7 @@ class HeldOut:
         if totals[0] is None and not prefers_exact(machine):
             log_z: list[Any] = [self.followed.update(machine, n_jobs=n_jobs)[0]] * 2
         else:
-            settings = likelihood.n_chains, likelihood.n_temperatures, seed
-            anew = LogPartition(machine, *settings)
+            anew = LogPartition(machine, likelihood.n_chains, seed)
             log_z = [anew.of(of_rows, n_jobs=n_jobs)[0] for of_rows in totals]
         return [
             float(log_likelihood(machine, X, z, likelihood, seed, n_jobs=n_jobs).mean())

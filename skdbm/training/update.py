@@ -14,7 +14,7 @@ from .. import ops
 from .._typing import FloatArray, IntArray, Rng, States
 from ..evidence import Conditional, Evidence, filled
 from ..inference.mean_field import start, sweep
-from ..machine import DeepBoltzmannMachine
+from ..machine import DeepBoltzmannMachine, tilt
 from ..sampling.gibbs import draw
 from .optimizers import accelerate, average_rate, average_step, brake
 from .state import Options, State
@@ -44,6 +44,7 @@ def update(
     the tolerance.
     """
     batch = Batch(state, visible, options, learning_rate)
+    batch.renew_chains(team)
     # The phases. Whoever is done early takes over what needs no gradient.
     of_rows = batch.data_phases()
     of_chains = batch.chain_phases()
@@ -56,6 +57,7 @@ def update(
     batch.space.close(state.offsets, batch.n_rows)
     team.map(_call, [batch.step_biases, *batch.over_parameters(batch.step_weights)])
     n_sweeps, converged = zip(*mean_field, strict=True)
+    batch.weigh_chains(max(n_sweeps), team)
     return max(n_sweeps), all(converged)
 
 
@@ -85,6 +87,32 @@ class Batch:
         hidden = [1 / unit.n_copies for unit in state.machine.units[1:]]
         #: Share of the learning rate of every layer: the more variance, the less.
         self.shares = [state.machine.encoding.rate_factor, *hidden]
+
+    def renew_chains(self, team: ops.Workers) -> None:
+        """Replace some chains by new ones, where they need it."""
+        state = self.state
+        state.renewal.renew(state.machine, state.offsets, state.chains, team)
+        self.of_chains = state.renewal.shares.astype(self.space.left[0].dtype)
+
+    def weigh_chains(self, n_mean_field_sweeps: int, team: ops.Workers) -> None:
+        """Take the step just made into the weights of the chains, if they are slow."""
+        state, options = self.state, self.options
+        # Rows of different totals are not samples of one distribution.
+        if not options.renew_chains or self.totals_of_chains() is not None:
+            return
+        of_rows = n_mean_field_sweeps + options.n_posterior_gibbs_steps
+        n_sweeps = self.n_chains * options.n_gibbs_steps + self.n_rows * of_rows
+        state.renewal.look(state.chains[0], n_sweeps)
+        if state.renewal.slow:
+            blocks = ops.row_blocks(self.n_chains, ops.TRAINING_ROWS)
+            parts = team.map(self.tilt_of_step, blocks)
+            changes = self.learning_rate * ops.concatenate(parts)
+            state.renewal.weigh(changes, state.chains)
+
+    def tilt_of_step(self, rows: slice) -> FloatArray:
+        """Change of the log-probability of some chains' states, over the rate."""
+        pairs = zip(self.shares, self.state.chains, strict=True)
+        return tilt(self.state.velocity, [share * x[rows] for share, x in pairs])
 
     def data_phases(self) -> list[Callable[[], tuple[int, bool]]]:
         """The data phase of every block of rows."""
@@ -171,7 +199,7 @@ class Batch:
             field = given.field(layer, states, states[layer], scratch[layer])
             unit.mean(field, out=measured[layer])
             unit.sample(field, rng, out=field, scratch=scratch[layer])
-        self.space.centre(rows, self.state.offsets, -1 / self.n_chains)
+        self.space.centre(rows, self.state.offsets, -self.of_chains[rows, None])
 
     def totals_of_chains(self) -> IntArray | None:
         """Totals of the rows, if they have some, spread over the chains by size."""
@@ -237,7 +265,9 @@ class Batch:
     def step_biases(self) -> None:
         """Move the biases along their gradients, and then the offsets."""
         state = self.state
-        gradients = self.space.bias_gradients(state.offsets, self.n_rows)
+        gradients = self.space.bias_gradients(
+            state.offsets, self.n_rows, self.of_chains
+        )
         for layer, gradient in enumerate(gradients):
             bias, velocity = state.machine.biases[layer], state.velocity.biases[layer]
             rate = self.shares[layer] * self.learning_rate

@@ -8,7 +8,8 @@ conditioned and does not care whether ones and zeros are swapped [1]_, [2]_:
     dW_l = sum_r c_r (s_l - a_l)_r^T (s_{l+1} - a_{l+1})_r,
     db_l = sum_r c_r s_l,r - dW_l a_{l+1} - dW_{l-1}^T a_{l-1},
 
-where c_r is 1/n for the n rows of data and -1/m for the m chains. Both phases stand
+where c_r is 1/n for the n rows of data and minus the weight of each of the m chains,
+1/m if they count alike. Both phases stand
 in one matrix, so a single product, with twice the rows and no difference to take
 afterwards, gives dW_l. Since the c_r sum to zero, it is enough to centre the right
 factor and to append a_l as one more row of the left one.
@@ -58,7 +59,9 @@ class Workspace:
         """States or means of every layer in some rows, views of `left`."""
         return [left[rows] for left in self.left]
 
-    def centre(self, rows: slice, offsets: Sequence[FloatArray], share: float) -> None:
+    def centre(
+        self, rows: slice, offsets: Sequence[FloatArray], share: float | FloatArray
+    ) -> None:
         """Fill the right factor of some rows: c_r (s_l - a_l), with `share` for c_r."""
         for layer in range(1, len(self.left)):
             right = self.right[layer][rows]
@@ -81,12 +84,12 @@ class Workspace:
         return ops.matmul(left.T, self.right[layer + 1][:end], out=out)
 
     def bias_gradients(
-        self, offsets: Sequence[FloatArray], n_data: int
+        self, offsets: Sequence[FloatArray], n_data: int, of_chains: FloatArray
     ) -> list[FloatArray]:
-        """All db_l, from products of matrices with vectors, without any dW_l."""
+        """All db_l, without any dW_l; `of_chains` are the weights of the chains."""
         m, end = self.n_chains, self.n_chains + n_data + 1
         share = ops.empty(end - 1, self.left[0].dtype)
-        share[:m], share[m:] = -1 / m, 1 / n_data
+        share[:m], share[m:] = -of_chains, 1 / n_data
         gradients: list[FloatArray] = [share @ self.left[0][: end - 1]]
         gradients += [-right[end - 1] for right in self.right[1:]]
         for layer, gradient in enumerate(gradients):

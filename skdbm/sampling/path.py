@@ -17,11 +17,14 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from .. import ops
-from .._typing import FloatArray, Rng
+from .._typing import FloatArray, IntArray, Rng
 from ..machine import DeepBoltzmannMachine
 
 #: From so many steps on, one node a step is enough.
 MIDPOINT_STEPS = 5000
+
+#: A population is drawn anew where its effective sample size is below this share.
+RESAMPLED_BELOW = 0.5
 
 #: The derivative of every log-weight by t, at a t.
 _Slope: TypeAlias = Callable[[float], FloatArray]
@@ -104,12 +107,14 @@ class Journey:
     """What chains bring from a path: log-weights, most steps of a block, slopes.
 
     `n_steps` is above the schedule's `most` if some chains have not arrived. `slopes`,
-    of shape (n_steps, n_chains), are empty unless they were asked for.
+    of shape (n_steps, n_chains), are empty unless they were asked for. `stops` are
+    those of the first block.
     """
 
     log_weights: FloatArray
     n_steps: int
     slopes: FloatArray
+    stops: list[float]
 
 
 def carry(
@@ -119,33 +124,50 @@ def carry(
     seed: ops.SeedSequence,
     team: ops.Workers,
     *,
+    population: int | None = None,
     with_slopes: bool = False,
 ) -> Journey:
-    """Carry chains along a path; `states` are overwritten by where they end."""
+    """Carry chains along a path; `states` are overwritten by where they end.
 
-    def carry_block(block: slice, rng: Rng) -> tuple[FloatArray, int, list[FloatArray]]:
+    With a `population`, so many chains each are one: they are drawn anew by weight, and
+    all get the mean weight, whenever their effective sample size falls below half. The
+    mean weight of a population stays unbiased, whatever becomes of the chains, if the
+    steps were known before.
+    """
+
+    def carry_block(
+        block: slice, rng: Rng
+    ) -> tuple[FloatArray, list[FloatArray], list[float]]:
         chains = _Chains(path, [state[block] for state in states])
         log_weights, slopes = ops.zeros(len(chains.states[0])), []
-        here = schedule.start
+        stops = [schedule.start]
         for number in range(schedule.most):
             chains.look()
-            there, slope = schedule.step(number, here, chains.slope)
-            log_weights += (there - here) * slope
+            there, slope = schedule.step(number, stops[-1], chains.slope)
+            log_weights += (there - stops[-1]) * slope
             if with_slopes:
                 slopes.append(slope)
+            if population and _effective_share(log_weights) < RESAMPLED_BELOW:
+                chains.draw_anew(log_weights, rng)
             chains.sweep(there, rng)
-            here = there
-            if here == schedule.end:
-                return log_weights, number + 1, slopes
-        return log_weights, schedule.most + 1, slopes
+            stops.append(there)
+            if there == schedule.end:
+                break
+        else:
+            stops.append(math.nan)  # not arrived
+        return log_weights, slopes, stops
 
-    blocks = ops.row_blocks(len(states[0]), ops.ANNEALING_ROWS)
+    most = population or ops.ANNEALING_ROWS
+    blocks = ops.row_blocks(len(states[0]), most)
+    if population:
+        blocks = [slice(i, i + most) for i in range(0, len(states[0]), most)]
     parts = team.map(carry_block, blocks, ops.streams(seed, len(blocks)))
-    log_weights, n_steps, slopes = zip(*parts, strict=True)
+    log_weights, slopes, stops = zip(*parts, strict=True)
     return Journey(
         ops.concatenate(log_weights),
-        max(n_steps),
+        max(map(len, stops)) - 1,
         ops.hstack([ops.array(part) for part in slopes]),
+        stops[0],
     )
 
 
@@ -203,6 +225,17 @@ class _Chains:
             total += ops.row_sum(mean)
         return total
 
+    def draw_anew(self, log_weights: FloatArray, rng: Rng) -> None:
+        """Repeat or drop chains by weight; all weights become their mean."""
+        chosen = _chosen(log_weights, len(log_weights), rng)
+        for layer in self.path.kept:  # the others are drawn next
+            self.states[layer][...] = self.states[layer][chosen]
+        for layer in self.path.summed:
+            for fields in (self.before, self.change):
+                if len(fields[layer]) > 1:
+                    fields[layer][...] = fields[layer][chosen]
+        log_weights[...] = ops.log_mean_exp(log_weights)
+
     def sweep(self, t: float, rng: Rng) -> None:
         """One Gibbs sweep under the machine at t; the layers summed out are known."""
         for layers in (self.path.summed, self.path.kept):
@@ -221,9 +254,21 @@ def resampled(
     n_samples: int,
     seed: ops.SeedSequence,
 ) -> list[FloatArray]:
-    """Repeat or drop chains in proportion to their weights (systematic resampling)."""
+    """Repeat or drop chains in proportion to their weights."""
+    chosen = _chosen(log_weights, n_samples, ops.generator(seed))
+    return [state[chosen] for state in states]
+
+
+def _chosen(log_weights: FloatArray, n_samples: int, rng: Rng) -> IntArray:
+    """Draw chains in proportion to their weights (systematic resampling)."""
     weights = ops.exp(log_weights - log_weights.max())
     edges = ops.cumsum(weights)
-    places = (ops.arange(n_samples) + ops.generator(seed).random()) / n_samples
+    places = (ops.arange(n_samples) + rng.random()) / n_samples
     chosen = ops.searchsorted(edges / edges[-1], places, side="right")
-    return [state[ops.minimum(chosen, len(weights) - 1)] for state in states]
+    return ops.minimum(chosen, len(weights) - 1)
+
+
+def _effective_share(log_weights: FloatArray) -> float:
+    """Effective sample size over the number of chains, 1 for equal weights."""
+    weights = ops.exp(log_weights - log_weights.max())
+    return float(weights.mean() ** 2 / ops.mean(weights**2))

@@ -1,0 +1,151 @@
+"""Populations of chains, annealed from independent units to a machine.
+
+Sequential Monte Carlo [1]_: chains move along a path of machines, and a population is
+drawn anew by weight where a few chains have come to carry all of it. The mean weight of
+a population is an unbiased estimate of Z, and its chains, by weight, are samples.
+
+Where the path begins decides what is found. Kinds of states that only a few chains
+reach early on are lost later, whatever the number of steps. Independent units with the
+means of *all* layers have the shortest path; from broader ones, here with half the
+logits, chains reach what is far from the means. Each finds what the other may miss.
+
+.. [1] P. Del Moral, A. Doucet and A. Jasra, "Sequential Monte Carlo samplers", Journal
+   of the Royal Statistical Society B 68, 2006.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from .. import ops
+from .._typing import FloatArray, Rng, Seed
+from ..machine import DeepBoltzmannMachine
+from .gibbs import gibbs_sweeps, initial_states
+from .path import AdaptiveSteps, Ladder, Path, carry, resampled
+
+#: The independent units where paths begin: shares of the logits of the means.
+BASES = (1.0, 0.5)
+
+#: Share of even means that is mixed into those of a base, so that logits are finite.
+EVEN_SHARE = 1e-3
+
+#: Largest spread of the log-weights (standard deviation) from one step to the next, and
+#: the longest step and the most there may be.
+STEP_SPREAD, LONGEST_STEP, MOST_STEPS = 0.3, 0.1, 5000
+
+#: Chains of the pilot run that spaces the steps.
+PILOT_CHAINS = 100
+
+#: Chains and sweeps that give the means of a machine which does not know them.
+MEAN_CHAINS, MEAN_SWEEPS = 100, 200
+
+
+@dataclass(frozen=True)
+class Annealed:
+    """Populations that were annealed on one path.
+
+    `log_populations`, of shape (n_populations,), are estimates of log Z, `log_weights`,
+    of shape (n_populations * n_chains,), those of the chains, of which `states` are the
+    last.
+    """
+
+    log_populations: FloatArray
+    log_weights: FloatArray
+    states: list[FloatArray]
+    n_steps: int
+
+
+def means_of(
+    machine: DeepBoltzmannMachine, seed: Seed, n_jobs: int | None = None
+) -> Sequence[FloatArray]:
+    """Means of all layers: those of the training, or of chains from coin flips."""
+    if machine.means is not None:
+        return machine.means
+    even = machine.uncoupled([ops.zeros_like(bias) for bias in machine.biases])
+    first, second = ops.seed_sequence(seed).spawn(2)
+    states = initial_states(even, MEAN_CHAINS, first)
+    gibbs_sweeps(machine, states, MEAN_SWEEPS, random_state=second, n_jobs=n_jobs)
+    return [state.mean(axis=0) for state in states]
+
+
+def base_of(
+    machine: DeepBoltzmannMachine, means: Sequence[FloatArray], share: float
+) -> DeepBoltzmannMachine:
+    """Independent units with a share of the logits of these means."""
+    biases = []
+    for unit, mean in zip(machine.units, means, strict=True):
+        even = unit.mean(ops.zeros((1, len(mean))))[0]
+        mean = (1 - EVEN_SHARE) * mean.astype(ops.float64) + EVEN_SHARE * even
+        biases.append((share * unit.field_of_mean(mean)).astype(machine.dtype))
+    return machine.uncoupled(biases)
+
+
+def log_partition_of_base(base: DeepBoltzmannMachine) -> float:
+    """Log Z of independent units."""
+    return sum(
+        float(unit.log_partition(bias[None].astype(ops.float64))[0])
+        for unit, bias in zip(base.units, base.biases, strict=True)
+    )
+
+
+def anneal(
+    machine: DeepBoltzmannMachine,
+    base: DeepBoltzmannMachine,
+    n_populations: int,
+    n_chains: int,
+    seed: ops.SeedSequence,
+    team: ops.Workers,
+) -> Annealed:
+    """Anneal populations, with steps that a pilot run has spaced.
+
+    The pilot run counts for nothing else: steps that adapt to the chains which are
+    weighed bias their weights.
+    """
+    first, second, third, fourth = seed.spawn(4)
+    path = Path(base, machine)
+    pilot = initial_states(base, PILOT_CHAINS, first)
+    steps = AdaptiveSteps(STEP_SPREAD, LONGEST_STEP, MOST_STEPS)
+    stops = carry(path, steps, pilot, second, team, population=PILOT_CHAINS).stops
+    if stops[-1] != 1.0:  # more steps than there may be
+        stops = ops.linspace(0, 1, MOST_STEPS + 1).tolist()
+    states = initial_states(base, n_populations * n_chains, third)
+    run = carry(path, Ladder(stops), states, fourth, team, population=n_chains)
+    log_weights = run.log_weights + log_partition_of_base(base)
+    populations = ops.array(
+        [ops.log_mean_exp(part) for part in log_weights.reshape(n_populations, -1)]
+    )
+    return Annealed(populations, log_weights, states, run.n_steps)
+
+
+def fresh_chains(
+    machine: DeepBoltzmannMachine,
+    means: Sequence[FloatArray],
+    n_chains: int,
+    n_wanted: int,
+    rng: Seed | Rng,
+    team: ops.Workers,
+) -> tuple[list[FloatArray], int]:
+    """Draw states of a machine by annealing some chains on each path.
+
+    One path begins with the means, one anywhere between them and even chances, so that
+    calls differ in what they can find. Steps adapt to the chains themselves, which
+    hardly matters for samples. Gives the states, and how many sweeps of a chain they
+    took.
+    """
+    *seeds, last, place = ops.seed_sequence(rng).spawn(4)
+    shares = 1.0, float(ops.generator(place).random())
+
+    def annealed(
+        share: float, seed: ops.SeedSequence
+    ) -> tuple[list[FloatArray], FloatArray, int]:
+        first, second = seed.spawn(2)
+        base = base_of(machine, means, share)
+        states = initial_states(base, n_chains, first)
+        steps = AdaptiveSteps(STEP_SPREAD, LONGEST_STEP, MOST_STEPS)
+        alone, path = ops.Workers(1), Path(base, machine)
+        run = carry(path, steps, states, second, alone, population=n_chains)
+        return states, run.log_weights + log_partition_of_base(base), run.n_steps
+
+    parts, log_weights, n_steps = zip(*team.map(annealed, shares, seeds), strict=True)
+    states = [ops.concatenate(layer) for layer in zip(*parts, strict=True)]
+    drawn = resampled(states, ops.concatenate(log_weights), n_wanted, last)
+    return drawn, n_chains * sum(n_steps)

@@ -1,0 +1,313 @@
+"""Clustered machines: log Z with an honest error, and chains that find hidden modes.
+
+What is compared with is enumeration, which shares no code with sampling.
+"""
+
+import functools
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.datasets import load_digits
+
+from skdbm import DBMSampler, DBMTransformer, DeepBoltzmannMachine, ops
+from skdbm.likelihood import annealed_log_partition, exact_log_partition, exact_samples
+from skdbm.likelihood.annealing import summary
+from skdbm.likelihood.bounds import least_log_partition
+from skdbm.sampling import gibbs_sweeps
+from skdbm.sampling.annealing import fresh_chains
+from skdbm.training.renewal import Renewal
+from skdbm.training.state import Options, State
+from skdbm.training.update import update
+
+#: Machines of the slow test: kinds of data, hidden layers, and whether chains are
+#: renewed in training; each with two seeds.
+KINDS = ("prototypes", "rare", "categories", "digits", "stripes")
+LAYERS = ((10,), (14,), (8, 12), (6, 6, 10))
+MACHINES = [
+    (kind, layers, renewal, seed)
+    for kind in KINDS
+    for layers in LAYERS
+    for renewal, seed in (("auto", 0), (None, 1), ("auto", 2))
+]
+
+
+def clustered(kind, seed):
+    """Rows that fall into well separated clusters of unequal sizes."""
+    rng = np.random.default_rng([seed, 5])
+    if kind == "digits":
+        return (load_digits().data > 7).astype(float)
+    if kind == "categories":
+        prototypes = rng.integers(4, size=(5, 12))
+        rows = prototypes[rng.choice(5, 600, p=[0.4, 0.3, 0.2, 0.06, 0.04])]
+        return np.where(rng.random(rows.shape) < 0.05, rng.integers(4, size=12), rows)
+    if kind == "stripes":
+        phase = rng.integers(6, size=(600, 1))
+        rows = (np.arange(30) + phase) % 6 < 2
+    else:
+        shares = [0.4, 0.2, 0.2, 0.1, 0.05, 0.05]
+        on = 0.5 if kind == "prototypes" else 0.15
+        rows = (rng.random((6, 30)) < on)[rng.choice(6, 600, p=shares)]
+    return (rows ^ (rng.random(rows.shape) < 0.03)).astype(float)
+
+
+@functools.cache
+def trained(kind, layers, renewal, seed):
+    """Train a machine on clustered rows, at full strength for its size."""
+    X = clustered(kind, seed)
+    model = DBMTransformer(
+        hidden_layer_sizes=layers,
+        visible="categorical" if kind == "categories" else "bernoulli",
+        max_iter=20 if kind == "digits" else 60,
+        learning_rate_init=0.1,
+        chain_renewal=renewal,
+        random_state=seed,
+    )
+    return model.fit(X).machine_.astype(np.float64)
+
+
+def errors(machines, seeds):
+    """Errors of log Z, in nats, and the stated ones."""
+    found = []
+    for machine in machines:
+        exact = exact_log_partition(machine)
+        for seed in seeds:
+            result = annealed_log_partition(machine, random_state=seed)
+            found.append((result.log_partition - exact, result.standard_error))
+    return np.array(found).T
+
+
+@pytest.mark.parametrize("machine", MACHINES[::5], ids=str)
+def test_log_partition_of_clustered_machines(machine):
+    actual, stated = errors([trained(*machine)], range(3))
+    assert np.all(np.abs(actual) < 6 * stated)
+    assert np.median(stated) < 0.2
+
+
+@pytest.mark.slow
+def test_stated_errors_of_log_partition_are_honest():
+    actual, stated = errors([trained(*machine) for machine in MACHINES], range(10))
+    ratios = np.abs(actual) / stated
+    print(
+        "within 2, 3:", np.mean(ratios < 2), np.mean(ratios < 3), "most", ratios.max()
+    )
+    print("rms", np.sqrt(np.mean(stated**2)) / np.sqrt(np.mean(actual**2)))
+    print("median stated", np.median(stated))
+    assert 0.92 <= np.mean(ratios < 2) <= 0.99
+    assert np.mean(ratios < 3) >= 0.99
+    assert ratios.max() < 6
+    assert 0.7 < np.sqrt(np.mean(stated**2) / np.mean(actual**2)) < 2
+    assert np.median(stated) <= 0.15
+
+
+def two_modes(share=0.8, n_visible=10):
+    """A machine with all visible units on, with this probability, or nearly all off."""
+    weights = [np.full((n_visible, 2), 5.0)]
+    biases = [np.full(n_visible, -7.5), np.zeros(2)]
+    on = n_visible * np.log1p(np.exp(2.5))
+    off = n_visible * np.log1p(np.exp(-7.5))
+    biases[1] += (off - on + np.log(share / (1 - share))) / 2
+    return DeepBoltzmannMachine(weights, biases)
+
+
+def share_on(states):
+    """Share of the rows in the mode in which visible units are on."""
+    return np.mean(states[0].mean(axis=1) > 0.5)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_fresh_chains_have_the_shares_of_far_modes(seed):
+    machine = two_modes().astype(np.float32)
+    exact = share_on(exact_samples(machine, 100_000, random_state=seed))
+    means = [np.full(n, 0.3) for n in machine.layer_sizes]
+    rngs = [np.random.default_rng([seed, i]) for i in range(100)]
+    team = ops.Workers(1)
+    drawn = [fresh_chains(machine, means, 50, 50, rng, team)[0] for rng in rngs]
+    shares = np.array([share_on(states) for states in drawn])
+    # Five and a half standard errors of the mean, by the spread of the calls.
+    assert abs(shares.mean() - exact) < 5.5 * shares.std() / 10 + 0.01
+    # Gibbs chains stay where they begin.
+    states = [np.zeros((100, n), np.float32) for n in machine.layer_sizes]
+    assert share_on(gibbs_sweeps(machine, states, 100, random_state=seed)) < 0.1
+
+
+def state_in(machine, mode, seed=0, **options):
+    """A training with all chains in one mode, and its options."""
+    state = State(machine.astype(np.float32), 100, np.random.SeedSequence(seed))
+    for chain in state.chains:
+        chain[...] = mode
+    defaults = {"batch_size": 50, "alpha": 0.0, "n_gibbs_steps": 5}
+    return state, Options(**defaults, n_mean_field_steps=1, **options)
+
+
+def test_weights_of_chains_are_ratios_of_probabilities():
+    machine = two_modes(0.5)
+    state, options = state_in(machine, 1.0)
+    state.renewal.correlation, state.renewal.budget = 0.5, -np.inf
+    rng, team, rate = np.random.default_rng(0), ops.Workers(1), 0.001
+    for _ in range(4):
+        rows = (rng.random((50, 10)) < 0.2).astype(np.float32)
+        before = state.machine.map(np.copy)
+        weights = state.renewal.log_weights.copy()
+        update(state, rows, options, rate, team)
+        ratio = before.energy(state.chains) - state.machine.energy(state.chains)
+        assert np.ptp(ratio) > 1e-3
+        assert_allclose(state.renewal.log_weights - weights, ratio, atol=1e-4)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_hidden_mode_is_found_by_training_and_by_log_partition(seed):
+    """A mode with most of the probability, but with neither rows nor chains."""
+    machine = two_modes(0.9)
+    found = annealed_log_partition(machine, random_state=seed)
+    error = found.log_partition - exact_log_partition(machine)
+    assert abs(error) < 6 * found.standard_error
+    rng, team = np.random.default_rng(seed), ops.Workers(1)
+    shares = {}
+    for renews in (True, False):
+        state, options = state_in(machine, 0.0, seed, renew_chains=renews)
+        for _ in range(1000):
+            rows = (rng.random((50, 10)) < 0.01).astype(np.float32)
+            update(state, rows, options, 0.003, team)
+        shares[renews] = share_on(exact_samples(state.machine, 10_000, random_state=0))
+    assert shares[True] < 0.1 < 0.5 < shares[False]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_gradient_of_renewed_chains_is_that_of_enumeration(seed):
+    """Chains begin in one of two modes; the machine does not change."""
+    machine = two_modes(0.7)
+    exact = exact_samples(machine, 100_000, random_state=seed)[0].mean()
+    means, team = {}, ops.Workers(1)
+    for renews in (True, False):
+        state, options = state_in(machine, 0.0, seed, renew_chains=renews)
+        rows, seen = np.repeat([[1.0], [0.0]], [35, 15], axis=0) * np.ones(10), []
+        for _ in range(1500):
+            update(state, rows.astype(np.float32), options, 0.0, team)
+            seen.append(state.renewal.shares @ state.chains[0].mean(axis=1))
+        parts = np.array(seen[500:]).reshape(10, 100).mean(axis=1)
+        means[renews] = parts.mean(), parts.std(ddof=1) / np.sqrt(10)
+    # Student's t with 9 degrees of freedom is beyond 8 once in 40,000 times.
+    assert abs(means[True][0] - exact) < 8 * means[True][1]
+    assert means[True][1] < 0.05
+    assert means[False][0] < 0.1 < exact
+
+
+def test_chains_that_mix_are_hardly_renewed():
+    X = (np.random.default_rng(0).random((200, 40)) < 0.5).astype(float)
+    settings = {"hidden_layer_sizes": (6, 4), "max_iter": 30, "random_state": 0}
+    model = DBMTransformer(**settings, learning_rate_init=0.01).fit(X)
+    assert np.min(model.history_["effective_chains"]) == 1
+    # A renewal takes ten sweeps of a hundred chains, an update five of as many.
+    assert 0 < sum(model.history_["renewals"]) < 120 * 0.03
+
+
+def test_chains_may_be_left_alone():
+    model = DBMTransformer(hidden_layer_sizes=8, max_iter=30, chain_renewal=None)
+    history = model.fit(clustered("prototypes", 0)).history_
+    assert sum(history["renewals"]) == 0
+    assert np.min(history["effective_chains"]) == 1
+
+
+def test_renewal_does_not_depend_on_threads():
+    X = clustered("prototypes", 0)[:200]
+    settings = {"hidden_layer_sizes": (30, 25), "random_state": 0}
+    settings |= {"max_iter": 60, "learning_rate_init": 0.15}
+    models = [DBMSampler(**settings, n_jobs=n).fit(X) for n in (1, 2)]
+    assert sum(models[0].history_["renewals"]) > 0
+    assert np.min(models[0].history_["effective_chains"]) < 1
+    one, other = (model.machine_ for model in models)
+    for name in ("weights", "biases", "means"):
+        for a, b in zip(getattr(one, name), getattr(other, name), strict=True):
+            assert_array_equal(a, b)
+    assert_array_equal(*(m.sample(20, random_state=1) for m in models))
+    assert models[0].log_partition_ == models[1].log_partition_
+
+
+def test_renewal_is_copied_with_the_state():
+    renewal = Renewal(4, ops.generator(0))
+    other = renewal.copy()
+    other.weigh(np.arange(4.0), [np.zeros((4, 1))])
+    assert_array_equal(renewal.log_weights, 0)
+    assert renewal.rng.random() == other.rng.random()
+
+
+@pytest.mark.parametrize("n_visible", [10, 40])
+def test_samples_of_a_wrapped_machine_have_the_shares_of_far_modes(n_visible, tmp_path):
+    """Without data, chains or means; the larger one is annealed, not enumerated."""
+    machine = two_modes(0.8, n_visible)
+    hidden = 24 if n_visible == 40 else 2
+    weights = np.pad(machine.weights[0], ((0, 0), (0, hidden - 2)))
+    biases = [machine.biases[0], np.pad(machine.biases[1], (0, hidden - 2))]
+    path = tmp_path / "machine.npz"
+    DeepBoltzmannMachine([weights], biases).save(path)
+    wrapped = DBMSampler.from_machine(DeepBoltzmannMachine.load(path), random_state=0)
+    share = share_on([wrapped.sample(2000)])
+    # Annealed chains are no independent draws: the error of log Z is that of shares.
+    assert abs(share - 0.8) < 0.07
+
+
+def test_means_are_kept_with_the_machine(tmp_path):
+    model = DBMTransformer(hidden_layer_sizes=(3, 2), max_iter=2, random_state=0)
+    machine = model.fit(np.eye(6)).machine_
+    assert [len(mean) for mean in machine.means] == [6, 3, 2]
+    machine.save(tmp_path / "machine.npz")
+    loaded = DeepBoltzmannMachine.load(tmp_path / "machine.npz")
+    for a, b in zip(machine.means, loaded.means, strict=True):
+        assert_array_equal(a, b)
+    with pytest.raises(ValueError, match=r"means of \[1\] units for layers of"):
+        DeepBoltzmannMachine(machine.weights, machine.biases, means=[[0.5]])
+
+
+def test_rows_bound_the_log_partition():
+    machine = trained("prototypes", (10,), None, 1)
+    X = clustered("prototypes", 1)
+    bound = least_log_partition(machine, np.concatenate([X, X]))
+    distinct = np.unique(X, axis=0)
+    fields = distinct @ machine.weights[0] + machine.biases[1]
+    terms = distinct @ machine.biases[0] + np.logaddexp(0, fields).sum(axis=1)
+    assert_allclose(bound, np.logaddexp.reduce(terms), rtol=1e-6)
+    assert bound < exact_log_partition(machine)
+    assert least_log_partition(machine, np.full((3, 30), 0.5)) == -np.inf
+
+
+def test_rows_likelier_than_certain_are_an_error():
+    X = clustered("prototypes", 0)
+    model = DBMSampler(hidden_layer_sizes=8, max_iter=20, random_state=0).fit(X)
+    value, _ = model._kept_log_partition._values["None"]
+    model._kept_log_partition._values["None"] = value - 50, 0.1
+    with pytest.raises(FloatingPointError, match="too low, because the chains"):
+        model.score(X)
+
+
+def test_log_partition_is_lifted_to_what_the_rows_have():
+    X = clustered("prototypes", 0)
+    sizes = (30, 30)
+    model = DBMTransformer(hidden_layer_sizes=sizes, max_iter=2, random_state=0).fit(X)
+    kept = model._kept_log_partition
+    value, error = kept.of()
+    kept._values.clear()
+    kept.least = value + 3
+    assert kept.of() == (pytest.approx(value + 3), pytest.approx(3, abs=error))
+
+
+def test_populations_give_estimate_error_and_bound():
+    rng = np.random.default_rng(0)
+    pooled, covered, bounded = [], [], []
+    for _ in range(2000):
+        logs = rng.normal(-0.08, 0.4, (2, 8))  # the mean weight is 1
+        result = summary(logs, (1, 1))
+        pooled.append(np.isclose(result.log_partition, np.log(np.mean(np.exp(logs)))))
+        covered.append(abs(result.log_partition) < 2 * result.standard_error)
+        bounded.append(result.lower_bound < 0)
+    # Binomial errors of 2000 are 0.005; the skew of the weights costs a little.
+    assert np.mean(pooled) > 0.98
+    assert 0.92 < np.mean(covered) < 0.99
+    assert np.mean(bounded) > 0.95 - 0.025
+
+
+def test_larger_of_two_paths_counts_where_they_disagree():
+    logs = np.array([[1.0, 1.02, 0.99, 1.01], [4.0, 4.1, 3.9, 4.05]])
+    result = summary(logs, (1, 1))
+    assert_allclose(result.log_partition, np.log(np.mean(np.exp(logs[1]))))
+    assert 2.9 < result.standard_error < 3.1
