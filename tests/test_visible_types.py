@@ -185,18 +185,17 @@ def test_mean_weights_of_populations_are_right_on_average(model, share, seed):
     first, second = np.random.SeedSequence(seed).spawn(2)
     base = base_of(machine, means_of(machine, first), share)
     with ops.workers(1) as team:
-        run = anneal(machine, base, 500, 5, second, team)
+        run = anneal(machine, base, 200, 5, second, team)
     weights = np.exp(run.log_populations - model.distribution.log_partition)
     assert weights.std() > 0.001
-    assert abs(weights.mean() - 1) < 6.5 * weights.std(ddof=1) / np.sqrt(500)
+    assert abs(weights.mean() - 1) < 6.5 * weights.std(ddof=1) / np.sqrt(200)
 
 
-@each_seed
 @over(MODELS)
-def test_annealed_chains_by_weight_are_samples(model, seed):
+def test_annealed_chains_by_weight_are_samples(model):
     """Chains of one population have ancestors in common, so many draw one each."""
     machine = model.machine()
-    first, second, third = np.random.SeedSequence(seed).spawn(3)
+    first, second, third = np.random.SeedSequence(0).spawn(3)
     base = base_of(machine, means_of(machine, first), 1.0)
     with ops.workers(1) as team:
         run = anneal(machine, base, 1000, 10, second, team)

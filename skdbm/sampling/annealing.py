@@ -123,13 +123,13 @@ def fresh_chains(
     n_wanted: int,
     rng: Seed | Rng,
     team: ops.Workers,
-) -> tuple[list[FloatArray], int]:
+) -> tuple[list[FloatArray], float, int]:
     """Draw states of a machine by annealing some chains on each path.
 
     One path begins with the means, one anywhere between them and even chances, so that
     calls differ in what they can find. Steps adapt to the chains themselves, which
-    hardly matters for samples. Gives the states, and how many sweeps of a chain they
-    took.
+    hardly matters for samples. Gives the states, the estimate of log Z that comes with
+    them, and how many sweeps of a chain they took.
     """
     *seeds, last, place = ops.seed_sequence(rng).spawn(4)
     shares = 1.0, float(ops.generator(place).random())
@@ -147,5 +147,6 @@ def fresh_chains(
 
     parts, log_weights, n_steps = zip(*team.map(annealed, shares, seeds), strict=True)
     states = [ops.concatenate(layer) for layer in zip(*parts, strict=True)]
-    drawn = resampled(states, ops.concatenate(log_weights), n_wanted, last)
-    return drawn, n_chains * sum(n_steps)
+    every = ops.concatenate(log_weights)
+    drawn = resampled(states, every, n_wanted, last)
+    return drawn, ops.log_mean_exp(every), n_chains * sum(n_steps)

@@ -35,15 +35,15 @@ SLOW = 0.02
 #: Sweeps for renewal, over those of updates and the correlation; at least and at most.
 #: Chains that all are in one mode, and are free in there, do not look slow: so some are
 #: renewed always.
-EFFORT, LEAST_EFFORT, MOST_EFFORT = 2.0, 0.02, 1.0
+EFFORT, LEAST_EFFORT, MOST_EFFORT = 8.0, 0.02, 1.0
 
 #: Chains annealed on each path at a renewal, and those that give way, as shares of all
 #: chains. Those that stay remember modes which new ones may miss.
-ANNEALED, RENEWED = 0.5, 0.5
+ANNEALED, RENEWED = 0.5, 0.3
 
 #: Chains are drawn anew by weight where fewer than this share of them count; not before
 #: that: a light chain can become heavy again, one that was dropped cannot.
-LEAST_EFFECTIVE = 0.3
+LEAST_EFFECTIVE = 0.1
 
 
 class Renewal:
@@ -94,7 +94,7 @@ class Renewal:
                 self.correlation += NEWEST * (newest - self.correlation)
             self.before = centred
             if not self.slow:
-                self.log_weights[...] = 0
+                self.log_weights[...] = ops.log_mean_exp(self.log_weights)
         self.n_updates += 1
 
     def weigh(self, changes: FloatArray, chains: Sequence[FloatArray]) -> None:
@@ -109,7 +109,7 @@ class Renewal:
             chosen = ops.searchsorted(edges, places, side="right")
             for state in chains:
                 state[...] = state[ops.minimum(chosen, n - 1)]
-            self.log_weights[...] = 0
+            self.log_weights[...] = ops.log_mean_exp(self.log_weights)
 
     def renew(
         self,
@@ -124,14 +124,16 @@ class Renewal:
         n = len(self.log_weights)
         places = self.rng.permutation(n)[: math.ceil(RENEWED * n)]
         n_annealed = math.ceil(ANNEALED * n) + 1
-        fresh, n_sweeps = fresh_chains(
+        fresh, level, n_sweeps = fresh_chains(
             machine, means, n_annealed, len(places), self.rng, team
         )
         for state, new in zip(chains, fresh, strict=True):
             state[places] = new
-        # What stays has the mean weight one, as new chains have.
-        self.log_weights -= ops.log_mean_exp(self.log_weights)
-        self.log_weights[places] = 0
+        # Weights are those of the unnormalised probability. So a mode that is found
+        # once in ten renewals counts for as much as it holds.
+        if not self.slow:
+            self.log_weights[...] = level
+        self.log_weights[places] = level
         self.budget -= n_sweeps
         self.n_renewals += 1
 
