@@ -60,7 +60,6 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator):
         n_gibbs_steps=5,
         n_mean_field_steps=10,
         n_posterior_gibbs_steps=0,
-        chain_renewal="auto",
         pretraining="greedy",
         early_stopping=False,
         validation_fraction=0.1,
@@ -85,7 +84,6 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator):
         self.n_gibbs_steps = n_gibbs_steps
         self.n_mean_field_steps = n_mean_field_steps
         self.n_posterior_gibbs_steps = n_posterior_gibbs_steps
-        self.chain_renewal = chain_renewal
         self.pretraining = pretraining
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction

@@ -53,6 +53,11 @@ class Shared:
         Strength of the L2 penalty (weight decay); biases are free of it.
     n_chains : int, default=100
         Number of persistent Gibbs chains. It has nothing to do with the batch size.
+        Where chains are found slow, as with data that fall into clusters, they get
+        weights, by which they follow the machine without moving, and some of them give
+        way to new ones, annealed from independent units, the more often, the slower
+        they are [4]_: where chains stand still, that takes as long as the updates.
+        Chains of counts are left alone.
     n_gibbs_steps : int, default=5
         Gibbs sweeps of every chain between two updates.
     n_mean_field_steps : int, default=10
@@ -67,14 +72,6 @@ class Shared:
         bound that is the score without them, made by mean field, looser. With 0, the
         default, mean field alone is used: it is cheaper. It makes no difference to one
         hidden layer without missing values, where the posterior is exact.
-    chain_renewal : {"auto", None}, default="auto"
-        What is done where Gibbs chains do not mix, as with data that fall into
-        clusters. "auto": chains that are found slow get weights, by which they follow
-        the machine without moving, and some of them give way to new ones, annealed from
-        independent units, the more often, the slower they are [4]_. Where chains move
-        by themselves this takes no time; where they stand still, about that of the
-        updates. None leaves the chains alone; modes that no chain visits may then grow
-        unseen. Rows of counts have plain chains.
     pretraining : {"greedy", "grow", None} or Pretraining, default="greedy"
         How the joint training starts, if there is more than one hidden layer. "greedy"
         trains every pair of neighbouring layers first, from the bottom up [1]_. "grow"

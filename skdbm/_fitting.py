@@ -134,7 +134,6 @@ def options(estimator, n_rows):
         n_mean_field_steps=estimator.n_mean_field_steps,
         n_posterior_gibbs_steps=estimator.n_posterior_gibbs_steps,
         mean_field_tol=estimator._setting("likelihood").mean_field_tol,
-        renew_chains=estimator.chain_renewal is not None,
     )
 
 

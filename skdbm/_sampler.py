@@ -127,21 +127,8 @@ class DBMSampler(BaseDBM):
                 return sampling.gibbs_sweeps(self.machine_, states, **settings)[0]
 
             return self._complete(given, n_samples, random_state, draw, n_samples)
-        start, seed = self._start_seeds(random_state)
-        states = self._log_partition().samples(n_samples, start, n_jobs=self.n_jobs)
-        states = [state.astype(self.machine_.dtype, copy=False) for state in states]
-        parts = []
-        for i in range(0, n_samples, _CHAINS_AT_ONCE):
-            part = [state[i : i + _CHAINS_AT_ONCE] for state in states]
-            sampling.gibbs_sweeps(
-                self.machine_,
-                part,
-                burn_in,
-                random_state=seed.spawn(1)[0],
-                n_jobs=self.n_jobs,
-            )
-            parts.append(part[0])
-        return self._values(np.concatenate(parts), self._dtype)
+        [rows] = self._chains_over_time(n_samples, [burn_in], random_state)
+        return rows
 
     def impute(self, X, *, n_chains=10, burn_in=1000, n_sweeps=100, random_state=None):
         """Fill missing values with their means given the values that are known.
@@ -257,6 +244,21 @@ class DBMSampler(BaseDBM):
             for layer, unit in enumerate(machine.units)
         ]
         return states, Evidence.of_rows(np.repeat(visible, n_chains, axis=0))
+
+    def _chains_over_time(self, n_chains, sweeps, random_state):
+        """Yield the rows of some chains after so many sweeps, and so many more, ..."""
+        start, seed = self._start_seeds(random_state)
+        states = self._log_partition().samples(n_chains, start, n_jobs=self.n_jobs)
+        states = [state.astype(self.machine_.dtype, copy=False) for state in states]
+        for n_sweeps in sweeps:
+            sampling.gibbs_sweeps(
+                self.machine_,
+                states,
+                n_sweeps,
+                random_state=seed.spawn(1)[0],
+                n_jobs=self.n_jobs,
+            )
+            yield self._values(states[0].copy(), self._dtype)
 
     def _start_seeds(self, random_state):
         """Seeds of the start and of the sweeps of some chains."""

@@ -40,7 +40,6 @@ PARAMETER_CONSTRAINTS = {
     "n_chains": [_AT_LEAST_ONE],
     "n_gibbs_steps": [_AT_LEAST_ONE],
     "n_mean_field_steps": [_AT_LEAST_ONE],
-    "chain_renewal": [StrOptions({"auto"}), None],
     "n_posterior_gibbs_steps": [Interval(Integral, 0, None, closed="left")],
     "pretraining": [StrOptions({"grow", "greedy"}), Pretraining, None],
     "likelihood": [Likelihood, None],

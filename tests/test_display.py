@@ -31,6 +31,7 @@ QUANTITIES = [
     "reconstruction_error",
     "energy_gap",
     "chain_autocorrelation",
+    "effective_chains",
     "mean_field_sweeps",
     "unconverged",
     "dead_units",

@@ -20,15 +20,11 @@ from skdbm.training.renewal import Renewal
 from skdbm.training.state import Options, State
 from skdbm.training.update import update
 
-#: Machines of the slow test: kinds of data, hidden layers, and whether chains are
-#: renewed in training; each with two seeds.
+#: Machines of the slow test: kinds of data, hidden layers, and seeds.
 KINDS = ("prototypes", "rare", "categories", "digits", "stripes")
 LAYERS = ((10,), (14,), (8, 12), (6, 6, 10))
 MACHINES = [
-    (kind, layers, renewal, seed)
-    for kind in KINDS
-    for layers in LAYERS
-    for renewal, seed in (("auto", 0), (None, 1), ("auto", 2))
+    (kind, layers, seed) for kind in KINDS for layers in LAYERS for seed in range(3)
 ]
 
 
@@ -52,7 +48,7 @@ def clustered(kind, seed):
 
 
 @functools.cache
-def trained(kind, layers, renewal, seed):
+def trained(kind, layers, seed):
     """Train a machine on clustered rows, at full strength for its size."""
     X = clustered(kind, seed)
     model = DBMTransformer(
@@ -60,7 +56,6 @@ def trained(kind, layers, renewal, seed):
         visible="categorical" if kind == "categories" else "bernoulli",
         max_iter=20 if kind == "digits" else 60,
         learning_rate_init=0.1,
-        chain_renewal=renewal,
         random_state=seed,
     )
     return model.fit(X).machine_.astype(np.float64)
@@ -202,13 +197,6 @@ def test_chains_that_mix_are_hardly_renewed():
     assert 0 < sum(model.history_["renewals"]) < 120 * 0.03
 
 
-def test_chains_may_be_left_alone():
-    model = DBMTransformer(hidden_layer_sizes=8, max_iter=30, chain_renewal=None)
-    history = model.fit(clustered("prototypes", 0)).history_
-    assert sum(history["renewals"]) == 0
-    assert np.min(history["effective_chains"]) == 1
-
-
 def test_renewal_does_not_depend_on_threads():
     X = clustered("prototypes", 0)[:200]
     settings = {"hidden_layer_sizes": (30, 25), "random_state": 0}
@@ -260,7 +248,7 @@ def test_means_are_kept_with_the_machine(tmp_path):
 
 
 def test_rows_bound_the_log_partition():
-    machine = trained("prototypes", (10,), None, 1)
+    machine = trained("prototypes", (10,), 1)
     X = clustered("prototypes", 1)
     bound = least_log_partition(machine, np.concatenate([X, X]))
     distinct = np.unique(X, axis=0)

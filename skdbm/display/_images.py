@@ -1,6 +1,5 @@
 """Filters, samples and reconstructions as images."""
 
-import copy
 from numbers import Integral
 
 import numpy as np
@@ -254,14 +253,13 @@ class SamplesDisplay:
         check_count("n_chains", n_chains)
         check_count("n_steps", n_steps)
         image_shape = resolve_image_shape(estimator.n_features_in_, image_shape)
-        # The copy shares the machine; `sample` gives the chains time after time.
-        sampler = copy.copy(estimator).set_params(n_chains=n_chains)
-        rows = sampler.sample(
-            n_chains * n_steps, burn_in=burn_in, thin=thin, random_state=random_state
-        )
-        by_chain = rows.reshape(n_steps, n_chains, -1).swapaxes(0, 1)
+        check_count("burn_in", burn_in, least=0)
+        check_count("thin", thin)
+        sweeps = [burn_in] + [thin] * (n_steps - 1)
+        times = list(estimator._chains_over_time(n_chains, sweeps, random_state))
+        by_chain = np.stack([np.asarray(rows) for rows in times], axis=1)
         display = cls(
-            by_chain.reshape(rows.shape),
+            by_chain.reshape(n_chains * n_steps, -1),
             image_shape=image_shape,
             n_columns=n_steps,
             sweeps=[burn_in + i * thin for i in range(n_steps)],

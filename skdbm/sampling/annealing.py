@@ -75,7 +75,9 @@ def base_of(
     for unit, mean in zip(machine.units, means, strict=True):
         even = unit.mean(ops.zeros((1, len(mean))))[0]
         mean = (1 - EVEN_SHARE) * mean.astype(ops.float64) + EVEN_SHARE * even
-        biases.append((share * unit.field_of_mean(mean)).astype(machine.dtype))
+        with ops.errstate(divide="ignore"):  # rows without a word have means of zero
+            field = share * unit.field_of_mean(mean)
+        biases.append(ops.where(ops.isfinite(field), field, 0).astype(machine.dtype))
     return machine.uncoupled(biases)
 
 

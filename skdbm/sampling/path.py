@@ -23,6 +23,13 @@ from ..machine import DeepBoltzmannMachine
 #: From so many steps on, one node a step is enough.
 MIDPOINT_STEPS = 5000
 
+#: Adaptive steps change no field that is summed out by more than this: beyond, rules of
+#: few nodes are too coarse, whatever the chains have in common.
+LARGEST_CHANGE = 2.0
+
+#: What is left of a path to its end, if it is no more than this, is no step of its own.
+ROUNDING = 1e-9
+
 #: A population is drawn anew where its effective sample size is below this share.
 RESAMPLED_BELOW = 0.5
 
@@ -69,7 +76,9 @@ class Ladder:
         self.stops, self.most = stops, len(stops) - 1
         self.start, self.end = stops[0], stops[-1]
 
-    def step(self, number: int, here: float, slope: _Slope) -> tuple[float, FloatArray]:
+    def step(
+        self, number: int, here: float, slope: _Slope, steepest: float = 0.0
+    ) -> tuple[float, FloatArray]:
         """Next stop, and the mean slope at the nodes."""
         there = self.stops[number + 1]
         middle, half = (here + there) / 2, (there - here) / 2
@@ -93,12 +102,16 @@ class AdaptiveSteps:
     start: float = 0.0
     end: float = 1.0
 
-    def step(self, number: int, here: float, slope: _Slope) -> tuple[float, FloatArray]:
+    def step(
+        self, number: int, here: float, slope: _Slope, steepest: float = 0.0
+    ) -> tuple[float, FloatArray]:
         """Next stop, and the mean slope by Radau's rule."""
         first = slope(here)
         step = self.spread / max(float(first.std()), self.spread / self.longest)
-        step = min(step, self.end - here)
-        there = self.end if step == self.end - here else here + step
+        step = min(step, LARGEST_CHANGE / max(steepest, LARGEST_CHANGE))
+        left = self.end - here
+        there = self.end if step > left - ROUNDING else here + step
+        step = there - here
         return there, (first + 3 * slope(here + 2 / 3 * step)) / 4
 
 
@@ -143,7 +156,9 @@ def carry(
         stops = [schedule.start]
         for number in range(schedule.most):
             chains.look()
-            there, slope = schedule.step(number, stops[-1], chains.slope)
+            there, slope = schedule.step(
+                number, stops[-1], chains.slope, chains.steepest
+            )
             log_weights += (there - stops[-1]) * slope
             if with_slopes:
                 slopes.append(slope)
@@ -197,6 +212,14 @@ class _Chains:
             self.of_kept += self.states[layer] @ tilt
         for layer in self.path.summed:
             self._look_at(layer)
+
+    @property
+    def steepest(self) -> float:
+        """Largest derivative by t of a field that is summed out."""
+        return max(
+            (float(ops.abs(self.change[layer]).max()) for layer in self.path.summed),
+            default=0.0,
+        )
 
     def _look_at(self, layer: int) -> None:
         """Compute the field of a layer before, and its change."""

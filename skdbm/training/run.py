@@ -62,7 +62,6 @@ class Run:
         self.n_chains, self.n_joint_epochs = n_chains, n_epochs
         self.learning_rate, self.seeds = learning_rate, seeds
         self.attempts_left = n_slower_attempts
-        self.pretraining_rate = 1.0  # share of the learning rate
         self.pretraining, self.n_pretraining_epochs = pretraining, n_pretraining_epochs
         self.stopping, self.given_state = stopping, state
         self._begin()
@@ -161,35 +160,24 @@ class Run:
 
     def _rate(self, n_steps: int) -> float:
         """Learning rate after so many updates of the state."""
-        first = self.learning_rate
-        if self.stages_left:
-            first *= self.pretraining_rate
         if not self.stage.falling:
-            return first
-        return falling_rate(first, n_steps - self.first_step, self.n_updates)
+            return self.learning_rate
+        return falling_rate(
+            self.learning_rate, n_steps - self.first_step, self.n_updates
+        )
 
     def _begin_slower(self) -> None:
-        """Begin again, with a smaller rate where it was too large."""
+        """Begin again with a smaller rate."""
         self.attempts_left -= 1
-        if self.stages_left:
-            self.pretraining_rate /= SLOWER_BY
-            warn(
-                "Pretraining diverged with the automatic learning rate and begins "
-                f"again with {self.pretraining_rate:g} of it; pretraining=None leaves "
-                "it out.",
-                ConvergenceWarning,
-            )
-        else:
-            slower = float(f"{self.learning_rate / SLOWER_BY:.2g}")
-            warn(
-                "Training diverged with the automatic learning rate of "
-                f"{self.learning_rate:.2g} and begins again with {slower:g}; "
-                f"learning_rate_init={slower:g} saves what it took. Columns that "
-                "determine each other, and hidden layers far wider than the data, need "
-                "small rates.",
-                ConvergenceWarning,
-            )
-            self.learning_rate = slower
+        slower = float(f"{self.learning_rate / SLOWER_BY:.2g}")
+        warn(
+            "Training diverged with the automatic learning rate of "
+            f"{self.learning_rate:.2g} and begins again with {slower:g}; "
+            f"learning_rate_init={slower:g} saves what it took. Columns that determine "
+            "each other, and hidden layers far wider than the data, need small rates.",
+            ConvergenceWarning,
+        )
+        self.learning_rate = slower
         self._begin()
 
 

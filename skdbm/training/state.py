@@ -22,7 +22,7 @@ class Options:
     n_gibbs_steps: int
     n_mean_field_steps: int
     n_posterior_gibbs_steps: int = 0
-    renew_chains: bool = True
+    renew_chains: bool = True  # not a parameter: tests and benchmarks compare
     mean_field_tol: float = 1e-4
     momentum: float = optimizers.MOMENTUM
 
