@@ -74,7 +74,8 @@ def judge(X, rows, kmeans, renewed, settings):
     restarts = sum("begins again" in " ".join(str(w.message).split()) for w in caught)
     print(
         f"{'renewed' if renewed else 'plain':>7}  "
-        f"{settings['hidden_layer_sizes']!s:>10}  seed {settings['random_state']}  {seconds:4.0f} s  log Z "
+        f"{settings['hidden_layer_sizes']!s:>10}  "
+        f"seed {settings['random_state']}  {seconds:4.0f} s  log Z "
         f"{sampler.log_partition_:.2f} +- {sampler.log_partition_std_:.2f}, by two "
         f"paths {', '.join(paths)}  test {scores.mean():.2f}  clusters "
         f"{distance / 2:.3f}  restarts {restarts}  renewals "

@@ -346,9 +346,9 @@ def test_reconstructions_of_other_rows(X):
 def test_learning_curves_are_the_record(transformer):
     display = LearningCurveDisplay.from_estimator(transformer)
     assert list(display.lines_) == QUANTITIES
-    assert [len(lines) for lines in display.lines_.values()] == [1] * 5 + [3, 3]
+    assert [len(lines) for lines in display.lines_.values()] == [1] * 6 + [3, 3]
     history = transformer.history_
-    for name in QUANTITIES[:5]:
+    for name in QUANTITIES[:6]:
         (line,) = display.lines_[name]
         assert_array_equal(line.get_xdata(), [1, 2, 3])
         assert_array_equal(line.get_ydata(), history[name])
@@ -408,7 +408,7 @@ def test_one_quantity_in_one_axes(transformer):
 
 def test_axes_that_are_too_few(transformer):
     _, ax = plt.subplots()
-    with pytest.raises(ValueError, match="ax has 1 axes for 7 quantities"):
+    with pytest.raises(ValueError, match="ax has 1 axes for 8 quantities"):
         LearningCurveDisplay.from_estimator(transformer, ax=ax)
 
 

@@ -75,7 +75,8 @@ def base_of(
     for unit, mean in zip(machine.units, means, strict=True):
         even = unit.mean(ops.zeros((1, len(mean))))[0]
         mean = (1 - EVEN_SHARE) * mean.astype(ops.float64) + EVEN_SHARE * even
-        with ops.errstate(divide="ignore"):  # rows without a word have means of zero
+        # Rows without a word have means of zero, and any bias will do.
+        with ops.errstate(divide="ignore", invalid="ignore"):
             field = share * unit.field_of_mean(mean)
         biases.append(ops.where(ops.isfinite(field), field, 0).astype(machine.dtype))
     return machine.uncoupled(biases)

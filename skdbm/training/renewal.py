@@ -35,15 +35,19 @@ SLOW = 0.02
 #: Sweeps for renewal, over those of updates and the correlation; at least and at most.
 #: Chains that all are in one mode, and are free in there, do not look slow: so some are
 #: renewed always.
-EFFORT, LEAST_EFFORT, MOST_EFFORT = 8.0, 0.02, 1.0
+EFFORT, LEAST_EFFORT, MOST_EFFORT = 4.0, 0.02, 1.0
 
 #: Chains annealed on each path at a renewal, and those that give way, as shares of all
 #: chains. Those that stay remember modes which new ones may miss.
-ANNEALED, RENEWED = 0.5, 0.3
+ANNEALED, RENEWED = 0.5, 0.5
+
+#: Variance of the changes of log-weights between two renewals beyond which their level
+#: is not trusted.
+LARGEST_DRIFT = 0.5
 
 #: Chains are drawn anew by weight where fewer than this share of them count; not before
 #: that: a light chain can become heavy again, one that was dropped cannot.
-LEAST_EFFECTIVE = 0.1
+LEAST_EFFECTIVE = 0.3
 
 
 class Renewal:
@@ -58,6 +62,7 @@ class Renewal:
         self.rng = rng
         self.log_weights = ops.zeros(n_chains)
         self.correlation, self.budget = 0.0, 0.0
+        self.drift = math.inf  # variance of the log-weights' changes since a renewal
         self.n_renewals, self.n_updates = 0, 0
         self.before: FloatArray | None = None
 
@@ -94,12 +99,13 @@ class Renewal:
                 self.correlation += NEWEST * (newest - self.correlation)
             self.before = centred
             if not self.slow:
-                self.log_weights[...] = ops.log_mean_exp(self.log_weights)
+                self.log_weights[...], self.drift = 0.0, math.inf
         self.n_updates += 1
 
     def weigh(self, changes: FloatArray, chains: Sequence[FloatArray]) -> None:
         """Add what a step has changed in log p* of the chains' states."""
         self.log_weights += changes
+        self.drift += float(changes.var())
         if not ops.isfinite(self.log_weights).all():  # the training has run away
             self.log_weights[...] = 0
         if self.effective_share < LEAST_EFFECTIVE:
@@ -130,10 +136,12 @@ class Renewal:
         for state, new in zip(chains, fresh, strict=True):
             state[places] = new
         # Weights are those of the unnormalised probability. So a mode that is found
-        # once in ten renewals counts for as much as it holds.
-        if not self.slow:
-            self.log_weights[...] = level
+        # once in ten renewals counts for as much as it holds. But after large steps
+        # the old ones have come to be noise; then all count alike on average.
+        if self.drift > LARGEST_DRIFT:
+            self.log_weights += level - ops.log_mean_exp(self.log_weights)
         self.log_weights[places] = level
+        self.drift = 0.0
         self.budget -= n_sweeps
         self.n_renewals += 1
 
