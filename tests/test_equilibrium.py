@@ -199,7 +199,7 @@ def test_chains_that_mix_are_hardly_renewed():
 
 def test_renewal_does_not_depend_on_threads():
     X = clustered("prototypes", 0)[:200]
-    settings = {"hidden_layer_sizes": (30, 25), "random_state": 0}
+    settings = {"hidden_layer_sizes": (60, 30), "random_state": 0}
     settings |= {"max_iter": 80, "learning_rate_init": 0.2, "pretraining": None}
     models = [DBMSampler(**settings, n_jobs=n).fit(X) for n in (1, 2)]
     assert sum(models[0].history_["renewals"]) > 0

@@ -866,25 +866,6 @@ def test_chains_sweep_as_often_as_they_are_told(sampler, monkeypatch):
     assert sweeps == [9, 1000]
 
 
-def test_rows_beyond_the_chains_that_run_side_by_side(sampler, monkeypatch):
-    """Every row has a chain of its own, however many there are."""
-    monkeypatch.setattr(_sampler, "_CHAINS_AT_ONCE", 7)
-    sizes, original = [], sampling.gibbs_sweeps
-
-    def noted(machine, states, n_sweeps, **kwargs):
-        sizes.append(len(states[0]))
-        return original(machine, states, n_sweeps, **kwargs)
-
-    monkeypatch.setattr(sampling, "gibbs_sweeps", noted)
-    still = sampler.sample(20, burn_in=0)
-    assert sizes == [7, 7, 6]
-    moved = sampler.sample(20, burn_in=60)
-    for part in (slice(0, 7), slice(7, 14), slice(14, 20)):
-        assert not np.array_equal(still[part], moved[part])
-    # Blocks draw from streams of their own: a twin of a chain goes another way.
-    assert len(np.unique(moved, axis=0)) > 7
-
-
 @pytest.mark.parametrize("annealing", [False, True])
 def test_the_chains_of_the_training_play_no_part_in_samples(
     sampler, monkeypatch, annealing
