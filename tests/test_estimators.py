@@ -36,7 +36,6 @@ from skdbm import (
     Pretraining,
     _fitting,
     _progress,
-    _sampler,
     likelihood,
     ops,
     sampling,
