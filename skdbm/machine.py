@@ -358,8 +358,13 @@ class DeepBoltzmannMachine:
                 f"Got states of shapes {[s.shape for s in arrays]}; expected one 2-D "
                 f"array for each layer, of equal length and widths {self.layer_sizes}."
             )
-        base = [u.base(s) for u, s in zip(self.units, arrays, strict=True)]
-        return sum(base) - tilt(self, arrays)
+        energy = ops.zeros(len(arrays[0]))
+        for unit, state, bias in zip(self.units, arrays, self.biases, strict=True):
+            energy += unit.base(state) - state @ bias.astype(dtype, copy=False)
+        for below, weight, above in zip(arrays, self.weights, arrays[1:], strict=False):
+            field = below @ weight.astype(dtype, copy=False)
+            energy -= ops.row_dot(field, above)
+        return energy
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the machine to a file that holds arrays and JSON, no pickle.
@@ -437,16 +442,6 @@ class DeepBoltzmannMachine:
             raise
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{os.fspath(path)!r} is damaged ({error}).") from error
-
-
-def tilt(machine: DeepBoltzmannMachine, states: States) -> FloatArray:
-    """Sum_l s_l b_l + s_l W_l s_{l+1}: what the parameters add to -E(s), linear."""
-    total, dtype = ops.zeros(len(states[0])), states[0].dtype
-    for state, bias in zip(states, machine.biases, strict=True):
-        total += state @ bias.astype(dtype, copy=False)
-    for below, weight, above in zip(states, machine.weights, states[1:], strict=False):
-        total += ops.row_dot(below @ weight.astype(dtype, copy=False), above)
-    return total
 
 
 def _check_parameters(

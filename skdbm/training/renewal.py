@@ -76,7 +76,8 @@ class Renewal:
     def shares(self) -> FloatArray:
         """Weights of the chains, which sum to one."""
         weights: FloatArray = ops.exp(self.log_weights - self.log_weights.max())
-        return weights / weights.sum()
+        weights /= weights.sum()
+        return weights
 
     @property
     def effective_share(self) -> float:

@@ -14,7 +14,7 @@ from .. import ops
 from .._typing import FloatArray, IntArray, Rng, States
 from ..evidence import Conditional, Evidence, filled
 from ..inference.mean_field import start, sweep
-from ..machine import DeepBoltzmannMachine, tilt
+from ..machine import DeepBoltzmannMachine
 from ..sampling.gibbs import draw
 from .optimizers import accelerate, average_rate, average_step, brake
 from .state import Options, State
@@ -111,8 +111,12 @@ class Batch:
 
     def tilt_of_step(self, rows: slice) -> FloatArray:
         """Change of the log-probability of some chains' states, over the rate."""
+        # The energy is bilinear in neighbours: shares of layers may scale their states.
         pairs = zip(self.shares, self.state.chains, strict=True)
-        return tilt(self.state.velocity, [share * x[rows] for share, x in pairs])
+        states, velocity = [share * x[rows] for share, x in pairs], self.state.velocity
+        energy = velocity.energy(states, dtype=states[0].dtype)
+        bases = zip(velocity.units, states, strict=True)
+        return sum(unit.base(state) for unit, state in bases) - energy
 
     def data_phases(self) -> list[Callable[[], tuple[int, bool]]]:
         """The data phase of every block of rows."""
