@@ -15,7 +15,6 @@ from ._version import __version__
 from ._warnings import warn
 from .encodings import Probabilities
 from .encodings.rows import EncodedRows
-from .likelihood.bounds import least_log_partition
 from .likelihood.log_partition import LogPartition
 from .likelihood.scores import log_likelihood
 from .machine import DeepBoltzmannMachine
@@ -257,10 +256,7 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator):
                 f"after {len(run.records)} of {run.n_joint_epochs} epochs of the joint "
                 "training; the estimator is what was learned"
             ) from interrupt
-        self._adopt(run.finish(), progress.history())
-        self._kept_log_partition.least = least_log_partition(
-            self.machine_, self._rows(X), n_jobs=self.n_jobs
-        )
+        self._adopt(run.finish(), progress.history(), X)
         self._finish(complete=True)
         progress.close()
         return self
@@ -374,7 +370,7 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator):
             n_importance_samples=n_importance_samples,
             n_jobs=self.n_jobs,
         )
-        _fitting.check_possible(self.machine_, scores, error)
+        _fitting.check_possible(self, scores, error, n_importance_samples)
         return scores
 
     def score(self, X, y=None):
@@ -493,6 +489,11 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator):
             "_kept_log_partition": LogPartition(machine, *self._annealing()),
         }
 
-    def _adopt(self, state, history):
-        """Become a fitted estimator around what was trained."""
-        vars(self).update(self._attributes(state.snapshot(), state, history))
+    def _adopt(self, state, history, X=None):
+        """Become a fitted estimator around what was trained, on all rows of `X`."""
+        machine = state.snapshot()
+        attributes = self._attributes(machine, state, history)
+        if X is not None:
+            least = _fitting.least_log_partition(machine, X, self.n_jobs)
+            attributes["_kept_log_partition"].least = least
+        vars(self).update(attributes)

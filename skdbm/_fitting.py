@@ -6,6 +6,8 @@ from sklearn.utils import check_random_state
 from . import ops
 from ._columns import kind_of
 from .encodings.rows import EncodedRows
+from .likelihood import bounds
+from .likelihood.exact import prefers_exact
 from .settings import Pretraining
 from .training import start
 from .training.run import SLOWER_ATTEMPTS, Run
@@ -13,8 +15,7 @@ from .training.state import Options, State
 from .training.stopping import EarlyStopping, HeldOut
 from .units import Bernoulli, UnitType
 
-#: Log-probabilities may come out above zero by so much, in nats: draws from a posterior
-#: and rounding have errors of their own.
+#: Log-probabilities may come out above zero by so much, in nats, for rounding.
 POSSIBLE = 0.1
 
 #: Consumers of randomness in a fit, each with a stream of its own.
@@ -175,10 +176,21 @@ def check_agreement(estimator, machine, n_chains=None):
             )
 
 
-def check_possible(machine, scores, error):
+def least_log_partition(machine, X, n_jobs):
+    """Bound log Z by the rows that a machine was trained on, unless it is exact."""
+    if prefers_exact(machine):
+        return -np.inf
+    rows = EncodedRows(machine.encoding, X, machine.dtype)
+    return bounds.least_log_partition(machine, rows, n_jobs=n_jobs)
+
+
+def check_possible(estimator, scores, error, n_importance_samples):
     """Check that no row of discrete columns is likelier than certain."""
-    unit, n_units = machine.units[0], machine.layer_sizes[0]
-    if unit.n_states(n_units) == np.inf:  # densities may be large
+    if n_importance_samples is None:
+        n_importance_samples = estimator._setting("likelihood").n_importance_samples
+    unit, n_units = estimator.machine_.units[0], estimator.machine_.layer_sizes[0]
+    # Densities may be large, and draws from a posterior have errors of their own.
+    if unit.n_states(n_units) == np.inf or n_importance_samples:
         return
     excess = np.max(scores - 3 * np.asarray(error), initial=-np.inf)
     if excess > POSSIBLE:

@@ -11,7 +11,11 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.datasets import load_digits
 
 from skdbm import DBMSampler, DBMTransformer, DeepBoltzmannMachine, ops
-from skdbm.likelihood import annealed_log_partition, exact_log_partition, exact_samples
+from skdbm.likelihood import (
+    annealed_log_partition,
+    exact_log_partition,
+    exact_samples,
+)
 from skdbm.likelihood.annealing import summary
 from skdbm.likelihood.bounds import least_log_partition
 from skdbm.sampling import gibbs_sweeps

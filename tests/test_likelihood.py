@@ -493,7 +493,7 @@ def test_result_is_consistent_with_its_populations(n_rounds, monkeypatch):
     assert logs.dtype == np.float64
     n = logs.size
     assert_allclose(result.log_partition, logsumexp(logs) - np.log(n), rtol=1e-14)
-    assert result.lower_bound == pytest.approx(logs.min() - np.log(20) / n)
+    assert result.lower_bound == pytest.approx(logs.min() - np.log(80) / n)
     without = [logsumexp(np.delete(logs.ravel(), i)) - np.log(n - 1) for i in range(n)]
     spread = np.sqrt((n - 1) * np.var(without)) * t.ppf(0.975, n - 1) / 2
     paths = logsumexp(logs, axis=1) - np.log(n / 2)

@@ -9,7 +9,14 @@ from .. import ops
 from .._typing import FloatArray, Seed
 from .._warnings import warn
 from ..machine import DeepBoltzmannMachine
-from ..sampling.annealing import BASES, Annealed, anneal, base_of, means_of
+from ..sampling.annealing import (
+    BASES,
+    KEPT_CHAINS,
+    Annealed,
+    anneal,
+    base_of,
+    means_of,
+)
 from ..sampling.path import resampled
 
 #: Populations on each path in a round of annealing, the most rounds, and the standard
@@ -27,9 +34,6 @@ BOUND_FAILS = 0.05
 
 #: Standard error (nats) from which an estimate is called unreliable.
 LARGE_ERROR = 0.5
-
-#: Most chains that are kept as samples.
-KEPT_CHAINS = 2000
 
 
 @dataclass(frozen=True)
@@ -120,7 +124,8 @@ def annealed_log_partition(
     and at least half of what the two paths differ by. Where they differ by more than
     four standard errors, the larger value counts, since a path that misses a mode errs
     to the low side, and the error is their whole difference. The lower bound is the
-    least population less ln(20) over their number, by Markov's inequality. No sampler
+    least population less ln(80) over their number, by Markov's inequality: four looks,
+    after each round, may fail in 1.25 % of the cases each. No sampler
     can tell what it has never seen: a mode that lies far from both paths is missing in
     all of these numbers.
 
@@ -188,7 +193,12 @@ def annealed_with_chains(
         )
     every = [run for found in runs for run in found]
     states = [ops.concatenate(s) for s in zip(*(r.states for r in every), strict=True)]
-    log_weights = ops.concatenate([run.log_weights for run in every])
+    log_weights = ops.concatenate(
+        [
+            ops.full(len(run.states[0]), ops.log_mean_exp(run.log_populations))
+            for run in every
+        ]
+    )
     n_kept = min(KEPT_CHAINS, len(log_weights))
     return result, resampled(states, log_weights, n_kept, last)
 
@@ -203,11 +213,11 @@ def summary(
     gap = high - low
     if gap > DISAGREEMENT * math.hypot(low_error, high_error):
         value, error = high, max(high_error, gap)
-    count = log_populations.size
+    count, level = log_populations.size, BOUND_FAILS / MOST_ROUNDS
     return AnnealedLogPartition(
         log_partition=value,
         standard_error=max(error, gap / 2, LEAST_ERROR),
-        lower_bound=float(log_populations.min()) + math.log(BOUND_FAILS) / count,
+        lower_bound=float(log_populations.min()) + math.log(level) / count,
         log_populations=log_populations,
         n_steps=n_steps,
     )

@@ -13,6 +13,7 @@ logits, chains reach what is far from the means. Each finds what the other may m
    of the Royal Statistical Society B 68, 2006.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -35,6 +36,9 @@ STEP_SPREAD, LONGEST_STEP, MOST_STEPS = 0.3, 0.1, 5000
 #: Chains of the pilot run that spaces the steps.
 PILOT_CHAINS = 100
 
+#: Most chains of a run that are kept as samples.
+KEPT_CHAINS = 2000
+
 #: Chains and sweeps that give the means of a machine which does not know them.
 MEAN_CHAINS, MEAN_SWEEPS = 100, 200
 
@@ -43,13 +47,11 @@ MEAN_CHAINS, MEAN_SWEEPS = 100, 200
 class Annealed:
     """Populations that were annealed on one path.
 
-    `log_populations`, of shape (n_populations,), are estimates of log Z, `log_weights`,
-    of shape (n_populations * n_chains,), those of the chains, of which `states` are the
-    last.
+    `log_populations`, of shape (n_populations,), are estimates of log Z, `states` are
+    chains of all of them, drawn by weight.
     """
 
     log_populations: FloatArray
-    log_weights: FloatArray
     states: list[FloatArray]
     n_steps: int
 
@@ -103,7 +105,7 @@ def anneal(
     The pilot run counts for nothing else: steps that adapt to the chains which are
     weighed bias their weights.
     """
-    first, second, third, fourth = seed.spawn(4)
+    first, second, third, fourth, last = seed.spawn(5)
     path = Path(base, machine)
     pilot = initial_states(base, PILOT_CHAINS, first)
     steps = AdaptiveSteps(STEP_SPREAD, LONGEST_STEP, MOST_STEPS)
@@ -116,7 +118,9 @@ def anneal(
     populations = ops.array(
         [ops.log_mean_exp(part) for part in log_weights.reshape(n_populations, -1)]
     )
-    return Annealed(populations, log_weights, states, run.n_steps)
+    n_kept = min(KEPT_CHAINS, len(log_weights))
+    kept = resampled(states, log_weights, n_kept, last)
+    return Annealed(populations, kept, run.n_steps)
 
 
 def fresh_chains(
@@ -132,7 +136,7 @@ def fresh_chains(
     One path begins with the means, one anywhere between them and even chances, so that
     calls differ in what they can find. Steps adapt to the chains themselves, which
     hardly matters for samples. Gives the states, the estimate of log Z that comes with
-    them, and how many sweeps of a chain they took.
+    them, NaN if chains have not arrived, and how many sweeps of a chain they took.
     """
     *seeds, last, place = ops.seed_sequence(rng).spawn(4)
     shares = 1.0, float(ops.generator(place).random())
@@ -150,6 +154,8 @@ def fresh_chains(
 
     parts, log_weights, n_steps = zip(*team.map(annealed, shares, seeds), strict=True)
     states = [ops.concatenate(layer) for layer in zip(*parts, strict=True)]
+    if max(n_steps) > MOST_STEPS:  # not arrived
+        return states, math.nan, n_chains * sum(n_steps)
     every = ops.concatenate(log_weights)
     drawn = resampled(states, every, n_wanted, last)
     return drawn, ops.log_mean_exp(every), n_chains * sum(n_steps)

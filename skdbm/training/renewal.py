@@ -41,8 +41,8 @@ EFFORT, LEAST_EFFORT, MOST_EFFORT = 4.0, 0.02, 1.0
 #: chains. Those that stay remember modes which new ones may miss.
 ANNEALED, RENEWED = 0.5, 0.5
 
-#: Variance of the changes of log-weights between two renewals beyond which their level
-#: is not trusted.
+#: Variances of the changes of log-weights, summed over the updates from one renewal to
+#: the next, beyond which their level is not trusted.
 LARGEST_DRIFT = 0.5
 
 #: Chains are drawn anew by weight where fewer than this share of them count; not before
@@ -62,7 +62,7 @@ class Renewal:
         self.rng = rng
         self.log_weights = ops.zeros(n_chains)
         self.correlation, self.budget = 0.0, 0.0
-        self.drift = math.inf  # variance of the log-weights' changes since a renewal
+        self.drift = math.inf  # variances of the changes since a renewal, summed
         self.n_renewals, self.n_updates = 0, 0
         self.before: FloatArray | None = None
 
@@ -108,7 +108,7 @@ class Renewal:
         self.log_weights += changes
         self.drift += float(changes.var())
         if not ops.isfinite(self.log_weights).all():  # the training has run away
-            self.log_weights[...] = 0
+            self.log_weights[...], self.drift = 0.0, math.inf
         if self.effective_share < LEAST_EFFECTIVE:
             edges = ops.cumsum(self.shares)
             n = len(edges)
@@ -134,6 +134,9 @@ class Renewal:
         fresh, level, n_sweeps = fresh_chains(
             machine, means, n_annealed, len(places), self.rng, team
         )
+        self.budget -= n_sweeps
+        if not math.isfinite(level):  # the training has run away
+            return
         for state, new in zip(chains, fresh, strict=True):
             state[places] = new
         # Weights are those of the unnormalised probability. So a mode that is found
@@ -142,8 +145,7 @@ class Renewal:
         if self.drift > LARGEST_DRIFT:
             self.log_weights += level - ops.log_mean_exp(self.log_weights)
         self.log_weights[places] = level
-        self.drift = 0.0
-        self.budget -= n_sweeps
+        self.drift = 0.0 if self.slow else math.inf
         self.n_renewals += 1
 
 

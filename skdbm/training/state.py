@@ -1,6 +1,7 @@
 """A machine in training: all that must survive from update to update."""
 
 import copy
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -81,7 +82,7 @@ class State:
         learned = Learned(values, values.copy(), ops.zeros_like(values))
         self.learned = learned if values.size else None
         self.n_averaged = 0
-        self.renewal.log_weights[...] = 0
+        self.renewal.log_weights[...], self.renewal.drift = 0.0, math.inf
 
     def copy(self) -> "State":
         """Copy all but the working memory: only one of the two may go on."""
