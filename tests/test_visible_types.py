@@ -28,7 +28,6 @@ from skdbm.machine import DeepBoltzmannMachine
 from skdbm.ops import generator
 from skdbm.sampling import gibbs_sweeps, initial_states
 from skdbm.sampling.annealing import BASES, anneal, base_of, means_of
-from skdbm.sampling.path import resampled
 from skdbm.units import (
     Bernoulli,
     Gaussian,
@@ -195,12 +194,11 @@ def test_mean_weights_of_populations_are_right_on_average(model, share, seed):
 def test_annealed_chains_by_weight_are_samples(model):
     """Chains of one population have ancestors in common, so many draw one each."""
     machine = model.machine()
-    first, second, third = np.random.SeedSequence(0).spawn(3)
+    first, second = np.random.SeedSequence(0).spawn(2)
     base = base_of(machine, means_of(machine, first), 1.0)
     with ops.workers(1) as team:
         run = anneal(machine, base, 1000, 10, second, team)
-    states = resampled(run.states, run.log_weights, 1000, third)
-    assert model.worst_moment(states) < 1
+    assert model.worst_moment([state[::2] for state in run.states]) < 1
 
 
 def counts_machine(seed=0):
