@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from .. import ops
-from .._typing import FloatArray, IntArray, Rng
+from .._typing import FloatArray, IntArray, Rng, Seed
 from ..machine import DeepBoltzmannMachine
 
 #: From so many steps on, one node a step is enough.
@@ -275,7 +275,7 @@ def resampled(
     states: Sequence[FloatArray],
     log_weights: FloatArray,
     n_samples: int,
-    seed: ops.SeedSequence,
+    seed: Seed | Rng,
 ) -> list[FloatArray]:
     """Repeat or drop chains in proportion to their weights."""
     chosen = _chosen(log_weights, n_samples, ops.generator(seed))

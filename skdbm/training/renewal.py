@@ -24,6 +24,7 @@ from .. import ops
 from .._typing import FloatArray, Rng
 from ..machine import DeepBoltzmannMachine
 from ..sampling.annealing import fresh_chains
+from ..sampling.path import resampled
 
 #: Chains are compared with what they were so many updates before, and the share of the
 #: newest correlation in its moving average.
@@ -110,12 +111,9 @@ class Renewal:
         if not ops.isfinite(self.log_weights).all():  # the training has run away
             self.log_weights[...], self.drift = 0.0, math.inf
         if self.effective_share < LEAST_EFFECTIVE:
-            edges = ops.cumsum(self.shares)
-            n = len(edges)
-            places = (ops.arange(n) + self.rng.random()) / n
-            chosen = ops.searchsorted(edges, places, side="right")
-            for state in chains:
-                state[...] = state[ops.minimum(chosen, n - 1)]
+            drawn = resampled(chains, self.log_weights, len(changes), self.rng)
+            for state, new in zip(chains, drawn, strict=True):
+                state[...] = new
             self.log_weights[...] = ops.log_mean_exp(self.log_weights)
 
     def renew(
