@@ -244,7 +244,7 @@ def test_errors_that_have_grown_are_annealed_away():
             break
     assert steps[0] == steps[-1] == 0 < min(steps[1:-1])
     assert np.all(np.diff(errors[:-1]) > 0)
-    assert max(errors) <= 2 * max(errors[0], 0.02)
+    assert max(errors) <= following.LARGEST_GROWTH * max(errors[0], 0.02)
 
 
 def test_followed_values_depend_on_the_seed_alone():
