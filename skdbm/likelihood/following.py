@@ -17,7 +17,7 @@ from .. import ops
 from .._typing import FloatArray, Seed
 from ..machine import DeepBoltzmannMachine
 from ..sampling.path import AdaptiveSteps, Path, carry, resampled
-from .annealing import annealed_with_chains
+from .annealing import annealed_with_chains, jackknife
 
 #: Chains that follow, and those of a population that looks for more.
 FOLLOWING_CHAINS, LOOKING_CHAINS = 100, 25
@@ -107,7 +107,7 @@ class FollowedLogPartition:
             journey = carry(path, steps, states, first, team)
         if journey.n_steps > MOST_STEPS:
             return False
-        ratio, its_error = _ratio(journey.log_weights)
+        ratio, its_error = jackknife(journey.log_weights)
         # Shares of modes that chains cannot leave err alike on every way.
         error = self.standard_error + its_error
         least = SMALLEST_ERROR / math.sqrt(len(states[0]))
@@ -118,10 +118,3 @@ class FollowedLogPartition:
         n_chains = len(states[0])
         self.states = resampled(states, journey.log_weights, n_chains, second)
         return True
-
-
-def _ratio(log_weights: FloatArray) -> tuple[float, float]:
-    """Log of the mean weight, and its standard error by the delta method."""
-    weights = ops.exp(log_weights - log_weights.max())
-    error = weights.std(ddof=1) / (math.sqrt(len(weights)) * weights.mean())
-    return ops.log_mean_exp(log_weights), float(error)

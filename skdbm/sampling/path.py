@@ -162,7 +162,7 @@ def carry(
             log_weights += (there - stops[-1]) * slope
             if with_slopes:
                 slopes.append(slope)
-            if population and _effective_share(log_weights) < RESAMPLED_BELOW:
+            if population and effective_share(log_weights) < RESAMPLED_BELOW:
                 chains.draw_anew(log_weights, rng)
             chains.sweep(there, rng)
             stops.append(there)
@@ -291,7 +291,7 @@ def _chosen(log_weights: FloatArray, n_samples: int, rng: Rng) -> IntArray:
     return ops.minimum(chosen, len(weights) - 1)
 
 
-def _effective_share(log_weights: FloatArray) -> float:
+def effective_share(log_weights: FloatArray) -> float:
     """Effective sample size over the number of chains, 1 for equal weights."""
     weights = ops.exp(log_weights - log_weights.max())
     return float(weights.mean() ** 2 / ops.mean(weights**2))

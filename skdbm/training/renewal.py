@@ -24,7 +24,7 @@ from .. import ops
 from .._typing import FloatArray, Rng
 from ..machine import DeepBoltzmannMachine
 from ..sampling.annealing import fresh_chains
-from ..sampling.path import resampled
+from ..sampling.path import effective_share, resampled
 
 #: Chains are compared with what they were so many updates before, and the share of the
 #: newest correlation in its moving average.
@@ -83,7 +83,7 @@ class Renewal:
     @property
     def effective_share(self) -> float:
         """Effective sample size of the weighted chains, over their number."""
-        return float(1 / (ops.square(self.shares).sum() * len(self.log_weights)))
+        return effective_share(self.log_weights)
 
     @property
     def slow(self) -> bool:
