@@ -7,7 +7,7 @@ from unittest.mock import Mock
 
 import numpy as np
 import pytest
-from numpy.testing import assert_allclose, assert_array_equal
+from numpy.testing import assert_array_equal
 from scipy.special import logsumexp
 from sklearn.exceptions import ConvergenceWarning
 
@@ -135,18 +135,6 @@ def test_steps_integrate_polynomials(schedule, degree):
         integral = (there ** (power + 1) - here ** (power + 1)) / (power + 1)
         errors.append(np.abs((there - here) * slope - factors * integral).max())
     assert errors[0] < 1e-15 < errors[1]
-
-
-def test_slopes_are_those_of_the_weights():
-    model = random_model((5, 4), 0)
-    path = Path(model.machine(), moved(model, 0, 0.4).machine())
-    ladder = Ladder([0.0, 0.3, 0.4, 1.0])
-    states = model.distribution.sample(100, np.random.default_rng(0))
-    with ops.workers(1) as team:
-        settings = states, np.random.SeedSequence(0), team
-        journey = carry(path, ladder, *settings, with_slopes=True)
-    assert journey.slopes.shape == (3, 100)
-    assert_allclose(np.diff(ladder.stops) @ journey.slopes, journey.log_weights)
 
 
 def test_chains_on_a_path_do_not_depend_on_threads():

@@ -117,16 +117,14 @@ class AdaptiveSteps:
 
 @dataclass(frozen=True)
 class Journey:
-    """What chains bring from a path: log-weights, most steps of a block, slopes.
+    """What chains bring from a path: log-weights, most steps of a block, stops.
 
-    `n_steps` is above the schedule's `most` if some chains have not arrived. `slopes`,
-    of shape (n_steps, n_chains), are empty unless they were asked for. `stops` are
-    those of the first block.
+    `n_steps` is above the schedule's `most` if some chains have not arrived. `stops`
+    are those of the first block.
     """
 
     log_weights: FloatArray
     n_steps: int
-    slopes: FloatArray
     stops: list[float]
 
 
@@ -138,7 +136,6 @@ def carry(
     team: ops.Workers,
     *,
     population: int | None = None,
-    with_slopes: bool = False,
 ) -> Journey:
     """Carry chains along a path; `states` are overwritten by where they end.
 
@@ -148,11 +145,9 @@ def carry(
     steps were known before.
     """
 
-    def carry_block(
-        block: slice, rng: Rng
-    ) -> tuple[FloatArray, list[FloatArray], list[float]]:
+    def carry_block(block: slice, rng: Rng) -> tuple[FloatArray, list[float]]:
         chains = _Chains(path, [state[block] for state in states])
-        log_weights, slopes = ops.zeros(len(chains.states[0])), []
+        log_weights = ops.zeros(len(chains.states[0]))
         stops = [schedule.start]
         for number in range(schedule.most):
             chains.look()
@@ -160,8 +155,6 @@ def carry(
                 number, stops[-1], chains.slope, chains.steepest
             )
             log_weights += (there - stops[-1]) * slope
-            if with_slopes:
-                slopes.append(slope)
             if population and effective_share(log_weights) < RESAMPLED_BELOW:
                 chains.draw_anew(log_weights, rng)
             chains.sweep(there, rng)
@@ -170,18 +163,17 @@ def carry(
                 break
         else:
             stops.append(math.nan)  # not arrived
-        return log_weights, slopes, stops
+        return log_weights, stops
 
     most = population or ops.ANNEALING_ROWS
     blocks = ops.row_blocks(len(states[0]), most)
     if population:
         blocks = [slice(i, i + most) for i in range(0, len(states[0]), most)]
     parts = team.map(carry_block, blocks, ops.streams(seed, len(blocks)))
-    log_weights, slopes, stops = zip(*parts, strict=True)
+    log_weights, stops = zip(*parts, strict=True)
     return Journey(
         ops.concatenate(log_weights),
         max(map(len, stops)) - 1,
-        ops.hstack([ops.array(part) for part in slopes]),
         stops[0],
     )
 
