@@ -229,12 +229,13 @@ class DBMSampler(BaseDBM):
             result.astype(self._dtype), _validation.output_container(self)
         )
 
-    def _start_given(self, visible, n_chains, rng):
+    def _start_given(self, rows, n_chains, rng):
         """Draw all layers of every chain from mean field given what is known."""
+        evidence = Evidence.of_rows(rows)
         machine, likelihood = self.machine_, self._setting("likelihood")
         q = posterior(
             machine,
-            Evidence.of_rows(visible),
+            evidence,
             tol=likelihood.mean_field_tol,
             max_iter=likelihood.mean_field_max_iter,
         )
@@ -243,7 +244,7 @@ class DBMSampler(BaseDBM):
             unit.sample(np.repeat(machine.field(layer, means), n_chains, axis=0), rng)
             for layer, unit in enumerate(machine.units)
         ]
-        return states, Evidence.of_rows(np.repeat(visible, n_chains, axis=0))
+        return states, evidence[np.repeat(np.arange(evidence.n_rows), n_chains)]
 
     def _chains_over_time(self, n_chains, sweeps, random_state):
         """Yield the rows of some chains after so many sweeps, and so many more, ..."""

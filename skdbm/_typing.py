@@ -41,5 +41,8 @@ class Source(Protocol):
     def __len__(self) -> int:
         """Count the rows."""
 
-    def read(self, indices: Indices, encoding: Any = None, /) -> FloatArray:
-        """Give dense states of some rows, NaN where missing, by what is learned."""
+    def read(self, indices: Indices, encoding: Any = None, /) -> Any:
+        """Give dense states of some rows, NaN where missing, by what is learned.
+
+        Where some are known together only, `skdbm.encodings.ties.PartlyKnown`.
+        """

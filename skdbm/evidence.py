@@ -7,11 +7,12 @@ row: what known units add to the fields of their neighbours is fixed.
 """
 
 import copy
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from . import ops
 from ._typing import BoolArray, FloatArray, Rows, States
+from .encodings.ties import PartlyKnown, Ties
 from .machine import DeepBoltzmannMachine
 
 __all__ = ["Evidence"]
@@ -30,6 +31,9 @@ class Evidence:
         shape (n_rows, n_l), and which of them are known, an array of bool of that
         shape, or None for all of them. Visible states that are all known may be a
         sparse matrix. Units of a group, as of a category, are known together or not.
+    ties : sequence of Ties, default=()
+        What is known together of visible Gaussian units that are not known one by one:
+        `skdbm.encodings.Encoding.tie` gives it. Their states agree with it.
 
     Raises
     ------
@@ -52,7 +56,11 @@ class Evidence:
     >>> evidence[1:].missing(0)  # nothing is missing in the second row
     """
 
-    def __init__(self, layers: Mapping[int, tuple[Rows, BoolArray | None]]) -> None:
+    def __init__(
+        self,
+        layers: Mapping[int, tuple[Rows, BoolArray | None]],
+        ties: Sequence[Ties] = (),
+    ) -> None:
         if len({states.shape[0] for states, _ in layers.values()}) > 1:
             shapes = {layer: states.shape for layer, (states, _) in layers.items()}
             raise ValueError(f"Layers have different numbers of rows: {shapes}.")
@@ -68,21 +76,25 @@ class Evidence:
             layer: (states, None if known is None or known.all() else known)
             for layer, (states, known) in layers.items()
         }
+        self.ties = tuple(tie for tie in ties if tie.tied.any())
 
     @classmethod
-    def of_rows(cls, rows: Rows) -> "Evidence":
+    def of_rows(cls, rows: Rows | PartlyKnown) -> "Evidence":
         """Take visible states, in which NaN says what is missing; only here it does.
 
         Parameters
         ----------
         rows : {ndarray, CSR matrix or array} of shape (n_rows, n_0)
-            Visible states.
+            Visible states; or those of which some are known together only, as the
+            package encodes rows with gaps.
 
         Returns
         -------
         Evidence
             What they say.
         """
+        if isinstance(rows, PartlyKnown):
+            return cls({0: (rows.states, rows.known)}, rows.ties)
         rows = rows if ops.is_sparse(rows) else ops.asarray(rows)
         missing = ops.missing(rows)
         return cls({0: (rows, None if missing is None else ~missing)})
@@ -98,7 +110,8 @@ class Evidence:
             {
                 layer: (states[rows], None if known is None else known[rows])
                 for layer, (states, known) in self.layers.items()
-            }
+            },
+            [tie[rows] for tie in self.ties],
         )
 
     def missing(self, layer: int) -> BoolArray | None:
@@ -128,6 +141,7 @@ class Conditional:
     # sweep takes them. `known` has the evidence in the machine's dtype. `fixed` has the
     # parts of the fields that do not change, (1, n_l) or one for each row, and `inputs`
     # what does: neighbour, columns, weights. `room` holds arrays for the fixed parts.
+    # `ties` say what else is known of visible units.
 
     def __init__(
         self,
@@ -144,6 +158,7 @@ class Conditional:
                     f"machine has layers of {machine.layer_sizes} units."
                 )
             self.known[layer] = states.astype(machine.dtype, copy=False), known
+        self.ties = [tie.astype(machine.dtype) for tie in evidence.ties]
         whole = {layer for layer, (_, known) in self.known.items() if known is None}
         layers = set(range(machine.n_layers)) - whole
         self.free = sorted(layers, key=lambda layer: (layer % 2, layer))
@@ -207,6 +222,26 @@ class Conditional:
             given, known = self.known[layer]
             where = True if known is None else known
             ops.copyto(states[layer], ops.dense(given), where=where)
+            for tie in self.ties if layer == 0 else ():
+                tie.hold(states[layer], given)
+
+    def tied_density(self, layer: int, field: FloatArray) -> FloatArray | float:
+        """Log-density of what is known of units together, of any fields of theirs."""
+        if layer or not self.ties:
+            return 0.0
+        points: Any = self.known[0][0]
+        return sum(tie.log_density(field, points) for tie in self.ties)
+
+    def tied_entropy(self, layer: int) -> FloatArray | float:
+        """Entropy of what is known together, which adds to that of all open units."""
+        return sum(tie.log_constant for tie in (self.ties if layer == 0 else ()))
+
+    def dampen(self, layer: int, variances: FloatArray) -> None:
+        """Bring variances of a layer in place to those given what is known of it."""
+        if layer in self.known:
+            ops.copyto(variances, 0, where=self.known[layer][1])
+            for tie in self.ties if layer == 0 else ():
+                variances[:, tie.units] *= tie.variances
 
     def map_rows(self, function: Callable[[Any], Any]) -> "Conditional":
         """Map every array that has a row for each row; layers that are known drop."""
@@ -216,6 +251,7 @@ class Conditional:
             for layer, (states, known) in self.known.items()
             if known is not None
         }
+        result.ties = [tie.map(function) for tie in self.ties]
         result.fixed = {  # a single row holds for all
             layer: fixed if len(fixed) == 1 else function(fixed)
             for layer, fixed in self.fixed.items()
@@ -235,10 +271,13 @@ class Conditional:
 
 def filled(machine: DeepBoltzmannMachine, evidence: Evidence) -> dict[int, FloatArray]:
     """States of the layers that are known in part, means of free units in the gaps."""
-    return {
+    result = {
         layer: ops.where(
             known, states, machine.units[layer].mean(machine.biases[layer][None])
         ).astype(machine.dtype, copy=False)
         for layer, (states, known) in evidence.layers.items()
         if known is not None
     }
+    for tie in evidence.ties:
+        tie.astype(machine.dtype).hold(result[0], evidence.layers[0][0])
+    return result

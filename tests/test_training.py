@@ -1218,7 +1218,7 @@ def real_machine(X, n_hidden=2):
 def test_a_restart_forgets_how_fast_scales_moved(monkeypatch):
     X = np.random.default_rng(0).normal(size=(50, 3))
     trained = trainer_of(real_machine(X), momentum=0.9)
-    monkeypatch.setattr(Real, "learned_gradient", lambda *arguments: np.ones(3))
+    monkeypatch.setattr(Real, "learned_gradient", lambda *arguments: np.ones(9))
     for _ in range(3):
         step(trained, X, 0.01)
     assert trained.learned.velocity.min() > 0
@@ -1234,7 +1234,7 @@ def test_learned_scales_have_momentum(momentum, monkeypatch):
     """With a constant gradient g they move by 0.1 rate g (1, 1 + m, 1 + m + m^2...)."""
     X = np.random.default_rng(0).normal(size=(50, 3))
     trained = trainer_of(real_machine(X), momentum=momentum)
-    constant = np.array([1.0, -1.0, 0.5])
+    constant = np.linspace(-1, 1, 9)
     monkeypatch.setattr(Real, "learned_gradient", lambda *arguments: constant)
     path = [trained.learned.values.copy()]
     for _ in range(4):
@@ -1256,7 +1256,7 @@ def test_rates_shrink_by_the_variance_at_both_ends(visible):
     X = rng.integers(3, size=(20, 4)).astype(float)
     if visible == "real":
         X = rng.normal(size=(20, 4))
-        encoding = Real(np.zeros(4), np.ones(4), largest_variance=6.0)
+        encoding = Real(np.zeros(4), np.ones(4), largest_moment=6.0)
         units[0], shares[0] = encoding.unit, 0.3 / 6
     weights = [rng.normal(0, 0.3, shape) for shape in pairwise(sizes)]
     biases = [rng.normal(0, 0.3, n) for n in sizes]

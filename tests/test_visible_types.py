@@ -96,7 +96,8 @@ def test_probabilities_of_all_visible_rows_sum_to_one(model):
 @pytest.mark.parametrize("sizes", [(1, 3), (2, 3), (1, 3, 2)], ids=str)
 def test_density_of_real_columns_integrates_to_one(sizes):
     rng, n_columns = np.random.default_rng(0), sizes[0]
-    encoding = Real(rng.normal(size=n_columns), rng.uniform(0.5, 2, n_columns))
+    matrix = np.eye(n_columns) + rng.normal(0, 0.2, (n_columns, n_columns))
+    encoding = Real(rng.normal(size=n_columns), matrix)
     machine = DeepBoltzmannMachine(
         [rng.normal(0, 0.7, shape) for shape in itertools.pairwise(sizes)],
         [rng.normal(0, 0.5, size) for size in sizes],
@@ -410,13 +411,13 @@ def recovered(kind):
     """A machine with couplings of moderate size, and the parameter `visible`."""
     rng = np.random.default_rng(1)
     mixed = [
-        (Real([3.0, 0.0], [1.0, 2.0]), [0, 1]),
+        (Real([3.0, 0.0], [1.0, 0.5]), [0, 1]),
         (Categories((3,)), [2]),
         (Probabilities(), [3, 4]),
     ]
     encoding, size, visible = {
         "bernoulli": (Probabilities(), 6, "bernoulli"),
-        "gaussian": (Real([10.0, 0, -1, 2], [2.0, 0.5, 1, 1]), 4, "gaussian"),
+        "gaussian": (Real([10.0, 0, -1, 2], [0.5, 2.0, 1, 1]), 4, "gaussian"),
         "categorical": (Categories((3, 3, 2)), 8, "categorical"),
         "counts": (Counts(6, 20), 6, "counts"),
         "mixed": (
@@ -545,7 +546,8 @@ def test_machines_of_every_type_survive_files(model, tmp_path):
 
 
 def test_learned_location_and_scale_survive_files(tmp_path):
-    real = Real([0.1, 1e9], [1 / 3, 1e-7], spread=[1.0, 2e-7])
+    real = Real([0.1, 1e9], [[1 / 3, 1e-7], [0.1, 7.0]], shrinkage=1 / 7)
+    real = real.with_learned(np.array([1 / 3, 1e-7, 1e-9, 1.1]))
     mixed = Mixed([(real, [2, 0]), (Categories((3,)), [1])])
     machine = DeepBoltzmannMachine(
         [np.eye(5, 2)], [np.zeros(5), np.zeros(2)], [mixed.unit, Bernoulli()], mixed
@@ -553,7 +555,7 @@ def test_learned_location_and_scale_survive_files(tmp_path):
     machine.save(tmp_path / "machine.npz")
     again = DeepBoltzmannMachine.load(tmp_path / "machine.npz").encoding
     assert again == mixed
-    assert again.parts[0][0].scale.tobytes() == real.scale.tobytes()
+    assert again.parts[0][0].matrix.tobytes() == real.matrix.tobytes()
 
 
 @over(MODELS)

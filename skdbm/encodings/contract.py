@@ -3,7 +3,7 @@
 import copy
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, TypeVar
 
@@ -12,6 +12,7 @@ from .._typing import BoolArray, FloatArray, IntArray, Rng, Rows
 from ..units import UnitType
 from ..units.contract import from_spec as unit_from_spec
 from ..units.contract import named
+from .ties import Ties
 
 _Self = TypeVar("_Self", bound="Encoding")
 
@@ -197,6 +198,25 @@ class Encoding(ABC):
         ops.copyto(out, X)
         return out
 
+    def tie(self, X: Rows, states: FloatArray) -> tuple[Ties, ...]:
+        """Say what is known together of units that are not known one by one.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n_rows, n_columns)
+            Values of the columns; NaN where missing.
+        states : ndarray of shape (n_rows, n_units)
+            What `encode` gives for them. States that agree with what is known take the
+            place of NaN.
+
+        Returns
+        -------
+        tuple of Ties
+            The directions that are open, for groups of units; empty by default, where
+            what a column says it says of its own units.
+        """
+        return ()
+
     def decode(self, states: FloatArray) -> FloatArray:
         """Turn states, or means, of the units into values of columns.
 
@@ -275,7 +295,11 @@ class Encoding(ABC):
         return self
 
     def learned_gradient(
-        self, states: FloatArray, field: FloatArray, where: BoolArray | None = None
+        self,
+        states: FloatArray,
+        field: FloatArray,
+        where: BoolArray | None = None,
+        ties: Sequence[Ties] = (),
     ) -> FloatArray:
         """Compute the gradient of log p of the data by the learned parameters.
 
@@ -285,6 +309,8 @@ class Encoding(ABC):
             States of the data, and fields given the means of the first hidden layer.
         where : ndarray of bool of the same shape, default=None
             Which states were observed; None means all.
+        ties : sequence of Ties, default=()
+            What was observed of others together.
 
         Returns
         -------

@@ -1,6 +1,6 @@
 """Columns of several kinds."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -8,6 +8,7 @@ from typing import Any
 from .. import ops, units
 from .._typing import ArrayLike, BoolArray, FloatArray, IntArray, Rng, Rows
 from .contract import Encoding
+from .ties import Ties
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,6 +132,14 @@ class Mixed(Encoding):
             part.encode(X[:, columns], out=out[:, s])
         return out
 
+    def tie(self, X: Rows, states: FloatArray) -> tuple[Ties, ...]:
+        """Gather those of the parts."""
+        return tuple(
+            tie.shifted(s.start)
+            for part, s, columns in self._joint()
+            for tie in part.tie(X[:, columns], states[:, s])
+        )
+
     def decode(self, states: FloatArray) -> FloatArray:
         """Decode every part."""
         X = ops.empty((len(states), self.n_columns(states.shape[1])), states.dtype)
@@ -170,13 +179,20 @@ class Mixed(Encoding):
         return self._changed(parts=tuple(parts))
 
     def learned_gradient(
-        self, states: FloatArray, field: FloatArray, where: BoolArray | None = None
+        self,
+        states: FloatArray,
+        field: FloatArray,
+        where: BoolArray | None = None,
+        ties: Sequence[Ties] = (),
     ) -> FloatArray:
         """Compute those of the parts, one after the other."""
         gradients = []
         for part, s, _ in self._joint():
             known = None if where is None else where[:, s]
-            gradients.append(part.learned_gradient(states[:, s], field[:, s], known))
+            own = [t.shifted(-s.start) for t in ties if t.units.start == s.start]
+            gradients.append(
+                part.learned_gradient(states[:, s], field[:, s], known, own)
+            )
         return ops.concatenate(gradients)
 
     def spec(self) -> dict[str, Any]:

@@ -1,47 +1,63 @@
 """Columns of real values."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from .. import ops
-from .._typing import ArrayLike, BoolArray, FloatArray, Rows
+from .._typing import ArrayLike, BoolArray, FloatArray, Rng, Rows
 from ..units import Gaussian, UnitType
 from .contract import Encoding
+from .covariance import normal_of
+from .ties import Ties, given_the_others
 
-#: A learned scale stays within these shares of the standard deviation of the data:
-#: without a lower end the likelihood of a column that the others determine has no
-#: maximum, and its precision runs away.
-SCALE_BOUNDS = (0.05, 2.0)
+_NOT_FITTED = "These Real columns know no matrix yet; fit them first."
 
-#: Rows from which the largest variance is taken.
-ROWS_FOR_VARIANCE = 1000
+#: Steps in which the largest variance of the states is found.
+POWER_STEPS = 5
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Real(Encoding):
-    """Real values v, as states s = (v - loc) / scale of Gaussian units.
+    """Real values v, as states s = M (v - loc) of Gaussian units.
 
-    So `scale` is the standard deviation of v given the hidden units and 1 / scale^2 its
-    precision. Training learns it together with the weights [1]_: since it belongs to
-    the encoding, the partition function does not depend on it, and its gradient needs
-    no samples of the model.
+    Given the hidden units, values are normal with the covariance (M^T M)^-1. What `fit`
+    finds is that of the data, shrunk, so that a machine without couplings is the normal
+    distribution of the columns. Training goes on to learn M together with the weights,
+    as it learns the scales of single columns elsewhere [1]_: since M belongs to the
+    encoding, the partition function does not depend on it, and its gradient needs no
+    samples of the model.
+
+    The shrinkage a is the one with which rows are likeliest that the covariance was
+    taken without. Training presents rows that have become sqrt(1 - a) (v - loc) plus
+    noise of sqrt(a) standard deviations of every column: whatever it learns of their
+    covariance is shrunk as much.
 
     Parameters
     ----------
-    loc, scale : array-like of shape (n_columns,), default=None
-        What is subtracted from every column, and its standard deviation given the
-        hidden units; None until `fit`.
+    loc : array-like of shape (n_columns,), default=None
+        What is subtracted from every column; None until `fit`.
+    whitening : array-like of shape (n_columns, n_columns) or (n_columns,), default=None
+        What makes uncorrelated columns of unit variance out of the data; a vector, one
+        over the standard deviations, stands for columns that are uncorrelated.
+    sharpening : array-like of shape (n_columns, n_columns), default=None
+        What training has learned: M is its product with `whitening`. None means the
+        identity.
     spread : array-like of shape (n_columns,), default=None
-        Standard deviation of every column in the data, of which the scale stays a
-        share of 0.05 to 2; None means the scale.
-    largest_variance : float, default=1.0
-        Largest variance of the encoded data in any direction: 1 for independent
-        columns, their number for equal ones. The learning rate is divided by it.
+        Standard deviation of every column in the data; None means that of the
+        whitening.
+    shrinkage : float, default=0.0
+        Share of the variance of rows that is noise in training.
+    largest_moment : float, default=1.0
+        Largest eigenvalue of E[z^2 z z^T] / (n + 2) over whitened rows z of n columns:
+        1 for normal ones, more for heavy tails. The learning rate is divided by it.
 
     Raises
     ------
     ValueError
-        If a scale is not positive or a value is not finite.
+        If shapes do not agree, a value is not finite, the whitening cannot be inverted,
+        or the shrinkage is not between 0 and 1.
 
     See Also
     --------
@@ -57,18 +73,22 @@ class Real(Encoding):
     --------
     >>> import numpy as np
     >>> from skdbm.encodings import Real
-    >>> encoding = Real().fit(np.array([[0.0], [4.0]]))
-    >>> encoding.encode(np.array([[2.0], [6.0]]))
-    array([[0.],
-           [2.]])
-    >>> encoding.decode(np.array([[-1.0]]))
-    array([[0.]])
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.normal(size=(500, 2)) @ [[2.0, 1.0], [0.0, 0.5]]
+    >>> encoding = Real().fit(X)
+    >>> np.cov(encoding.encode(X).T).round(1) + 0.0
+    array([[1., 0.],
+           [0., 1.]])
+    >>> np.abs(encoding.decode(encoding.encode(X)) - X).max().round(9)
+    np.float64(0.0)
     """
 
     loc: FloatArray | None = None
-    scale: FloatArray | None = None
+    whitening: FloatArray | None = None
+    sharpening: FloatArray | None = None
     spread: FloatArray | None = None
-    largest_variance: float = 1.0
+    shrinkage: float = 0.0
+    largest_moment: float = 1.0
 
     #: Tied copies have twice the variance of free ones, which weights without bound
     #: would have to explain.
@@ -77,26 +97,39 @@ class Real(Encoding):
     def __init__(
         self,
         loc: ArrayLike | None = None,
-        scale: ArrayLike | None = None,
+        whitening: ArrayLike | None = None,
+        sharpening: ArrayLike | None = None,
         spread: ArrayLike | None = None,
-        largest_variance: float = 1.0,
+        shrinkage: float = 0.0,
+        largest_moment: float = 1.0,
     ) -> None:
-        vectors = [_own(loc), _own(scale), _own(scale if spread is None else spread)]
-        for name, vector in zip(("loc", "scale", "spread"), vectors, strict=True):
-            object.__setattr__(self, name, vector)
-        object.__setattr__(self, "largest_variance", float(largest_variance))
-        if (loc is None) != (scale is None):
-            raise ValueError("Give both loc and scale of Real columns, or neither.")
-        arrays = [vector for vector in vectors if vector is not None]
-        if any(
-            array.ndim != 1 or not ops.isfinite(array).all() for array in arrays
-        ) or (len({len(array) for array in arrays}) > 1):
-            raise ValueError(
-                "loc, scale and spread of Real columns must be vectors of finite "
-                f"numbers of one length; got shapes {[a.shape for a in arrays]}."
-            )
-        if any((array <= 0).any() for array in arrays[1:]):
-            raise ValueError("Every scale of Real columns must be positive.")
+        if not 0 <= shrinkage <= 1:
+            raise ValueError(f"shrinkage={shrinkage}; a share of 0 to 1 is expected.")
+        if (loc is None) != (whitening is None):
+            raise ValueError("Give both loc and whitening of Real columns, or neither.")
+        vars(self).update(
+            shrinkage=float(shrinkage), largest_moment=float(largest_moment)
+        )
+        if loc is None or whitening is None:
+            return
+        n = len(ops.asarray(loc))
+        if ops.asarray(whitening).ndim == 1:
+            whitening = ops.diag(ops.asarray(whitening))
+        matrix = _own("whitening", whitening, (n, n))
+        try:
+            inverse = ops.inv(matrix)
+        except ops.LinAlgError as error:
+            raise ValueError("whitening of Real columns cannot be inverted.") from error
+        if sharpening is None:
+            sharpening = ops.eye(n)
+        if spread is None:
+            spread = ops.sqrt(ops.square(inverse).sum(axis=1))
+        vars(self).update(
+            loc=_own("loc", loc, (n,)),
+            whitening=matrix,
+            sharpening=_own("sharpening", sharpening, (n, n)),
+            spread=_own("spread", spread, (n,)),
+        )
 
     def __repr__(self) -> str:
         return "Real()"
@@ -108,8 +141,8 @@ class Real(Encoding):
 
     @property
     def rate_factor(self) -> float:
-        """0.3 over the largest variance."""
-        return 0.3 / self.largest_variance
+        """0.3 over the largest moment: a row far out moves its own fields too far."""
+        return 0.3 / self.largest_moment
 
     def learning_rate(self, n_columns: int, n_above: int) -> float:
         """Give the rate of binary columns, at most 25 over `n_above`."""
@@ -118,17 +151,18 @@ class Real(Encoding):
         return min(super().learning_rate(n_columns, n_above), 25 / n_above)
 
     def fit(self, X: Rows) -> "Real":
-        """Take means and standard deviations; 1 for a column that does not vary."""
-        loc = ops.column_means(X)
-        scale = ops.sqrt(ops.column_means(X, lambda part: (part - loc) ** 2))
-        # A column that varies by less than the rounding of its mean does not vary.
-        dtype = ops.result_type(X.dtype, ops.float32)
-        varies = scale > 4 * ops.finfo(dtype).eps * ops.abs(loc)
-        scale = ops.where(varies & (scale > 0), scale, 1.0)
-        some = ops.nan_to_num((X[:: -(-len(X) // ROWS_FOR_VARIANCE)] - loc) / scale)
-        variance = ops.norm(some, ord=2) ** 2 / max(1, len(some))
-        # Three digits, so that rounding of the data does not reach the weights.
-        return Real(loc, scale, largest_variance=max(1.0, float(f"{variance:.3g}")))
+        """Take the normal distribution of the columns, of those with gaps by EM."""
+        normal = normal_of(X)
+        variances, directions = ops.eigh(normal.shrunk)
+        # Of all whitenings the symmetric one leaves columns most as they were.
+        root = directions / ops.sqrt(variances) @ directions.T
+        return Real(
+            normal.loc,
+            root / normal.spread,
+            spread=normal.spread,
+            shrinkage=normal.shrinkage,
+            largest_moment=normal.largest_moment,
+        )
 
     def width(self, n_columns: int) -> int:
         """Count the columns, those that were fitted."""
@@ -138,68 +172,167 @@ class Real(Encoding):
         """Count the units, those that were fitted."""
         return self.width(n_units)
 
+    @cached_property
+    def matrix(self) -> FloatArray:
+        """The matrix M of states s = M (v - loc), after `fit`."""
+        if self.sharpening is None or self.whitening is None:
+            raise ValueError(_NOT_FITTED)
+        result: FloatArray = self.sharpening @ self.whitening
+        result.flags.writeable = False
+        return result
+
+    @cached_property
+    def covariance(self) -> FloatArray:
+        """Covariance of the columns given the hidden units, (M^T M)^-1, after `fit`."""
+        result: FloatArray = self._inverse @ self._inverse.T
+        return result
+
+    @cached_property
+    def _inverse(self) -> FloatArray:
+        """M^-1."""
+        result: FloatArray = ops.inv(self.matrix)
+        return result
+
     def encode(self, X: Rows, out: FloatArray | None = None) -> Rows:
-        """Compute s = (v - loc) / scale."""
-        if self.loc is None or self.scale is None:
+        """Compute s = M (v - loc); all of them NaN in rows that lack a value."""
+        # Of such a row no unit is known by itself; see `tie`.
+        if self.loc is None:
             return super().encode(X, out)
-        out = ops.subtract(X, self.loc.astype(X.dtype), out=out)
-        out /= self.scale.astype(X.dtype)
+        states = (X - self.loc.astype(X.dtype)) @ self.matrix.T.astype(X.dtype)
+        if out is None:
+            return states
+        ops.copyto(out, states)
         return out
 
+    def tie(self, X: Rows, states: FloatArray) -> tuple[Ties, ...]:
+        """Project onto what the columns that are known leave open."""
+        gaps = ops.missing(X)
+        if self.loc is None or gaps is None:
+            return ()
+        matrix, n = self.matrix, len(self.loc)
+        points = ops.where(gaps, 0, X - self.loc) @ matrix.T
+        complete: BoolArray = ~ops.any(gaps, axis=1, keepdims=True)
+        ops.copyto(states, points, where=~complete)
+        patterns, pattern = ops.unique(gaps, axis=0, return_inverse=True)
+        spreads, _ = given_the_others(matrix.T @ matrix, patterns)
+        projections, n_closed = matrix @ spreads @ matrix.T, (~patterns).sum(axis=1)
+        # Where nothing is missing units are known one by one.
+        projections[n_closed == n], n_closed[n_closed == n] = ops.eye(n), 0
+        return (Ties(slice(0, n), pattern.ravel(), projections, n_closed),)
+
     def decode(self, states: FloatArray) -> FloatArray:
-        """Compute v = loc + scale s."""
-        if self.loc is None or self.scale is None:
+        """Compute v = loc + M^-1 s."""
+        if self.loc is None:
             return states
         dtype = states.dtype
-        return states * self.scale.astype(dtype) + self.loc.astype(dtype)
+        return states @ self._inverse.T.astype(dtype) + self.loc.astype(dtype)
+
+    def draw(
+        self, states: FloatArray, rng: Rng, out: FloatArray | None = None
+    ) -> FloatArray:
+        """Add the noise of the shrinkage."""
+        if self.spread is None or not self.shrinkage:
+            return super().draw(states, rng, out)
+        noise: FloatArray = ops.normal(rng, ops.empty_like(states))
+        deviations = self.shrinkage**0.5 * self.spread
+        noise = noise @ (deviations[:, None] * self.matrix.T).astype(states.dtype)
+        noise += states.dtype.type((1 - self.shrinkage) ** 0.5) * states
+        if out is None:
+            return noise
+        ops.copyto(out, noise)
+        return out
 
     def log_jacobian(self, X: Rows) -> FloatArray:
-        """Compute -sum log(scale) over the observed columns of every row."""
-        if self.scale is None:
+        """Compute log |det M| of every row, less what belongs to missing columns."""
+        if self.loc is None:
             return super().log_jacobian(X)
-        logs = ops.log(self.scale)
-        result, missing = ops.full(len(X), -logs.sum()), ops.isnan(X)
-        rows = missing.any(axis=1)
-        result[rows] += missing[rows] @ logs
+        result = ops.full(len(X), ops.slogdet(self.matrix)[1])
+        precision, gaps = self.matrix.T @ self.matrix, ops.isnan(X)
+        incomplete = ops.flatnonzero(gaps.any(axis=1))
+        for block in ops.row_blocks(len(incomplete), ops.INFERENCE_ROWS):
+            rows = incomplete[block]
+            patterns, which = ops.unique(gaps[rows], axis=0, return_inverse=True)
+            _, log_det = given_the_others(precision, patterns)
+            result[rows] -= log_det[which.ravel()] / 2
         return result
 
     @property
     def learned(self) -> FloatArray:
-        """Logarithms of the scales; empty before `fit`."""
-        return super().learned if self.scale is None else ops.log(self.scale)
+        """The matrix `sharpening`, row by row; empty before `fit`."""
+        if self.sharpening is None:
+            return super().learned
+        return self.sharpening.flatten()
 
     def with_learned(self, values: FloatArray) -> "Real":
-        """Give this encoding with the scales exp(values)."""
-        if self.spread is None:
+        """Give this encoding with another sharpening."""
+        if self.loc is None:
             return self
-        lowest, highest = (self.spread * share for share in SCALE_BOUNDS)
-        scale = ops.clip(ops.exp(values), lowest, highest)
-        scale.flags.writeable = False
-        return self._changed(scale=scale)
+        n = len(self.loc)
+        sharpening = ops.array(values, dtype=ops.float64).reshape(n, n)
+        sharpening.flags.writeable = False
+        result = self._changed(sharpening=sharpening)
+        for name in ("matrix", "covariance", "_inverse", "_largest_variance"):
+            vars(result).pop(name, None)
+        return result
 
     def learned_gradient(
-        self, states: FloatArray, field: FloatArray, where: BoolArray | None = None
+        self,
+        states: FloatArray,
+        field: FloatArray,
+        where: BoolArray | None = None,
+        ties: Sequence[Ties] = (),
     ) -> FloatArray:
-        """Compute the gradient by log(scale): the mean of s (s - x) - 1."""
-        if self.scale is None:
+        """Compute the natural gradient by the sharpening S, (1 - E[(s - x) s^T]) S.
+
+        It is divided by the variance of the states in the direction of the largest one,
+        beyond which a step would go too far.
+        """
+        # S. Amari, Neural Computation 10, 1998, equation 4.3.
+        if self.sharpening is None:
             return super().learned_gradient(states, field, where)
-        terms = states * (states - field) - 1.0
+        states = states.astype(ops.float64)
+        off: FloatArray = states - field
+        open_variance: FloatArray = ops.zeros(self.sharpening.shape)
         if where is not None:
-            terms *= where
-        means: FloatArray = terms.mean(axis=0, dtype=ops.float64)
-        return means
+            # What is open has its mean given the field, and varies.
+            rows = ops.flatnonzero(~where.all(axis=1))
+            move, open_variance = -off[rows], ops.eye(len(open_variance)) * len(rows)
+            for of_rows in (tie[rows] for tie in ties):
+                move = of_rows.projected(move)
+                open_variance = of_rows.open[of_rows.pattern].sum(axis=0)
+            states[rows] += move
+            off[rows] += move
+        second = (off.T @ states + open_variance) / len(states)
+        gradient = self.sharpening - second @ self.sharpening
+        return gradient.ravel() / self._largest_variance
+
+    @cached_property
+    def _largest_variance(self) -> float:
+        """The largest variance of the states over the data, by power iteration."""
+        sharp: Any = self.sharpening
+        vector = sharp[ops.argmax(ops.square(sharp).sum(axis=1))]
+        for _ in range(POWER_STEPS):
+            vector = sharp.T @ (sharp @ vector)
+            vector = vector / ops.norm(vector)
+        return max(1.0, float(ops.norm(sharp @ vector)) ** 2)
 
     def spec(self) -> dict[str, Any]:
-        """Give the vectors as lists, and the largest variance."""
-        vectors = {"loc": self.loc, "scale": self.scale, "spread": self.spread}
-        lists = {n: None if v is None else v.tolist() for n, v in vectors.items()}
-        return {"type": "Real", **lists, "largest_variance": self.largest_variance}
+        """Give the arrays as lists, and the numbers."""
+        names = ("loc", "whitening", "sharpening", "spread")
+        arrays = {name: getattr(self, name) for name in names}
+        lists = {n: None if a is None else a.tolist() for n, a in arrays.items()}
+        numbers = {n: getattr(self, n) for n in ("shrinkage", "largest_moment")}
+        return {"type": "Real", **lists, **numbers}
 
 
-def _own(values: ArrayLike | None) -> FloatArray | None:
-    """A copy in float64 that cannot be changed."""
-    if values is None:
-        return None
+def _own(name: str, values: ArrayLike, shape: tuple[int, ...]) -> FloatArray:
+    """A copy in float64 that cannot be changed, of this shape."""
     array: FloatArray = ops.array(values, dtype=ops.float64)
+    if array.shape != shape or not ops.isfinite(array).all():
+        found = "others" if array.shape == shape else f"shape {array.shape}"
+        raise ValueError(
+            f"{name} of Real columns must hold finite numbers of shape {shape}; got "
+            f"{found}."
+        )
     array.flags.writeable = False
     return array

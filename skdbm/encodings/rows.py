@@ -5,6 +5,7 @@ from typing import Any
 from .. import ops
 from .._typing import FloatArray, Indices, Rng, Rows
 from .contract import Encoding
+from .ties import PartlyKnown
 
 
 class EncodedRows:
@@ -22,12 +23,35 @@ class EncodedRows:
     def __len__(self) -> int:
         return self.shape[0]
 
-    def __getitem__(self, rows: slice) -> Rows:
-        return self.encoding.encode(self.X[rows]).astype(self.dtype, copy=False)
+    def __getitem__(self, rows: Any) -> Rows | PartlyKnown:
+        return self._states(self.X[rows], self.encoding, None)
 
-    def read(self, indices: Indices, encoding: Encoding | None = None) -> FloatArray:
+    def read(
+        self, indices: Indices, encoding: Encoding | None = None
+    ) -> FloatArray | PartlyKnown:
         """Dense states of some rows, NaN where missing, by what is learned so far."""
-        encoding = encoding or self.encoding
         values = ops.dense(self.X[indices])
-        states: FloatArray = encoding.encode(values).astype(self.dtype, copy=False)
-        return states if self.rng is None else encoding.draw(states, self.rng)
+        states: FloatArray | PartlyKnown
+        states = self._states(values, encoding or self.encoding, self.rng)
+        return states
+
+    def _states(self, values: Any, encoding: Encoding, rng: Rng | None) -> Any:
+        """States of values; with ties where some of them are known together only."""
+        states = encoding.encode(values).astype(self.dtype, copy=False)
+        gaps = ops.missing(states)
+        ties = () if gaps is None else encoding.tie(values, states)
+        if rng is not None:
+            states = encoding.draw(states, rng)
+        if gaps is None or not ties:
+            return states
+        return PartlyKnown(states, ~gaps, ties)
+
+    def column_means(self) -> FloatArray:
+        """Mean of every unit over the rows in which something is known of it."""
+        total, known = ops.zeros(self.shape[1]), ops.zeros(self.shape[1])
+        for block in ops.row_blocks(len(self), ops.INFERENCE_ROWS):
+            part: Any = self[block]
+            part = part.states if isinstance(part, PartlyKnown) else ops.dense(part)
+            total += ops.nan_to_num(part).sum(axis=0, dtype=ops.float64)
+            known += (~ops.isnan(part)).sum(axis=0)
+        return total / ops.maximum(known, 1)

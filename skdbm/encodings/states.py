@@ -72,6 +72,8 @@ class States(Encoding):
     @property
     def rate_factor(self) -> float:
         """That of the encoding made for such units, or one over their copies."""
+        if isinstance(self.unit, units.Gaussian):
+            return Real().rate_factor / self.unit.n_copies
         return super().rate_factor if self._kin is None else self._kin.rate_factor
 
     def learning_rate(self, n_columns: int, n_above: int) -> float:
@@ -118,7 +120,7 @@ def of_unit(unit: UnitType) -> Encoding:
 def _kin(unit: UnitType) -> Encoding | None:
     """The encoding made for such units: what it says of values holds for states."""
     if isinstance(unit, units.Gaussian):
-        return Real(largest_variance=unit.n_copies)
+        return Real()
     if isinstance(unit, units.ReplicatedSoftmax):
         return Counts(unit.sizes[0], unit.typical_total)
     if isinstance(unit, units.Mixed):

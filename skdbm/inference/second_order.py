@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from .. import ops
 from .._typing import FloatArray, States
 from ..evidence import Conditional
 
@@ -27,8 +26,7 @@ def second_order_fields(
 
     def react(layer: int) -> None:
         variances[layer], slopes[layer] = units[layer].reaction(means[layer])
-        if layer in given.known:  # what is known does not vary
-            ops.copyto(variances[layer], 0, where=given.known[layer][1])
+        given.dampen(layer, variances[layer])  # what is known does not vary
 
     fields = {layer: given.field(layer, means) for layer in given.free}
     for layer in given.free:

@@ -203,15 +203,16 @@ def _importance_weighted(
     known = _known_terms(given, states)
     for layer in even:
         known += machine.units[layer].log_partition(fields[layer], _open(given, layer))
+        known += given.tied_density(layer, fields[layer])
     total = ops.full(len(known), -math.inf)
     for _ in range(n_samples):
         log_weight = ops.array(known)
         for layer in even:
             states[layer] = machine.units[layer].sample(fields[layer], rng)
+            given.hold(layer, states)
             # log p* - log q of the layer; its base measure is in both and cancels
             tilt = states[layer] * (machine.biases[layer] - fields[layer])
             log_weight += ops.row_sum(tilt, _open(given, layer))
-            given.hold(layer, states)
         log_weight += _odd_terms(given, states)
         ops.logaddexp(total, log_weight, out=total)
     return total - math.log(n_samples)
@@ -228,7 +229,7 @@ def unnormalised_bound(given: Conditional, states: States) -> FloatArray:
             mean, where = states[layer], _open(given, layer)
             open_means = mean if where is None else ops.where(where, mean, 0)
             total += open_means.astype(ops.float64) @ biases[layer]
-            total += units[layer].entropy(mean, where)
+            total += units[layer].entropy(mean, where) + given.tied_entropy(layer)
     return total
 
 

@@ -2,9 +2,11 @@
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 from .. import ops
-from .._typing import ArrayLike, BoolArray, FloatArray, IntArray, Seed
+from .._typing import ArrayLike, FloatArray, IntArray, Seed
+from ..evidence import Conditional, Evidence
 from ..machine import DeepBoltzmannMachine
 
 #: Most joint states that are summed one by one.
@@ -52,15 +54,18 @@ def exact_log_partition(machine: DeepBoltzmannMachine) -> float:
     return _log_sum(machine.astype(ops.float64))
 
 
-def exact_log_likelihood(machine: DeepBoltzmannMachine, X: ArrayLike) -> FloatArray:
+def exact_log_likelihood(
+    machine: DeepBoltzmannMachine, X: ArrayLike | Evidence
+) -> FloatArray:
     """Compute log p(v) of every row by enumeration.
 
     Parameters
     ----------
     machine : DeepBoltzmannMachine
         The machine.
-    X : ndarray of shape (n_rows, n_0)
-        Visible states. Those that are missing, NaN, are summed out.
+    X : ndarray of shape (n_rows, n_0), or Evidence
+        Visible states. Those that are missing, NaN, are summed out. Or what is known of
+        the visible layer.
 
     Returns
     -------
@@ -80,9 +85,11 @@ def exact_log_likelihood(machine: DeepBoltzmannMachine, X: ArrayLike) -> FloatAr
     array([-2.079442])
     """
     machine = machine.astype(ops.float64)
-    X = ops.asarray(X, dtype=ops.float64)
-    result: FloatArray = ops.array([_log_sum_given(machine, row[None]) for row in X])
-    totals = machine.units[0].totals(X)
+    if not isinstance(X, Evidence):
+        X = Evidence.of_rows(ops.asarray(X, dtype=ops.float64))
+    rows = (X[i : i + 1] for i in range(X.n_rows))
+    result: FloatArray = ops.array([_log_sum_given(machine, row) for row in rows])
+    totals = machine.units[0].totals(X.layers[0][0])
     if totals is None:
         return result - exact_log_partition(machine)
     return result - exact_log_partitions(machine, totals)
@@ -228,7 +235,7 @@ def _log_terms(
     machine: DeepBoltzmannMachine,
     *,
     parity: int | None = None,
-    row: FloatArray | None = None,
+    row: Evidence | None = None,
 ) -> Iterator[FloatArray]:
     """Yield log sums over the other layers, or what a row lacks, chunk by chunk."""
     kept, n_terms = _enumerated(machine, parity)
@@ -250,12 +257,14 @@ def _log_terms(
             if row is None or layer > 0:
                 log_terms += unit.log_partition(field)
                 continue
-            missing: BoolArray = ops.isnan(row)
-            visible = ops.where(missing, 0.0, row)
-            log_terms += field @ visible[0] - unit.base(visible, where=~missing)
-            log_terms += unit.log_partition(
-                field, ops.broadcast_to(missing, field.shape)
-            )
+            given, known = row.layers[0]
+            missing = row.missing(0)
+            visible: Any = given if known is None else ops.where(known, given, 0.0)
+            log_terms += field @ visible[0] - unit.base(visible, where=known)
+            if missing is not None:
+                where = ops.broadcast_to(missing, field.shape)
+                log_terms += unit.log_partition(field, where)
+            log_terms += Conditional(machine, row).tied_density(0, field)
         yield log_terms
 
 
@@ -263,18 +272,19 @@ def _log_sum(
     machine: DeepBoltzmannMachine,
     *,
     parity: int | None = None,
-    row: FloatArray | None = None,
+    row: Evidence | None = None,
 ) -> float:
     """Sum exp(-E) over all states, or those of a row, in the log domain."""
     terms = _log_terms(machine, parity=parity, row=row)
     return float(ops.logsumexp([ops.logsumexp(log_terms) for log_terms in terms]))
 
 
-def _log_sum_given(machine: DeepBoltzmannMachine, row: FloatArray) -> float:
+def _log_sum_given(machine: DeepBoltzmannMachine, evidence: Evidence) -> float:
     """Sum exp(-E) over the hidden layers, and visible states that are missing."""
-    if ops.missing(row) is not None or not machine.weights:
+    if evidence.missing(0) is not None or not machine.weights:
         # The missing states depend on the first hidden layer, which is enumerated.
-        return _log_sum(machine, parity=1, row=row)
+        return _log_sum(machine, parity=1, row=evidence)
+    row: Any = evidence.layers[0][0]
     # Given v the hidden layers are a machine, with the first biases moved by v W_0.
     biases = [(row @ machine.weights[0] + machine.biases[1])[0], *machine.biases[2:]]
     hidden = DeepBoltzmannMachine(machine.weights[1:], biases, machine.units[1:])

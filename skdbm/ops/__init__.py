@@ -7,15 +7,16 @@ rows, too. A second array library would be chosen here.
 
 # fmt: off
 from numpy import (
-    abs, add, any, arange, argsort, array, array_equal, asarray, bincount,
-    broadcast_to, clip, concatenate, copyto, count_nonzero, cumsum, diff, divide,
-    dtype, empty, empty_like, equal, errstate, exp, finfo, flatnonzero, float32,
-    float64, floor, full, full_like, hstack, int64, intp, isfinite, isnan, less,
-    linspace, log, logaddexp, matmul, max, maximum, mean, minimum, multiply, nan,
-    nan_to_num, negative, ones, repeat, result_type, searchsorted, sort, split,
-    sqrt, square, stack, subtract, sum, tile, unique, where, zeros, zeros_like,
+    abs, add, any, arange, argmax, argmin, argsort, array, array_equal, asarray,
+    bincount, broadcast_to, clip, concatenate, copyto, count_nonzero, cumsum, diag,
+    diff, divide, dtype, einsum, empty, empty_like, equal, errstate, exp, eye,
+    finfo, flatnonzero, float32, float64, floor, full, full_like, geomspace, hstack,
+    int64, intp, isfinite, isnan, less, linspace, log, logaddexp, matmul, max,
+    maximum, mean, minimum, multiply, nan, nan_to_num, negative, ones, outer,
+    repeat, result_type, searchsorted, sort, split, sqrt, square, stack, subtract,
+    sum, tile, unique, where, zeros, zeros_like,
 )
-from numpy.linalg import norm
+from numpy.linalg import LinAlgError, cholesky, eigh, inv, norm, slogdet, solve
 from numpy.random import SeedSequence
 from scipy.special import gammaln, logsumexp
 from scipy.special import stdtrit as student_quantile

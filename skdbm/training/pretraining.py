@@ -20,7 +20,6 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from .. import ops
 from .._typing import FloatArray, Indices, Rng, Source
 from ..encodings import Encoding
 from ..evidence import Evidence
@@ -53,7 +52,7 @@ class TiedRows:
     def __len__(self) -> int:
         return len(self.source)
 
-    def read(self, indices: Indices, encoding: Encoding | None = None) -> FloatArray:
+    def read(self, indices: Indices, encoding: Encoding | None = None) -> Any:
         """States of some rows; only a single copy's encoding goes on to be learned."""
         if self.copies == 1:
             return self.source.read(indices, encoding)
@@ -78,9 +77,9 @@ class CarriedRows:
 
     def read(self, indices: Indices, encoding: Any = None) -> FloatArray:
         """States of some rows of the upper layer."""
-        lower = self.source.read(indices, self.pair.encoding)
-        if ops.missing(lower) is not None:
-            evidence = Evidence.of_rows(lower)
+        evidence = Evidence.of_rows(self.source.read(indices, self.pair.encoding))
+        lower: Any = evidence.layers[0][0]
+        if evidence.missing(0) is not None:
             lower = posterior(
                 self.pair, evidence, tol=0, max_iter=SWEEPS_OVER_MISSING
             ).visible

@@ -40,7 +40,7 @@ def initial_machine(
     ]
     # A constant in a group of units, of which one is on, changes nothing.
     resting = [unit.field_of_mean(ops.full(n, INITIAL_ACTIVITY)) for unit, n in hidden]
-    bias = free_bias(units[0], ops.column_means(rows), len(rows))
+    bias = free_bias(units[0], rows.column_means(), len(rows))
     machine = DeepBoltzmannMachine(weights, [bias, *resting], units, rows.encoding)
     return machine.astype(TRAINING_DTYPE)
 

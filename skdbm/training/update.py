@@ -12,6 +12,7 @@ from typing import Any
 
 from .. import ops
 from .._typing import FloatArray, IntArray, Rng, States
+from ..encodings.ties import PartlyKnown
 from ..evidence import Conditional, Evidence, filled
 from ..inference.mean_field import start, sweep
 from ..machine import DeepBoltzmannMachine
@@ -33,7 +34,7 @@ ENCODING_RATE = 0.1
 
 def update(
     state: State,
-    visible: FloatArray,
+    visible: FloatArray | PartlyKnown,
     options: Options,
     learning_rate: float,
     team: ops.Workers,
@@ -75,14 +76,19 @@ class Batch:
     """What is done with one batch of rows, in pieces that threads can share."""
 
     def __init__(
-        self, state: State, visible: FloatArray, options: Options, learning_rate: float
+        self,
+        state: State,
+        visible: FloatArray | PartlyKnown,
+        options: Options,
+        learning_rate: float,
     ) -> None:
         self.state, self.options, self.learning_rate = state, options, learning_rate
-        self.n_rows, self.n_chains = len(visible), len(state.chains[0])
-        self.space = state.workspace(options.batch_size)
         self.evidence = Evidence.of_rows(visible)
+        self.n_rows, self.n_chains = self.evidence.n_rows, len(state.chains[0])
+        self.space = state.workspace(options.batch_size)
         self.data = self.space.data_rows(slice(0, self.n_rows))
-        without_gaps = filled(state.machine, self.evidence).get(0, visible)
+        complete: Any = self.evidence.layers[0][0]
+        without_gaps = filled(state.machine, self.evidence).get(0, complete)
         ops.copyto(self.space.left[0][self.data], without_gaps)
         hidden = [1 / unit.n_copies for unit in state.machine.units[1:]]
         #: Share of the learning rate of every layer: the more variance, the less.
@@ -288,7 +294,9 @@ class Batch:
             return
         data, known = self.space.phase(self.data), self.evidence.layers[0][1]
         field = machine.field(0, data)
-        gradient = machine.encoding.learned_gradient(data[0], field, known)
+        gradient = machine.encoding.learned_gradient(
+            data[0], field, known, self.evidence.ties
+        )
         scratch, rate = ops.empty_like(gradient), ENCODING_RATE * self.learning_rate
         brake(learned.velocity, learned.values, self.options.momentum, 0.0, scratch)
         accelerate(learned.values, learned.velocity, gradient, rate, scratch)

@@ -1,0 +1,143 @@
+"""The normal distribution with which real columns start."""
+
+from dataclasses import dataclass, replace
+
+from .. import ops
+from .._typing import BoolArray, FloatArray, Rows
+from .ties import given_the_others
+
+#: Rows of which the shrinkage is judged, and those with gaps that are filled; their
+#: matrices have so many entries together at most.
+MOST_ROWS, MOST_ENTRIES = 2000, 2**23
+
+#: Least shrinkage of a covariance: no direction has a standard deviation below about
+#: 0.03 of that of its columns, or its precision would have no end.
+LEAST_SHRINKAGE = 1e-3
+
+#: Most steps of expectation and maximisation, and the change after which none follows.
+MOST_STEPS, SMALL_CHANGE = 50, 1e-3
+
+
+@dataclass(frozen=True)
+class Normal:
+    """Means and standard deviations of columns, their correlations, the shrinkage.
+
+    `largest_moment` is the largest eigenvalue of E[z^2 z z^T] / (n + 2) for whitened
+    rows z of n columns: 1 if they are normal, more if they have heavy tails.
+    """
+
+    loc: FloatArray
+    spread: FloatArray
+    correlation: FloatArray
+    shrinkage: float
+    largest_moment: float = 1.0
+
+    @property
+    def shrunk(self) -> FloatArray:
+        """Correlations, moved towards none by the shrinkage."""
+        identity = ops.eye(len(self.loc))
+        return (1 - self.shrinkage) * self.correlation + self.shrinkage * identity
+
+
+def normal_of(X: Rows) -> Normal:
+    """Fit a normal distribution to rows, with NaN where a value is missing."""
+    loc = ops.column_means(X)
+    spread = ops.sqrt(ops.column_means(X, lambda part: (part - loc) ** 2))
+    # A column that varies by less than the rounding of its mean does not vary.
+    dtype = ops.result_type(X.dtype, ops.float32)
+    varies = (spread > 4 * ops.finfo(dtype).eps * ops.abs(loc)) & (spread > 0)
+    spread = ops.where(varies, spread, 1.0)
+
+    def standardised(rows: slice) -> FloatArray:
+        part = (ops.asarray(X[rows], dtype=ops.float64) - loc) / spread
+        return ops.where(varies, part, part * 0)
+
+    n_rows, n_columns = X.shape
+    every = -(-n_rows // max(1, min(MOST_ROWS, MOST_ENTRIES // n_columns**2)))
+    some = standardised(slice(None, None, every))
+    if ops.missing(X) is None:
+        correlation: FloatArray = ops.zeros((n_columns, n_columns))
+        for rows in ops.row_blocks(n_rows, ops.INFERENCE_ROWS):
+            part = standardised(rows)
+            correlation += part.T @ part / n_rows
+    else:
+        shift, correlation, some = _filled(some)
+        loc = loc + spread * shift
+        scale = ops.sqrt(ops.where(varies, correlation.diagonal(), 1.0))
+        spread, some = spread * scale, some / scale
+        correlation = correlation / scale / scale[:, None]
+    correlation = correlation + ops.eye(n_columns) * ~varies
+    shrinkage = _shrinkage(some, correlation, n_rows)
+    normal = Normal(loc, spread, correlation, shrinkage)
+    return replace(normal, largest_moment=_largest_moment(some, normal.shrunk))
+
+
+def _largest_moment(rows: FloatArray, covariance: FloatArray) -> float:
+    """Largest eigenvalue of E[z^2 z z^T] / (n + 2), with three digits, at least 1."""
+    whitened = ops.solve(ops.cholesky(covariance), rows.T).T
+    weighted = whitened * ops.row_dot(whitened, whitened)[:, None]
+    moments = whitened.T @ weighted / (len(rows) * (len(covariance) + 2))
+    # Three digits, so that rounding of the data does not reach the weights.
+    return max(1.0, float(f"{ops.norm(moments, ord=2):.3g}"))
+
+
+def _shrinkage(rows: FloatArray, correlation: FloatArray, n_rows: int) -> float:
+    """Shrinkage at which rows are likeliest that the correlations were taken without.
+
+    To leave a row y of n out, of mean zero, changes the matrix S into
+    n / (n - 1) S - n / (n - 1)^2 y y^T, and its deviation from the mean into
+    n / (n - 1) y. Shrinkage changes no eigenvectors, so a trial takes no decomposition.
+    """
+    if n_rows < 2:
+        return 1.0
+    variances, directions = ops.eigh(correlation)
+    squares = ops.square(rows @ directions)
+    trials = ops.geomspace(LEAST_SHRINKAGE, 1.0, 50)
+    ratio = n_rows / (n_rows - 1)
+    scores = []
+    for trial in trials:
+        spectrum = (1 - trial) * ratio * ops.maximum(variances, 0) + trial
+        distance = (squares / spectrum).sum(axis=1)
+        share = (1 - trial) * ratio / (n_rows - 1)
+        left = ops.maximum(1 - share * distance, ops.finfo(float).eps)
+        log_det = ops.log(spectrum).sum() + ops.log(left)
+        scores.append(float((log_det + ratio**2 * distance / left).mean()))
+    return float(trials[ops.argmin(scores)])
+
+
+def _filled(rows: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Mean and covariance of rows with gaps by the EM algorithm; rows drawn from them.
+
+    A. P. Dempster, N. M. Laird and D. B. Rubin, Journal of the Royal Statistical
+    Society B 39, 1977. What is missing is drawn given what is known, so that the rows
+    spread as complete ones do.
+    """
+    n_rows, n_columns = rows.shape
+    gaps: BoolArray = ops.isnan(rows)
+    patterns, which = ops.unique(gaps, axis=0, return_inverse=True)
+    which = which.ravel()
+    shares = ops.bincount(which, minlength=len(patterns)) / n_rows
+    mean, covariance = ops.zeros(n_columns), ops.eye(n_columns)
+    for _ in range(MOST_STEPS):
+        shrunk = Normal(mean, mean, covariance, LEAST_SHRINKAGE).shrunk
+        precision = ops.inv(shrunk)
+        spreads, _ = given_the_others(precision, patterns)
+        gains = precision @ spreads
+        deviations = ops.where(gaps, 0, rows - mean)
+        deviations -= _pull(deviations, gains[which])
+        change = deviations.mean(axis=0)
+        before, mean = covariance, mean + change
+        covariance = deviations.T @ deviations / n_rows - ops.outer(change, change)
+        covariance += ops.einsum("p,pij->ij", shares, spreads)
+        if ops.abs(covariance - before).max() < SMALL_CHANGE:
+            break
+    # A draw of all columns, less what it lets one expect in the gaps.
+    noise = ops.generator(0).standard_normal(rows.shape) @ ops.cholesky(shrunk).T
+    noise = ops.where(gaps, noise + _pull(ops.where(gaps, 0, noise), gains[which]), 0)
+    return mean, covariance, deviations - change + noise
+
+
+def _pull(known: FloatArray, gains: FloatArray) -> FloatArray:
+    """Minus what is expected in the gaps, of deviations that are zero there."""
+    pull: FloatArray = ops.einsum("ni,nij->nj", known, gains)
+    return pull
