@@ -15,7 +15,7 @@ class Shared:
     visible : str, Encoding or list of (str or Encoding, columns), default="bernoulli"
         What the columns hold: "bernoulli" (zeros and ones, or probabilities between
         them, from which states are drawn anew at each presentation), "gaussian" (real
-        values; location and scale of each column are learned), "categorical" (one of
+        values; their means and covariance are learned), "categorical" (one of
         several values, numbers or strings) or "counts" (word counts, given the total of
         the row). For columns of several kinds a list of pairs, such as
         ``[("gaussian", ["age"]), ("categorical", ["job"])]``, in which the columns are

@@ -12,6 +12,8 @@ from typing import Any
 
 from . import ops
 from ._typing import BoolArray, FloatArray, Rows, States
+from .encodings import Encoding
+from .encodings.rows import EncodedRows
 from .encodings.ties import PartlyKnown, Ties
 from .machine import DeepBoltzmannMachine
 
@@ -98,6 +100,44 @@ class Evidence:
         rows = rows if ops.is_sparse(rows) else ops.asarray(rows)
         missing = ops.missing(rows)
         return cls({0: (rows, None if missing is None else ~missing)})
+
+    @classmethod
+    def of_columns(cls, X: Rows, encoding: Encoding) -> "Evidence":
+        """Take values of columns, NaN where missing.
+
+        Where units vary with several columns, as those of real values do, more is known
+        of them than single states say.
+
+        Parameters
+        ----------
+        X : {ndarray, CSR matrix or array} of shape (n_rows, n_columns)
+            Values of the columns.
+        encoding : Encoding
+            How they become states, such as that of a machine.
+
+        Returns
+        -------
+        Evidence
+            What they say of the visible layer.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skdbm.encodings import Real
+        >>> from skdbm.evidence import Evidence
+        >>> from skdbm.inference import mean_field
+        >>> from skdbm.machine import DeepBoltzmannMachine
+        >>> from skdbm.units import Gaussian
+        >>> root = np.linalg.inv(np.linalg.cholesky([[1.0, 0.8], [0.8, 1.0]]))
+        >>> machine = DeepBoltzmannMachine(
+        ...     [], [np.zeros(2)], [Gaussian()], Real(np.zeros(2), root)
+        ... )
+        >>> X = np.array([[1.0, np.nan]])
+        >>> evidence = Evidence.of_columns(X, machine.encoding)
+        >>> machine.encoding.decode(mean_field(machine, evidence).visible)
+        array([[1. , 0.8]])
+        """
+        return cls.of_rows(EncodedRows(encoding, X, X.dtype)[:])
 
     @property
     def n_rows(self) -> int:

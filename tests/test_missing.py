@@ -562,9 +562,9 @@ def test_estimators_score_and_transform_incomplete_rows(visible, columns):
     X = columns_with_gaps()[:, columns]
     transformer = DBMTransformer(visible=visible, allow_missing=True, **SMALL).fit(X)
     machine = transformer.machine_
-    q = mean_field(machine, machine.encoding.encode(X))
+    q = mean_field(machine, Evidence.of_columns(X, machine.encoding))
     assert_array_equal(transformer.transform(X), np.hstack(q.means))
-    log_p = exact_log_likelihood(machine, machine.encoding.encode(X))
+    log_p = exact_log_likelihood(machine, Evidence.of_columns(X, machine.encoding))
     log_p += machine.encoding.log_jacobian(X)
     scores = transformer.score_samples(X)
     assert np.all(scores <= log_p + 1e-6)

@@ -25,7 +25,7 @@ class Gaussian(UnitType):
 
     See Also
     --------
-    skdbm.encodings.Real : Columns of real values, whose scale is learned.
+    skdbm.encodings.Real : Columns of real values, whose covariance is learned.
 
     Examples
     --------
