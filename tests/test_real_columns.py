@@ -422,10 +422,10 @@ def test_machines_begin_where_the_normal_distribution_ends():
     rng = np.random.default_rng(0)
     n, kinds = 1200, np.arange(1200) % 2
     normal = rng.normal(size=(n, 4)) @ rng.normal(size=(4, 4))
-    settings = {"hidden_layer_sizes": 4, "max_iter": 30, "random_state": 0}
+    settings = {"hidden_layer_sizes": 4, "max_iter": 200, "random_state": 0}
     gains = []
     for X in (normal, normal + 5 * np.outer(kinds, rng.normal(size=4))):
         sampler = DBMSampler(visible="gaussian", **settings).fit(X[:600])
         gains.append(sampler.score(X[600:]) - LedoitWolf().fit(X[:600]).score(X[600:]))
     assert -0.1 < gains[0] < 0.1
-    assert gains[1] > 0.3
+    assert gains[1] > 0.5

@@ -54,6 +54,41 @@ class Encoding(ABC):
     is_categorical: bool = False
     may_be_doubled: bool = True
 
+    def initial_spread(self, n_above: int) -> float | FloatArray:
+        """Give the spread of the first weights, times the root of the width.
+
+        Enough for small layers to leave the start, little for large ones.
+
+        Parameters
+        ----------
+        n_above : int
+            Number of units in the first hidden layer.
+
+        Returns
+        -------
+        float or ndarray of shape (n_units, 1)
+            0.3 by default; or one for each unit.
+        """
+        return 0.3
+
+    def initial_activity(self, n_above: int) -> float:
+        """Give the first mean of the units in the first hidden layer.
+
+        Units that are mostly off specialise: features become sparse, and the likelihood
+        is better than from means of one half.
+
+        Parameters
+        ----------
+        n_above : int
+            Number of units in the first hidden layer.
+
+        Returns
+        -------
+        float
+            0.02 by default.
+        """
+        return 0.02
+
     def __eq__(self, other: object) -> bool:
         if self is other:
             return True

@@ -97,6 +97,20 @@ class Mixed(Encoding):
             [(part.unit, s.stop - s.start) for part, s, _ in self._joint()]
         )
 
+    def initial_spread(self, n_above: int) -> FloatArray:
+        """Give those of the parts, for each unit."""
+        spreads: FloatArray = ops.concatenate(
+            [
+                ops.full((s.stop - s.start, 1), part.initial_spread(n_above))
+                for part, s, _ in self._joint()
+            ]
+        )
+        return spreads
+
+    def initial_activity(self, n_above: int) -> float:
+        """Give the largest of the parts."""
+        return max(part.initial_activity(n_above) for part, _ in self.parts)
+
     @property
     def rate_factor(self) -> float:
         """The smallest of the parts."""

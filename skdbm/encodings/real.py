@@ -1,5 +1,6 @@
 """Columns of real values."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -138,6 +139,18 @@ class Real(Encoding):
     def unit(self) -> UnitType:
         """Gaussian units."""
         return Gaussian()
+
+    def initial_spread(self, n_above: int) -> float:
+        """Give 4 over the root of `n_above`, from 0.3 to 1."""
+        # Whitening leaves no variance that would make small weights grow, and a second
+        # peak is of the fourth order in them, less than their decay. What many units
+        # say together would grow too fast.
+        return min(max(0.3, 4 / math.sqrt(n_above)), 1.0)
+
+    def initial_activity(self, n_above: int) -> float:
+        """Give a mean at which about five units are on, from 0.02 to 0.3."""
+        # Few units that are mostly off would not tell two kinds of rows apart.
+        return min(max(super().initial_activity(n_above), 5 / n_above), 0.3)
 
     @property
     def rate_factor(self) -> float:

@@ -13,13 +13,10 @@ from ..units import UnitType
 #: chains, and products are twice as fast.
 TRAINING_DTYPE = ops.float32
 
-#: Standard deviation of the first weights, times the root of the number of units in
-#: the layer below: enough for small layers to leave the start, little for large ones.
-INITIAL_SCALE = 0.3
-
-#: First mean of the hidden units. Units that are mostly off specialise: features
-#: become sparse, and the likelihood is better than from means of one half.
-INITIAL_ACTIVITY = 0.02
+#: Standard deviation of the first weights above the first hidden layer, times the root
+#: of the number of units in the layer below, and the first mean of units there; those
+#: of the first hidden layer depend on the columns, see `Encoding.initial_spread`.
+INITIAL_SCALE, INITIAL_ACTIVITY = 0.3, 0.02
 
 #: The automatic number of epochs, and the ranges of updates and epochs it is moved
 #: into: small data needs more epochs, large data fewer.
@@ -34,12 +31,19 @@ def initial_machine(
     """Make the first machine: small random weights, the data means in the biases."""
     units = [rows.encoding.unit, *(unit for unit, _ in hidden)]
     sizes = [rows.shape[1], *(size for _, size in hidden)]
+    encoding, n_above = rows.encoding, hidden[0][1]
+    scales = [encoding.initial_spread(n_above), *[INITIAL_SCALE] * (len(hidden) - 1)]
     weights = [
-        rng.normal(0, INITIAL_SCALE / below**0.5, (below, above))
-        for below, above in pairwise(sizes)
+        rng.normal(0, scale / below**0.5, (below, above))
+        for scale, (below, above) in zip(scales, pairwise(sizes), strict=True)
     ]
+    first = encoding.initial_activity(n_above)
+    activities = [first, *[INITIAL_ACTIVITY] * (len(hidden) - 1)]
     # A constant in a group of units, of which one is on, changes nothing.
-    resting = [unit.field_of_mean(ops.full(n, INITIAL_ACTIVITY)) for unit, n in hidden]
+    resting = [
+        unit.field_of_mean(ops.full(n, activity))
+        for (unit, n), activity in zip(hidden, activities, strict=True)
+    ]
     bias = free_bias(units[0], rows.column_means(), len(rows))
     machine = DeepBoltzmannMachine(weights, [bias, *resting], units, rows.encoding)
     return machine.astype(TRAINING_DTYPE)
