@@ -569,3 +569,15 @@ def test_mixed_columns_share_what_did_not_change():
     assert moved.parts[1][0] is MIXED.parts[1][0]
     assert moved.unit is MIXED.unit
     assert MIXED.parts[0][0].sharpening == [[1.0]]
+
+
+def test_few_units_above_real_columns_begin_further_out():
+    real = Real()
+    assert [real.initial_spread(n) for n in (4, 64, 1000)] == [1.0, 0.5, 0.3]
+    assert [real.initial_activity(n) for n in (4, 50, 1000)] == [0.3, 0.1, 0.02]
+    for encoding in (Probabilities(), States(Bernoulli()), Counts(3)):
+        assert encoding.initial_spread(4) == 0.3
+        assert encoding.initial_activity(4) == 0.02
+    assert States(Gaussian()).initial_spread(4) == 1.0
+    assert_array_equal(MIXED.initial_spread(4).ravel(), [1.0, 0.3, 0.3, 0.3, 0.3, 0.3])
+    assert MIXED.initial_activity(4) == 0.3
