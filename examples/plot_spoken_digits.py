@@ -9,8 +9,8 @@ and tested on the two others: on the frames, on the whitened frames, and on what
 machine makes of them, for three choices of the two speakers.
 
 Frames that follow each other are much alike, and so are neighbouring bands. The machine
-knows how columns vary together; ``PCA`` is there to leave fifty of 120 directions, which
-saves time, and its whitened frames are what features have to be better than.
+knows how columns vary together; ``PCA`` leaves fifty of 120 directions, which saves
+time, and its whitened frames are what features have to be better than.
 
 Run it as ``python examples/plot_spoken_digits.py``: the recordings come from the Free
 Spoken Digit Dataset, 16 MB, or from ``--data``, a local ``.npz`` of them. Without a
