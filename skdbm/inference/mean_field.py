@@ -44,7 +44,7 @@ class MeanField:
     visible : {ndarray, CSR matrix or array} of shape (n_rows, n_0)
         The visible states, with means where they were missing.
     missing : ndarray of bool of shape (n_rows, n_0), or None
-        Which visible states were missing; None if none was.
+        Which visible states were missing, or known together only; None if none was.
 
     See Also
     --------
