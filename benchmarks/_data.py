@@ -1,6 +1,7 @@
-"""MNIST for the benchmarks, a local copy or the public one, and a machine of it."""
+"""Data for the benchmarks: MNIST with a machine of it, and public density sets."""
 
 import argparse
+import pathlib
 
 import numpy as np
 
@@ -28,6 +29,13 @@ def load_mnist(path=None):
         parts = [X[:60000], y[:60000], X[60000:], y[60000:]]
     grey = [(part / 255).astype(np.float32) for part in parts[::2]]
     return grey[0], parts[1], grey[1], parts[3]
+
+
+def read_density(folder, name, part):
+    """Read the rows of one part of a public density set."""
+    path = pathlib.Path(folder) / name / f"{name}.{part}.data"
+    text = path.read_text().replace(",", " ")
+    return np.array([line.split() for line in text.splitlines()], dtype=np.float32)
 
 
 def trained_machine(path, X):
