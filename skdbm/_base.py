@@ -54,12 +54,12 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator):
         max_iter=None,
         batch_size=50,
         learning_rate_init="auto",
-        alpha=1e-4,
+        alpha="auto",
         n_chains=100,
-        n_gibbs_steps=5,
-        n_mean_field_steps=10,
-        n_posterior_gibbs_steps=0,
-        pretraining="greedy",
+        n_gibbs_steps=2,
+        n_mean_field_steps=1,
+        n_posterior_gibbs_steps=1,
+        pretraining="grow",
         early_stopping=False,
         validation_fraction=0.1,
         evaluate_every=5,
@@ -300,10 +300,11 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator):
             state.machine.encoding, X, start.TRAINING_DTYPE, state.row_rng
         )
         batches = batches_of(np.arange(X.shape[0]), self.batch_size)
-        rate = _fitting.first_learning_rate(self, state.machine.encoding)
+        rate = _fitting.rate_of_chunks(self, state, X)
         options = _fitting.options(self, self.batch_size)
         with ops.workers(self.n_jobs) as team:
             record = epoch(state, source, batches, lambda _: rate, options, team)
+        state.penalty.n_rows += X.shape[0]
         history = {} if first else self.history_
         self._adopt(state, appended(history, [record]))
         self._finish(complete=False)

@@ -18,6 +18,13 @@ from .units import Bernoulli, UnitType
 #: Log-probabilities may come out above zero by so much, in nats, for rounding.
 POSSIBLE = 0.1
 
+#: Of so many rows one is held out until the last part of training, to learn the
+#: strength of the penalty from; at most so many. Fewer rows than this tell nothing.
+UNSEEN_SHARE, MOST_UNSEEN, LEAST_ROWS = 10, 2000, 20
+
+#: Rows whose variances the automatic learning rate follows.
+ROWS_FOR_RATE = 500
+
 #: Consumers of randomness in a fit, each with a stream of its own.
 STREAMS = ("visible", "order", "chains", "weights", "pretraining", "carrying")
 
@@ -59,12 +66,13 @@ def new_run(estimator, X, *, goes_on):
         options(estimator, X.shape[0]),
         n_chains=estimator.n_chains,
         n_epochs=n_epochs,
-        learning_rate=first_learning_rate(estimator, encoding),
+        learning_rate=first_learning_rate(estimator, encoding, X),
         n_slower_attempts=SLOWER_ATTEMPTS * (estimator.learning_rate_init == "auto"),
         seeds=seeds,
         pretraining=way[0],
         n_pretraining_epochs=way[1],
         stopping=stopping,
+        held_out=None if goes_on else unseen_rows(estimator, X.shape[0]),
         state=state,
     )
 
@@ -75,7 +83,7 @@ def pretraining_of(estimator, n_epochs):
     if given is None or len(estimator._check_layers()) == 1:
         return None, 0
     given = Pretraining(given) if isinstance(given, str) else given
-    return given.method, given.max_iter or -(-n_epochs // 5)
+    return given.method, given.max_iter or -(-n_epochs // 3)
 
 
 def new_state(estimator, X):
@@ -126,11 +134,20 @@ def hold_out(estimator, X):
     return X[np.sort(training)], stopping
 
 
+def unseen_rows(estimator, n_rows):
+    """Draw rows that the strength of the penalty is learned from, by index."""
+    if estimator.alpha != "auto" or n_rows < LEAST_ROWS:
+        return None
+    seed = ops.seed_sequence(estimator._held_out_seed).spawn(1)[0]
+    n_unseen = min(MOST_UNSEEN, n_rows // UNSEEN_SHARE)
+    return np.sort(ops.generator(seed).permutation(n_rows)[:n_unseen])
+
+
 def options(estimator, n_rows):
     """Gather what an update depends on."""
     return Options(
         batch_size=min(estimator.batch_size, n_rows),
-        alpha=estimator.alpha,
+        alpha=None if estimator.alpha == "auto" else estimator.alpha,
         n_gibbs_steps=estimator.n_gibbs_steps,
         n_mean_field_steps=estimator.n_mean_field_steps,
         n_posterior_gibbs_steps=estimator.n_posterior_gibbs_steps,
@@ -202,9 +219,21 @@ def check_possible(estimator, scores, error, n_importance_samples):
         )
 
 
-def first_learning_rate(estimator, encoding):
-    """Give the learning rate at the start, worked out if it is "auto"."""
+def rate_of_chunks(estimator, state, X):
+    """Give the learning rate of chunks of rows: if "auto", what the first one says."""
     if estimator.learning_rate_init != "auto":
         return estimator.learning_rate_init
-    sizes = estimator._check_layers()
-    return encoding.learning_rate(estimator.n_features_in_, sizes[0])
+    if state.chunk_rate is None:
+        encoding = state.machine.encoding
+        state.chunk_rate = first_learning_rate(estimator, encoding, X)
+    return state.chunk_rate
+
+
+def first_learning_rate(estimator, encoding, X):
+    """Give the learning rate at the start, worked out from some rows if "auto"."""
+    if estimator.learning_rate_init != "auto":
+        return estimator.learning_rate_init
+    some = np.arange(0, X.shape[0], -(-X.shape[0] // ROWS_FOR_RATE))
+    rng = ops.generator(estimator._held_out_seed)
+    states = EncodedRows(encoding, X, np.float64, rng).read(some)
+    return encoding.learning_rate(states, estimator._check_layers()[0])

@@ -36,7 +36,7 @@ PARAMETER_CONSTRAINTS = {
         StrOptions({"auto"}),
         Interval(Real, 0, None, closed="neither"),
     ],
-    "alpha": [_NOT_NEGATIVE],
+    "alpha": [StrOptions({"auto"}), _NOT_NEGATIVE],
     "n_chains": [_AT_LEAST_ONE],
     "n_gibbs_steps": [_AT_LEAST_ONE],
     "n_mean_field_steps": [_AT_LEAST_ONE],

@@ -66,7 +66,7 @@ class Pretraining(BaseEstimator):  # type: ignore[misc]
     method : {"greedy", "grow"}, default="greedy"
         The way, as `pretraining` of the estimators takes it by name.
     max_iter : int, default=None
-        Number of epochs of each stage; None means a fifth of those of the joint
+        Number of epochs of each stage; None means a third of those of the joint
         training.
 
     See Also

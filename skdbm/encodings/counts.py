@@ -66,9 +66,10 @@ class Counts(Encoding):
         """One: how large totals are is in the learning rate."""
         return 1.0
 
-    def learning_rate(self, n_columns: int, n_above: int) -> float:
-        """Give the rate of so many columns, or as many as eight typical totals."""
-        return super().learning_rate(max(n_columns, 8 * self.typical_total), n_above)
+    def learning_rate(self, states: FloatArray, n_above: int) -> float:
+        """Give 0.8 over the typical total, less where columns are many."""
+        # Totals may vary much from row to row, which no coupling has to explain.
+        return min(0.1, 6.4 / max(states.shape[1], 8 * self.typical_total))
 
     def check(self, values: FloatArray) -> None:
         """Check that counts are whole numbers."""

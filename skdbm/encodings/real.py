@@ -111,11 +111,11 @@ class Real(Encoding):
         """0.3 over the largest variance."""
         return 0.3 / self.largest_variance
 
-    def learning_rate(self, n_columns: int, n_above: int) -> float:
-        """Give the rate of binary columns, at most 25 over `n_above`."""
+    def learning_rate(self, states: FloatArray, n_above: int) -> float:
+        """Give 6.4 over the number of columns, at most 25 over `n_above`, and 0.1."""
         # The mean of a binary unit saturates; that of a real one sums over all hidden
         # units, so their number counts as well.
-        return min(super().learning_rate(n_columns, n_above), 25 / n_above)
+        return min(0.1, 6.4 / states.shape[1], 25 / n_above)
 
     def fit(self, X: Rows) -> "Real":
         """Take means and standard deviations; 1 for a column that does not vary."""

@@ -74,11 +74,11 @@ class States(Encoding):
         """That of the encoding made for such units, or one over their copies."""
         return super().rate_factor if self._kin is None else self._kin.rate_factor
 
-    def learning_rate(self, n_columns: int, n_above: int) -> float:
+    def learning_rate(self, states: FloatArray, n_above: int) -> float:
         """Give that of the encoding made for such units."""
         if self._kin is None:
-            return super().learning_rate(n_columns, n_above)
-        return self._kin.learning_rate(n_columns, n_above)
+            return super().learning_rate(states, n_above)
+        return self._kin.learning_rate(states, n_above)
 
     def check(self, values: FloatArray) -> None:
         """Check that the counts of each group have the sum that they should have."""
