@@ -7,11 +7,7 @@ from sklearn.utils.validation import check_is_fitted
 from . import _docstrings, _validation, ops, sampling
 from ._base import BaseDBM
 from .evidence import Evidence
-from .inference.mean_field import posterior
-
-#: Sweeps of chains that begin with annealed ones, and of those that begin with mean
-#: field given what is known.
-_BURN_IN, _BURN_IN_GIVEN = 100, 1000
+from .sampling.annealing import LEAST_CHAINS, chains_given, means_of
 
 #: Most chains that run side by side where every row has its own.
 _CHAINS_AT_ONCE = 4096
@@ -66,7 +62,7 @@ class DBMSampler(BaseDBM):
     True
     """
 
-    def sample(self, n_samples=1, *, given=None, burn_in=None, random_state=None):
+    def sample(self, n_samples=1, *, given=None, burn_in=100, random_state=None):
         """Draw new rows from the machine.
 
         Parameters
@@ -117,8 +113,6 @@ class DBMSampler(BaseDBM):
         """
         check_is_fitted(self)
         _validation.check_count("n_samples", n_samples)
-        if burn_in is None:
-            burn_in = _BURN_IN if given is None else _BURN_IN_GIVEN
         _validation.check_count("burn_in", burn_in, least=0)
         if given is not None:
 
@@ -130,7 +124,7 @@ class DBMSampler(BaseDBM):
         [rows] = self._chains_over_time(n_samples, [burn_in], random_state)
         return rows
 
-    def impute(self, X, *, n_chains=10, burn_in=1000, n_sweeps=100, random_state=None):
+    def impute(self, X, *, n_chains=10, burn_in=100, n_sweeps=100, random_state=None):
         """Fill missing values with their means given the values that are known.
 
         Parameters
@@ -209,16 +203,22 @@ class DBMSampler(BaseDBM):
             raise ValueError(f"{unit!r} units share a total and cannot be missing.")
         X = ops.dense(X)
         start, seed = self._start_seeds(random_state)
-        rng, result = ops.generator(start), np.repeat(X, per_row, axis=0)
+        means = means_of(self.machine_, start, self.n_jobs)
+        result = np.repeat(X, per_row, axis=0)
         incomplete = np.flatnonzero(np.isnan(X).any(axis=1))
-        at_once = max(1, _CHAINS_AT_ONCE // n_chains)
+        at_once = max(1, _CHAINS_AT_ONCE // max(n_chains, LEAST_CHAINS))
         for i in range(0, len(incomplete), at_once):
             rows = incomplete[i : i + at_once]
-            states, evidence = self._start_given(self._rows(X)[rows], n_chains, rng)
+            evidence = Evidence.of_rows(self._rows(X)[rows])
+            first, second = seed.spawn(2)
+            with ops.workers(self.n_jobs) as team:
+                states = chains_given(
+                    self.machine_, means, evidence, n_chains, first, team
+                )
             filled = function(
                 states,
-                evidence=evidence,
-                random_state=seed.spawn(1)[0],
+                evidence=evidence[np.repeat(np.arange(len(rows)), n_chains)],
+                random_state=second,
                 n_jobs=self.n_jobs,
             )
             places = (rows[:, None] * per_row + np.arange(per_row)).ravel()
@@ -228,22 +228,6 @@ class DBMSampler(BaseDBM):
         return self._columns.values(
             result.astype(self._dtype), _validation.output_container(self)
         )
-
-    def _start_given(self, visible, n_chains, rng):
-        """Draw all layers of every chain from mean field given what is known."""
-        machine, likelihood = self.machine_, self._setting("likelihood")
-        q = posterior(
-            machine,
-            Evidence.of_rows(visible),
-            tol=likelihood.mean_field_tol,
-            max_iter=likelihood.mean_field_max_iter,
-        )
-        means = [q.visible, *q.means]
-        states = [
-            unit.sample(np.repeat(machine.field(layer, means), n_chains, axis=0), rng)
-            for layer, unit in enumerate(machine.units)
-        ]
-        return states, Evidence.of_rows(np.repeat(visible, n_chains, axis=0))
 
     def _chains_over_time(self, n_chains, sweeps, random_state):
         """Yield the rows of some chains after so many sweeps, and so many more, ..."""

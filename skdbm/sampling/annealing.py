@@ -19,6 +19,7 @@ from dataclasses import dataclass
 
 from .. import ops
 from .._typing import FloatArray, Rng, Seed
+from ..evidence import Evidence
 from ..machine import DeepBoltzmannMachine
 from .gibbs import gibbs_sweeps, initial_states
 from .path import AdaptiveSteps, Ladder, Path, carry, resampled
@@ -32,6 +33,9 @@ EVEN_SHARE = 1e-3
 #: Largest spread of the log-weights (standard deviation) from one step to the next, and
 #: the longest step and the most there may be.
 STEP_SPREAD, LONGEST_STEP, MOST_STEPS = 0.3, 0.1, 5000
+
+#: Least chains of the population of a row of which something is known, and the spread.
+LEAST_CHAINS, SPREAD_GIVEN = 10, 0.5
 
 #: Chains of the pilot run that spaces the steps.
 PILOT_CHAINS = 100
@@ -159,3 +163,36 @@ def fresh_chains(
     every = ops.concatenate(log_weights)
     drawn = resampled(states, every, n_wanted, last)
     return drawn, ops.log_mean_exp(every), n_chains * sum(n_steps)
+
+
+def chains_given(
+    machine: DeepBoltzmannMachine,
+    means: Sequence[FloatArray],
+    evidence: Evidence,
+    n_wanted: int,
+    seed: ops.SeedSequence,
+    team: ops.Workers,
+) -> list[FloatArray]:
+    """Draw states given what is known, so many for each row, one row after the other.
+
+    Each row has a population of its own, which knows from the start what is known. In
+    a machine given evidence paths are short, and populations can be small.
+    """
+    first, second, last = seed.spawn(3)
+    n_chains = max(n_wanted, LEAST_CHAINS)
+    of_chains = evidence[ops.repeat(ops.arange(evidence.n_rows), n_chains)]
+    base = base_of(machine, means, BASES[0])
+    states = initial_states(base, of_chains.n_rows, first)
+    for layer, state in enumerate(states):
+        of_chains.hold(layer, state)
+    steps = AdaptiveSteps(SPREAD_GIVEN, LONGEST_STEP, MOST_STEPS)
+    run = carry(
+        Path(base, machine),
+        steps,
+        states,
+        second,
+        team,
+        population=n_chains,
+        evidence=of_chains,
+    )
+    return resampled(states, run.log_weights.reshape(-1, n_chains), n_wanted, last)
