@@ -23,7 +23,9 @@ from skdbm.likelihood import (
 from skdbm.likelihood.bounds import unnormalised_bound
 from skdbm.machine import DeepBoltzmannMachine
 from skdbm.ops import generator
-from skdbm.sampling import conditional_means, gibbs_sweeps
+from skdbm.sampling import conditional_means, gibbs_sweeps, initial_states
+from skdbm.sampling.annealing import base_of, chains_given
+from skdbm.sampling.path import Ladder, Path, carry
 from skdbm.training.pretraining import CarriedRows, TiedRows
 from skdbm.training.update import ENCODING_RATE
 from skdbm.units import Bernoulli, Gaussian
@@ -766,3 +768,82 @@ def test_conditional_means_are_those_of_the_enumeration(model, seed):
         error = 6 * drawn.std(axis=0, ddof=1) / np.sqrt(n_chains)
         gap = np.isnan(row)
         assert np.all(np.abs(drawn.mean(axis=0) - wanted)[gap] < error[gap] + 1e-9)
+
+
+# Annealing given what is known
+
+
+def even_means(machine):
+    """Means of units without fields."""
+    return [
+        unit.mean(np.zeros((1, n)))[0]
+        for unit, n in zip(machine.units, machine.layer_sizes, strict=True)
+    ]
+
+
+@each_seed
+@over(MODELS)
+def test_annealed_chains_have_the_conditional_moments(model, seed):
+    """One from the population of each row, so that draws are independent."""
+    machine, n = model.machine(), 1500
+    X = incomplete(model, 4, seed)[[0, 2, 3]]
+    rows = np.repeat(X, n, axis=0)
+    evidence, team = Evidence.of_rows(rows), ops.Workers(1)
+    seeds = np.random.SeedSequence(seed)
+    states = chains_given(machine, even_means(machine), evidence, 1, seeds, team)
+    known = ~np.isnan(rows)
+    assert_array_equal(states[0][known], rows[known])
+    for row, part in zip(X, range(0, 3 * n, n), strict=True):
+        mine = [state[part : part + n] for state in states]
+        assert model.worst_moment(mine, row) < 1
+
+
+@each_seed
+@over(MODELS)
+def test_weights_given_known_states_are_ratios_of_their_probabilities(model, seed):
+    """On average, whatever the steps: known units are a part of the paths."""
+    machine, n, population = model.machine(), 4000, 4
+    base = base_of(machine, even_means(machine), 0.5)
+    X = incomplete(model, 4, seed)[1:]
+    evidence = Evidence.of_rows(np.repeat(X, n, axis=0))
+    states = initial_states(base, len(X) * n, seed)
+    for layer, state in enumerate(states):
+        evidence.hold(layer, state)
+    run = carry(
+        Path(base, machine),
+        Ladder(np.linspace(0, 1, 21)),
+        states,
+        np.random.SeedSequence(seed),
+        ops.Workers(1),
+        population=population,
+        evidence=evidence,
+    )
+    weightless = [np.zeros_like(weight) for weight in machine.weights]
+    before = DeepBoltzmannMachine(weightless, base.biases, machine.units)
+    exact = [
+        exact_log_likelihood(m, X) + exact_log_partition(m) for m in (machine, before)
+    ]
+    ratios = np.exp(run.log_weights.reshape(len(X), n) - (exact[0] - exact[1])[:, None])
+    means = ratios.reshape(len(X), -1, population).mean(axis=2)
+    error = means.std(axis=1, ddof=1) / np.sqrt(n / population)
+    # Two nodes a step integrate the slope to five digits.
+    assert np.all(np.abs(means.mean(axis=1) - 1) < 6 * error + 1e-4)
+
+
+def test_chains_are_annealed_given_hidden_states():
+    """Layers next to a known one are independent: mean field is exact."""
+    machine, n = typed_model("mixed", (3, 2), 1).machine(), 3000
+    evidence = Evidence({1: (np.tile([1.0, 0.0, 1.0], (n, 1)), None)})
+    states = chains_given(
+        machine,
+        even_means(machine),
+        evidence,
+        1,
+        np.random.SeedSequence(0),
+        ops.Workers(1),
+    )
+    exact = mean_field(machine, evidence[:1])
+    assert_array_equal(states[1], evidence.layers[1][0])
+    for layer, mean in ((0, exact.visible), (2, exact.means[1])):
+        error = 6 * states[layer].std(axis=0) / np.sqrt(n)
+        assert np.all(np.abs(states[layer].mean(axis=0) - mean[0]) < error)

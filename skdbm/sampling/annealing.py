@@ -34,8 +34,9 @@ EVEN_SHARE = 1e-3
 #: the longest step and the most there may be.
 STEP_SPREAD, LONGEST_STEP, MOST_STEPS = 0.3, 0.1, 5000
 
-#: Least chains of the population of a row of which something is known, and the spread.
-LEAST_CHAINS, SPREAD_GIVEN = 10, 0.5
+#: Least chains of a population that is given what is known of a row, and the spread of
+#: their log-weights from one step to the next: many chains help more than short steps.
+LEAST_CHAINS, SPREAD_GIVEN = 64, 1.0
 
 #: Chains of the pilot run that spaces the steps.
 PILOT_CHAINS = 100
@@ -181,7 +182,7 @@ def chains_given(
     first, second, last = seed.spawn(3)
     n_chains = max(n_wanted, LEAST_CHAINS)
     of_chains = evidence[ops.repeat(ops.arange(evidence.n_rows), n_chains)]
-    base = base_of(machine, means, BASES[0])
+    base = base_of(machine, means, BASES[-1])
     states = initial_states(base, of_chains.n_rows, first)
     for layer, state in enumerate(states):
         of_chains.hold(layer, state)
