@@ -72,10 +72,9 @@ class DBMSampler(BaseDBM):
         given : array-like of shape (n_rows, n_features), default=None
             Rows with missing values (NaN). What is known stays as it is, and what is
             missing is drawn given it.
-        burn_in : int, default=None
-            Gibbs sweeps from where a chain begins to the row that is taken. None means
-            100, which refresh a row that others share its beginning with; with `given`,
-            where they have to find what is likely, 1000.
+        burn_in : int, default=100
+            Gibbs sweeps from where a chain begins to the row that is taken. They
+            refresh a row that others share its beginning with.
         random_state : int, RandomState instance or None, default=None
             Seed of the draws; None means `self.random_state`.
 
@@ -98,7 +97,8 @@ class DBMSampler(BaseDBM):
         weights, or for small machines with exact samples; the chains of the training
         play no part. Of some thousand annealed chains 2000 are kept, so that more rows
         share beginnings. They are not pickled; after unpickling, the first call anneals
-        anew, which gives the same. With `given`, chains start from mean field.
+        anew, which gives the same. With `given`, chains are annealed for each row that
+        has gaps, knowing the rest.
 
         Examples
         --------
@@ -132,8 +132,9 @@ class DBMSampler(BaseDBM):
         X : array-like of shape (n_samples, n_features)
             Rows with missing values (NaN).
         n_chains : int, default=10
-            Gibbs chains for each row with missing values. Each starts from mean field.
-        burn_in : int, default=1000
+            Gibbs chains for each row with missing values. They begin with states that
+            were annealed given what is known, drawn by their importance weights.
+        burn_in : int, default=100
             Gibbs sweeps of every chain before it averages.
         n_sweeps : int, default=100
             Gibbs sweeps of which the means are averaged.

@@ -19,7 +19,7 @@ from skdbm.likelihood import (
 )
 from skdbm.likelihood.annealing import summary
 from skdbm.likelihood.bounds import least_log_partition
-from skdbm.sampling import gibbs_sweeps
+from skdbm.sampling import annealing, gibbs_sweeps, path
 from skdbm.sampling.annealing import fresh_chains
 from skdbm.training.renewal import Renewal
 from skdbm.training.state import Options, State
@@ -282,6 +282,17 @@ def test_completions_have_the_shares_of_far_modes(hidden, known):
     filled = sampler.impute(np.tile(row, (n // 5, 1)), n_chains=5, n_sweeps=5)
     error = largest_error(std / np.sqrt(5), n // 5)
     assert np.all(np.abs(filled.mean(axis=0) - mean) < error)
+
+
+def test_chains_are_drawn_anew_within_their_rows(monkeypatch):
+    """Where several rows share a block, and every step draws chains anew."""
+    monkeypatch.setattr(annealing, "LEAST_CHAINS", 8)
+    monkeypatch.setattr(path, "RESAMPLED_BELOW", 1.0)
+    sampler = DBMSampler.from_machine(opposite_modes((3,)).machine(), random_state=0)
+    one, other = np.where(np.arange(len(ON)) % 2, np.nan, [ON, 1 - ON])
+    drawn = sampler.sample(given=np.tile([one, other], (40, 1)), burn_in=0)
+    on = drawn[:, 1::2] @ (2 * ON[1::2] - 1) > 0
+    assert_array_equal(on, np.tile([True, False], 40))
 
 
 def test_completions_of_a_trained_machine_have_the_shares_of_its_modes():

@@ -36,7 +36,7 @@ STEP_SPREAD, LONGEST_STEP, MOST_STEPS = 0.3, 0.1, 5000
 
 #: Least chains of a population that is given what is known of a row, and the spread of
 #: their log-weights from one step to the next: many chains help more than short steps.
-LEAST_CHAINS, SPREAD_GIVEN = 64, 1.0
+LEAST_CHAINS, SPREAD_GIVEN = 64, 0.5
 
 #: Chains of the pilot run that spaces the steps.
 PILOT_CHAINS = 100
@@ -176,8 +176,8 @@ def chains_given(
 ) -> list[FloatArray]:
     """Draw states given what is known, so many for each row, one row after the other.
 
-    Each row has a population of its own, which knows from the start what is known. In
-    a machine given evidence paths are short, and populations can be small.
+    Each row has a population of its own, which knows from the start what is known. Its
+    path begins broadly: where modes are open, more of them have forerunners there.
     """
     first, second, last = seed.spawn(3)
     n_chains = max(n_wanted, LEAST_CHAINS)

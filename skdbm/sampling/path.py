@@ -260,9 +260,9 @@ class _Chains:
         few = ops.flatnonzero(effective_share(log_weights) < RESAMPLED_BELOW)
         if not len(few):
             return
-        chosen = ops.arange(log_weights.size).reshape(self.shape)
-        chosen[few] = chosen[few, :1] + _chosen(log_weights[few], self.shape[1], rng)
-        chosen = chosen.ravel()
+        places = ops.arange(log_weights.size).reshape(self.shape)
+        places[few] = places[few, :1] + _chosen(log_weights[few], self.shape[1], rng)
+        chosen = places.ravel()
         for layer in self.path.kept:  # the others are drawn next
             self.states[layer][...] = self.states[layer][chosen]
         for layer in self.path.summed:
@@ -312,8 +312,9 @@ def _chosen(log_weights: FloatArray, n_samples: int, rng: Rng) -> IntArray:
     places = (ops.arange(n_samples) + rng.random((n_populations, 1))) / n_samples
     edges = first + edges / edges[:, -1:]
     found = ops.searchsorted(edges.ravel(), (first + places).ravel(), side="right")
-    chosen = found.reshape(n_populations, n_samples) - n_chains * first
-    return ops.minimum(chosen, n_chains - 1)
+    found = found.reshape(n_populations, n_samples) - n_chains * first
+    chosen: IntArray = ops.minimum(found, n_chains - 1)
+    return chosen
 
 
 def effective_share(log_weights: FloatArray) -> FloatArray:
