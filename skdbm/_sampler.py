@@ -7,11 +7,7 @@ from sklearn.utils.validation import check_is_fitted
 from . import _docstrings, _validation, ops, sampling
 from ._base import BaseDBM
 from .evidence import Evidence
-from .inference.mean_field import posterior
-
-#: Sweeps of chains that begin with annealed ones, and of those that begin with mean
-#: field given what is known.
-_BURN_IN, _BURN_IN_GIVEN = 100, 1000
+from .sampling.annealing import LEAST_CHAINS, chains_given, means_of
 
 #: Most chains that run side by side where every row has its own.
 _CHAINS_AT_ONCE = 4096
@@ -66,7 +62,7 @@ class DBMSampler(BaseDBM):
     True
     """
 
-    def sample(self, n_samples=1, *, given=None, burn_in=None, random_state=None):
+    def sample(self, n_samples=1, *, given=None, burn_in=100, random_state=None):
         """Draw new rows from the machine.
 
         Parameters
@@ -76,10 +72,9 @@ class DBMSampler(BaseDBM):
         given : array-like of shape (n_rows, n_features), default=None
             Rows with missing values (NaN). What is known stays as it is, and what is
             missing is drawn given it.
-        burn_in : int, default=None
-            Gibbs sweeps from where a chain begins to the row that is taken. None means
-            100, which refresh a row that others share its beginning with; with `given`,
-            where they have to find what is likely, 1000.
+        burn_in : int, default=100
+            Gibbs sweeps from where a chain begins to the row that is taken. They
+            refresh a row that others share its beginning with.
         random_state : int, RandomState instance or None, default=None
             Seed of the draws; None means `self.random_state`.
 
@@ -102,7 +97,8 @@ class DBMSampler(BaseDBM):
         weights, or for small machines with exact samples; the chains of the training
         play no part. Of some thousand annealed chains 2000 are kept, so that more rows
         share beginnings. They are not pickled; after unpickling, the first call anneals
-        anew, which gives the same. With `given`, chains start from mean field.
+        anew, which gives the same. With `given`, chains are annealed for each row that
+        has gaps, knowing the rest.
 
         Examples
         --------
@@ -117,8 +113,6 @@ class DBMSampler(BaseDBM):
         """
         check_is_fitted(self)
         _validation.check_count("n_samples", n_samples)
-        if burn_in is None:
-            burn_in = _BURN_IN if given is None else _BURN_IN_GIVEN
         _validation.check_count("burn_in", burn_in, least=0)
         if given is not None:
 
@@ -130,7 +124,7 @@ class DBMSampler(BaseDBM):
         [rows] = self._chains_over_time(n_samples, [burn_in], random_state)
         return rows
 
-    def impute(self, X, *, n_chains=10, burn_in=1000, n_sweeps=100, random_state=None):
+    def impute(self, X, *, n_chains=10, burn_in=100, n_sweeps=100, random_state=None):
         """Fill missing values with their means given the values that are known.
 
         Parameters
@@ -138,8 +132,9 @@ class DBMSampler(BaseDBM):
         X : array-like of shape (n_samples, n_features)
             Rows with missing values (NaN).
         n_chains : int, default=10
-            Gibbs chains for each row with missing values. Each starts from mean field.
-        burn_in : int, default=1000
+            Gibbs chains for each row with missing values. They begin with states that
+            were annealed given what is known, drawn by their importance weights.
+        burn_in : int, default=100
             Gibbs sweeps of every chain before it averages.
         n_sweeps : int, default=100
             Gibbs sweeps of which the means are averaged.
@@ -209,16 +204,22 @@ class DBMSampler(BaseDBM):
             raise ValueError(f"{unit!r} units share a total and cannot be missing.")
         X = ops.dense(X)
         start, seed = self._start_seeds(random_state)
-        rng, result = ops.generator(start), np.repeat(X, per_row, axis=0)
+        means = means_of(self.machine_, start, self.n_jobs)
+        result = np.repeat(X, per_row, axis=0)
         incomplete = np.flatnonzero(np.isnan(X).any(axis=1))
-        at_once = max(1, _CHAINS_AT_ONCE // n_chains)
+        at_once = max(1, _CHAINS_AT_ONCE // max(n_chains, LEAST_CHAINS))
         for i in range(0, len(incomplete), at_once):
             rows = incomplete[i : i + at_once]
-            states, evidence = self._start_given(self._rows(X)[rows], n_chains, rng)
+            evidence = Evidence.of_rows(self._rows(X)[rows])
+            first, second = seed.spawn(2)
+            with ops.workers(self.n_jobs) as team:
+                states = chains_given(
+                    self.machine_, means, evidence, n_chains, first, team
+                )
             filled = function(
                 states,
-                evidence=evidence,
-                random_state=seed.spawn(1)[0],
+                evidence=evidence[np.repeat(np.arange(len(rows)), n_chains)],
+                random_state=second,
                 n_jobs=self.n_jobs,
             )
             places = (rows[:, None] * per_row + np.arange(per_row)).ravel()
@@ -228,22 +229,6 @@ class DBMSampler(BaseDBM):
         return self._columns.values(
             result.astype(self._dtype), _validation.output_container(self)
         )
-
-    def _start_given(self, visible, n_chains, rng):
-        """Draw all layers of every chain from mean field given what is known."""
-        machine, likelihood = self.machine_, self._setting("likelihood")
-        q = posterior(
-            machine,
-            Evidence.of_rows(visible),
-            tol=likelihood.mean_field_tol,
-            max_iter=likelihood.mean_field_max_iter,
-        )
-        means = [q.visible, *q.means]
-        states = [
-            unit.sample(np.repeat(machine.field(layer, means), n_chains, axis=0), rng)
-            for layer, unit in enumerate(machine.units)
-        ]
-        return states, Evidence.of_rows(np.repeat(visible, n_chains, axis=0))
 
     def _chains_over_time(self, n_chains, sweeps, random_state):
         """Yield the rows of some chains after so many sweeps, and so many more, ..."""

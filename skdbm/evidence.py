@@ -117,6 +117,21 @@ class Evidence:
         known = self.layers[layer][1]
         return None if known is None else ~known
 
+    def hold(self, layer: int, states: FloatArray) -> None:
+        """Put what is known of a layer into states of it, in place.
+
+        Parameters
+        ----------
+        layer : int
+            Index of a layer, of which nothing need be known.
+        states : ndarray of shape (n_rows, n_l)
+            States of the layer.
+        """
+        if layer in self.layers:
+            given, known = self.layers[layer]
+            where = True if known is None else known
+            ops.copyto(states, ops.dense(given), where=where)
+
 
 NOTHING = Evidence({})
 
