@@ -39,8 +39,8 @@ class Shared:
     batch_size : int, default=50
         Rows of one minibatch; more than there are rows means all of them.
     learning_rate_init : "auto" or float, default="auto"
-        The first learning rate. "auto" follows what the columns vary: it is 0.6 over
-        the sum of the variances of the visible units, or 0.15 over their variance along
+        The first learning rate. "auto" follows what the columns vary: it is 2 over
+        the sum of the variances of the visible units, or 0.075 over their variance along
         the first principal component, whichever is less, since by so much a step moves
         the fields of the hidden units. With a momentum of 0.9 the effective step is ten
         times as long. The rate falls almost to zero at the end of the run, so that the
@@ -49,7 +49,7 @@ class Shared:
         number of hidden units, and they move at a share of it, 0.3 over the largest
         variance of the data in any direction; for "counts" it is 0.8 over the mean
         total, at most 6.4 / n_features. If training diverges with the automatic rate,
-        `fit` warns and begins again with a quarter of it, at most three times.
+        `fit` warns and begins again with half of it, at most five times.
     alpha : "auto" or float, default="auto"
         Strength of the penalty on weights that the rows cannot tell from chance, in
         standard errors of the coupling of independent units: the weight between units

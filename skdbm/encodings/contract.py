@@ -104,14 +104,14 @@ class Encoding(ABC):
         Returns
         -------
         float
-            By default 0.6 over the sum of the variances, or 0.15 over the variance
+            By default 2 over the sum of the variances, or 0.075 over the variance
             along the first principal component, whichever is less.
         """
         centred = ops.nan_to_num(states - ops.nanmean(states, axis=0))
         total = float(ops.square(centred, dtype=float).sum()) / len(centred)
         largest = float(ops.norm(centred, ord=2)) ** 2 / len(centred)
         # Three digits, so that rounding of the data does not reach the weights.
-        return float(f"{min(0.6 / max(1.0, total), 0.15 / max(1e-3, largest)):.3g}")
+        return float(f"{min(2 / max(1.0, total), 0.075 / max(1e-3, largest)):.3g}")
 
     def check(  # noqa: B027 (any value is right by default)
         self, values: FloatArray
