@@ -257,7 +257,7 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator):
                 "training; the estimator is what was learned"
             ) from interrupt
         self._adopt(run.finish(), progress.history(), X)
-        self._finish(complete=True)
+        self._finish(complete=True, X=X)
         progress.close()
         return self
 
@@ -431,8 +431,8 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator):
         super()._validate_params()
         _validation.check_settings(self)
 
-    def _finish(self, *, complete):
-        """Do what follows training; `complete` unless more chunks may come."""
+    def _finish(self, *, complete, X=None):
+        """Do what follows training on `X`; `complete` unless more chunks may come."""
 
     def _check_layers(self):
         """Check the parameters that name layers; the sizes of the hidden ones."""

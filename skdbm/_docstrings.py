@@ -39,8 +39,8 @@ class Shared:
     batch_size : int, default=50
         Rows of one minibatch; more than there are rows means all of them.
     learning_rate_init : "auto" or float, default="auto"
-        The first learning rate. "auto" follows what the columns vary: it is 2 over
-        the sum of the variances of the visible units, or 0.075 over their variance along
+        The first learning rate. "auto" follows what the columns vary: it is 2 over the
+        sum of the variances of the visible units, or 0.075 over their variance along
         the first principal component, whichever is less, since by so much a step moves
         the fields of the hidden units. With a momentum of 0.9 the effective step is ten
         times as long. The rate falls almost to zero at the end of the run, so that the

@@ -1,13 +1,15 @@
 """From the hyper-parameters of an estimator, and its rows, to a training."""
 
 import numpy as np
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
 from . import ops
 from ._columns import kind_of
+from ._warnings import warn
 from .encodings.rows import EncodedRows
 from .likelihood import bounds
-from .likelihood.exact import prefers_exact
+from .likelihood.exact import exact_log_partition, prefers_exact
 from .settings import Pretraining
 from .training import start
 from .training.run import SLOWER_ATTEMPTS, Run
@@ -21,6 +23,9 @@ POSSIBLE = 0.1
 #: Of so many rows one is held out until the last part of training, to learn the
 #: strength of the penalty from; at most so many. Fewer rows than this tell nothing.
 UNSEEN_SHARE, MOST_UNSEEN, LEAST_ROWS = 10, 2000, 20
+
+#: Rows by which a trained machine is compared with independent units.
+JUDGED_ROWS = 500
 
 #: Rows whose variances the automatic learning rate follows.
 ROWS_FOR_RATE = 500
@@ -216,6 +221,35 @@ def check_possible(estimator, scores, error, n_importance_samples):
             f"be: log Z (standard error {np.max(error):.2f}) is too low, because the "
             "chains that estimate it miss modes of the machine. Raise n_chains of the "
             "Likelihood; or train with a larger alpha or a smaller learning_rate_init."
+        )
+
+
+def check_worth(estimator, X):
+    """Warn if independent units explain the rows better than the machine does."""
+    machine = estimator.machine_
+    some = X[:: -(-X.shape[0] // JUDGED_ROWS)]
+    if machine.units[0].totals(some[:1]) is not None:
+        return
+    rows = EncodedRows(machine.encoding, some, machine.dtype)
+    free = start.independent_machine(EncodedRows(machine.encoding, X, np.float64))
+    gains = bounds.importance_weighted_log_likelihood(
+        machine,
+        rows,
+        estimator.log_partition_,
+        n_importance_samples=10,
+        random_state=estimator._annealing_seed,
+        tol=0.05,
+        n_jobs=estimator.n_jobs,
+    ) - bounds.bound(free, rows, exact_log_partition(free), n_jobs=estimator.n_jobs)
+    spread = np.std(gains) / len(gains) ** 0.5
+    error = np.hypot(spread, estimator.log_partition_std_)
+    if np.mean(gains) < -3 * error:
+        warn(
+            f"Training has failed: the rows are {-np.mean(gains):.2f} nats less likely "
+            "than if all columns were independent. A smaller learning_rate_init, more "
+            "n_gibbs_steps or a larger alpha may help; `history_` and its display show "
+            "where training went wrong.",
+            ConvergenceWarning,
         )
 
 

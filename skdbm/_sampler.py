@@ -4,7 +4,7 @@ import numpy as np
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from . import _docstrings, _validation, ops, sampling
+from . import _docstrings, _fitting, _validation, ops, sampling
 from ._base import BaseDBM
 from .evidence import Evidence
 from .sampling.annealing import LEAST_CHAINS, chains_given, means_of
@@ -251,7 +251,7 @@ class DBMSampler(BaseDBM):
             random_state = self.random_state
         return ops.spawn(check_random_state(random_state), 2)
 
-    def _finish(self, *, complete):
+    def _finish(self, *, complete, X=None):
         for name in ("log_partition_", "log_partition_std_"):
             vars(self).pop(name, None)
         if not complete:
@@ -265,3 +265,5 @@ class DBMSampler(BaseDBM):
             ) from interrupt
         self._kept_log_partition.settle()
         self.log_partition_, self.log_partition_std_ = estimate
+        if X is not None:
+            _fitting.check_worth(self, X)
