@@ -9,10 +9,10 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from . import _fitting, _validation, ops
-from ._columns import Columns, accepts_sparse, prototypes, read
 from ._progress import Progress
 from ._version import __version__
 from ._warnings import warn
+from .columns import Columns, accepts_sparse, prototypes, read
 from .encodings import Probabilities
 from .encodings.rows import EncodedRows
 from .likelihood.log_partition import LogPartition
@@ -192,8 +192,9 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator):
         _fitting.check_agreement(estimator, machine)
         n_columns = machine.encoding.n_columns(machine.layer_sizes[0])
         estimator.n_features_in_ = n_columns
-        estimator._columns = Columns.of_encoding(machine.encoding, n_columns)
-        estimator._dtype = machine.dtype.name
+        estimator._columns = Columns.of_encoding(
+            machine.encoding, n_columns, machine.dtype
+        )
         _fitting.draw_seeds(estimator, keep=False)
         vars(estimator).update(estimator._attributes(machine, None, {}))
         estimator._finish(complete=True)
@@ -239,7 +240,8 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator):
         ended by then, the estimator is fitted with what was learned.
         """
         goes_on = self.warm_start and self.__sklearn_is_fitted__()
-        data, X = {"X": X, "y": y}, self._read(X, reset=not goes_on, training=True)
+        data = {"X": X, "y": y}
+        X, _ = self._read(X, reset=not goes_on, training=True)
         run = _fitting.new_run(self, X, goes_on=goes_on)
         progress = Progress(self, run, data, before=self.history_ if goes_on else {})
         try:
@@ -291,7 +293,7 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator):
             If training diverges. After any error the estimator is as it was.
         """
         first = not self.__sklearn_is_fitted__()
-        X = self._read(X, reset=first, training=True)
+        X, _ = self._read(X, reset=first, training=True)
         if first:
             state = _fitting.new_state(self, X)
         else:  # an error leaves the old one as it is
@@ -447,29 +449,24 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator):
     def _read(self, X, *, reset, training, allow_missing=None):
         """Validate data and turn them into numbers, with what was found of columns."""
         known = None if reset else self._columns
-        X, columns = read(
+        numbers, columns, data = read(
             self, X, known, training=training, allow_missing=allow_missing
         )
         if training:
             self._check_layers()
         if reset:
-            self._columns, self._dtype = columns, X.dtype.name
-        return X
+            self._columns = columns
+        return numbers, data
 
-    def _check_fitted_input(self, X, allow_missing=None):
-        """Validate rows for a fitted estimator."""
+    def _check_fitted_input(self, X):
+        """Validate rows for a fitted estimator; their numbers."""
         check_is_fitted(self)
         _validation.check_settings(self)
-        return self._read(X, reset=False, training=False, allow_missing=allow_missing)
+        return self._read(X, reset=False, training=False)[0]
 
     def _rows(self, X):
         """Rows as states of the trained machine."""
         return EncodedRows(self.machine_.encoding, X, self.machine_.dtype)
-
-    def _values(self, states, dtype):
-        """Turn states or means of the visible units into what the user knows."""
-        numbers = self.machine_.encoding.decode(states.astype(dtype))
-        return self._columns.values(numbers, _validation.output_container(self))
 
     def _annealing(self):
         """How log Z is annealed, as `likelihood` is now: chains, and the seed."""

@@ -4,7 +4,7 @@ import numpy as np
 from sklearn.utils import check_random_state
 
 from . import ops
-from ._columns import kind_of
+from .columns import kind_of
 from .encodings.rows import EncodedRows
 from .likelihood import bounds
 from .likelihood.exact import prefers_exact

@@ -9,7 +9,6 @@ from scipy import sparse
 from sklearn.base import _fit_context
 from sklearn.exceptions import DataConversionWarning
 from sklearn.utils._indexing import _get_column_indices
-from sklearn.utils._missing import is_pandas_na, is_scalar_nan
 from sklearn.utils._param_validation import (
     Interval,
     StrOptions,
@@ -176,12 +175,7 @@ def column_indices(X, key):
 
 def is_frame(X):
     """Whether data are a DataFrame, of pandas or polars."""
-    return hasattr(X, "columns") and hasattr(X, "dtypes")
-
-
-def is_missing(value):
-    """Whether a value is None, NaN or pandas.NA."""
-    return value is None or is_scalar_nan(value) or is_pandas_na(value)
+    return hasattr(X, "columns") and (hasattr(X, "iloc") or hasattr(X, "get_column"))
 
 
 def output_container(estimator):
@@ -190,33 +184,24 @@ def output_container(estimator):
 
 
 def check_container(
-    estimator, X, *, reset, allow_missing, may_be_missing, categorical, sparse_too
+    estimator, X, *, reset, allow_missing, may_be_missing, by_column, sparse_too
 ):
-    """Check the form of data: numbers, dense or CSR, or categories as they are."""
-    if categorical and is_frame(X):
+    """Check the form of data: numbers, dense or CSR, or columns as they are."""
+    if by_column and is_frame(X):
         validate_data(estimator, X, reset=reset, skip_check_array=True)
         if 0 in X.shape:
             raise ValueError(f"Found a DataFrame of shape {X.shape}: it has no data.")
         return X
-    try:
-        X = validate_data(
-            estimator,
-            X,
-            reset=reset,
-            accept_sparse="csr" if sparse_too else False,
-            dtype=None if categorical else (np.float64, np.float32),
-            # What a sparse matrix does not store is zero, so nothing in it is missing.
-            ensure_all_finite=True if sparse.issparse(X) else "allow-nan",
-        )
-    except ValueError as error:
-        if "could not convert string to float" not in str(error):
-            raise
-        raise ValueError(
-            f"{error}. {type(estimator).__name__} takes strings as categories: name "
-            "their columns in `visible`, for example visible=[('categorical', "
-            "['colour']), ('bernoulli', ['round'])], or encode them first."
-        ) from None
-    missing = None if categorical or allow_missing else ops.missing(X)
+    X = validate_data(
+        estimator,
+        X,
+        reset=reset,
+        accept_sparse="csr" if sparse_too else False,
+        dtype=None if by_column else (np.float64, np.float32),
+        # What a sparse matrix does not store is zero, so nothing in it is missing.
+        ensure_all_finite=True if sparse.issparse(X) else "allow-nan",
+    )
+    missing = None if by_column or allow_missing else ops.missing(X)
     if missing is not None:
         gaps = np.flatnonzero(missing.any(axis=0)).tolist()
         check_gaps(gaps, type(estimator).__name__, may_be_missing)
@@ -232,7 +217,7 @@ def check_gaps(gaps, name, may_be_missing):
     """Raise an error if there are columns with missing values, and say what to do."""
     if not gaps:
         return
-    listed = ", ".join(map(str, gaps[:10])) + (", ..." if len(gaps) > 10 else "")
+    listed = ", ".join(map(repr, gaps[:10])) + (", ..." if len(gaps) > 10 else "")
     raise ValueError(
         f"Input X contains NaN: {name} got missing values in columns [{listed}]. "
         + (

@@ -1,0 +1,52 @@
+"""From data in any container to a matrix of numbers."""
+
+import numpy as np
+
+from .. import _validation
+from .described import Columns
+from .tables import Table, is_sparse, listed
+from .visible import accepts_sparse, prototypes, resolve
+
+
+def read(estimator, X, columns, *, training, allow_missing):
+    """Validate data; give numbers, what is known of the columns, and the data.
+
+    The columns are those that `fit` saw, or None to find them. The data are a Table, or
+    an array of numbers where they are one.
+    """
+    visible, name, reset = estimator.visible, type(estimator).__name__, columns is None
+    kinds = prototypes(visible)
+    if allow_missing is None:
+        allow_missing = estimator.allow_missing
+    may_be_missing = all(kind.may_be_missing for kind in kinds)
+    missing = {
+        "allow_missing": allow_missing and may_be_missing,
+        "may_be_missing": may_be_missing,
+    }
+    is_frame, sparse_too = _validation.is_frame(X), accepts_sparse(visible)
+    if reset and is_frame:
+        resolve(visible, X)  # says which columns are left over, before others
+    data, narrow = (X, False) if is_frame else listed(X)
+    by_column = (
+        any(kind.is_categorical for kind in kinds)
+        or (is_frame and not (sparse_too and is_sparse(X)))
+        or getattr(data, "dtype", None) == np.dtype(object)
+    )
+    numbers = _validation.check_container(
+        estimator,
+        data,
+        reset=reset,
+        by_column=by_column,
+        sparse_too=sparse_too,
+        **missing,
+    )
+    if by_column:
+        data = Table.of(data if is_frame else numbers, narrow=narrow)
+    if reset:
+        columns = Columns.of(visible, X if is_frame else numbers, data)
+    if by_column:
+        numbers = columns.numbers(data, name=name, **missing)
+    numbers = _validation.check_bounds(
+        numbers, columns.encoding, name, training=training
+    )
+    return numbers, columns, data
