@@ -288,13 +288,20 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If the data or a hyper-parameter is not valid.
+            If the data or a hyper-parameter is not valid, or the first chunk is a
+            single row of real values, which says nothing of their spread.
         FloatingPointError
             If training diverges. After any error the estimator is as it was.
+
+        Warns
+        -----
+        UserWarning
+            If a column of real values does not vary in the first chunk.
         """
         first = not self.__sklearn_is_fitted__()
         X, _ = self._read(X, reset=first, training=True)
         if first:
+            _validation.check_first_chunk(X, self._columns)
             state = _fitting.new_state(self, X)
         else:  # an error leaves the old one as it is
             state = _fitting.state_of(self).copy()
@@ -448,9 +455,9 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator):
 
     def _read(self, X, *, reset, training, allow_missing=None):
         """Validate data and turn them into numbers, with what was found of columns."""
-        known = None if reset else self._columns
+        known = (None, None) if reset else (self._columns, self.machine_.encoding)
         numbers, columns, data = read(
-            self, X, known, training=training, allow_missing=allow_missing
+            self, X, *known, training=training, allow_missing=allow_missing
         )
         if training:
             self._check_layers()

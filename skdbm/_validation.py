@@ -1,7 +1,8 @@
 """The one place that touches scikit-learn's private validation helpers."""
 
+import numbers
 from functools import wraps
-from numbers import Integral, Real
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -19,12 +20,12 @@ from sklearn.utils.validation import _check_feature_names_in, validate_data
 
 from . import ops
 from ._warnings import warn
-from .encodings import Encoding
+from .encodings import Encoding, Real
 from .settings import Likelihood, Pretraining
 from .units import UnitType
 
 _AT_LEAST_ONE = Interval(Integral, 1, None, closed="left")
-_NOT_NEGATIVE = Interval(Real, 0, None, closed="left")
+_NOT_NEGATIVE = Interval(numbers.Real, 0, None, closed="left")
 
 #: Constraints of the hyper-parameters that both estimators share.
 PARAMETER_CONSTRAINTS = {
@@ -33,7 +34,7 @@ PARAMETER_CONSTRAINTS = {
     "batch_size": [_AT_LEAST_ONE],
     "learning_rate_init": [
         StrOptions({"auto"}),
-        Interval(Real, 0, None, closed="neither"),
+        Interval(numbers.Real, 0, None, closed="neither"),
     ],
     "alpha": [_NOT_NEGATIVE],
     "n_chains": [_AT_LEAST_ONE],
@@ -46,7 +47,7 @@ PARAMETER_CONSTRAINTS = {
     "hidden": [StrOptions({"bernoulli"}), UnitType, list, tuple],
     "allow_missing": ["boolean"],
     "early_stopping": ["boolean"],
-    "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+    "validation_fraction": [Interval(numbers.Real, 0, 1, closed="neither")],
     "evaluate_every": [_AT_LEAST_ONE],
     "n_iter_no_change": [_AT_LEAST_ONE],
     "tol": [_NOT_NEGATIVE],
@@ -228,6 +229,49 @@ def check_gaps(gaps, name, may_be_missing):
         )
         + ", or fill them first, for example with sklearn.impute.SimpleImputer."
     )
+
+
+def check_first_chunk(X, columns):
+    """Check that the spread of real values can be told from a first chunk."""
+    constant = []
+    for part, places in columns.encoding.columns(X.shape[1]):
+        if isinstance(part, Real):
+            lowest, highest = ops.column_ends(X[:, places])
+            indices = np.arange(X.shape[1])[places]
+            constant += indices[~(lowest < highest)].tolist()
+    if not constant:
+        return
+    names = ", ".join(repr(columns.name(index)) for index in constant[:10])
+    advice = (
+        "The first chunk of partial_fit decides how real values are scaled: give it "
+        "more rows, or call fit on some rows first and go on from there."
+    )
+    if X.shape[0] == 1:
+        raise ValueError(f"Columns [{names}] of real values have one row. {advice}")
+    warn(
+        f"Columns [{names}] of real values do not vary in the first chunk, and are "
+        f"left unscaled. {advice}",
+        UserWarning,
+    )
+
+
+def check_far(X, encoding, names, *, highest):
+    """Raise an error for a column with values too far away to compute with."""
+    for part, columns in encoding.columns(X.shape[1]):
+        if np.isfinite(part.bounds).any() or sparse.issparse(X):
+            continue
+        ends = np.stack(ops.column_ends(X[:, columns])).astype(np.float64)
+        states = np.abs(part.encode(ends))
+        far = np.flatnonzero((states > highest).any(axis=0))
+        if not len(far):
+            continue
+        index = np.arange(X.shape[1])[columns][far[0]]
+        value = ends[states[:, far[0]].argmax(), far[0]]
+        raise ValueError(
+            f"Column {names(index)!r} holds {value:g}, too far from its other values "
+            "to compute with. If it stands for a missing value, put NaN in its place; "
+            "else rescale the column."
+        )
 
 
 def check_bounds(X, encoding, name, *, training):

@@ -78,6 +78,10 @@ class Columns:
                 parts[index] = part
         return parts
 
+    def name(self, index):
+        """Name of a column, or its number."""
+        return int(index) if self.names is None else self.names[index]
+
     @property
     def _is_uniform(self):
         """Whether the columns were those of an array of numbers."""

@@ -8,11 +8,11 @@ from .tables import Table, is_sparse, listed
 from .visible import accepts_sparse, prototypes, resolve
 
 
-def read(estimator, X, columns, *, training, allow_missing):
+def read(estimator, X, columns, fitted, *, training, allow_missing):
     """Validate data; give numbers, what is known of the columns, and the data.
 
-    The columns are those that `fit` saw, or None to find them. The data are a Table, or
-    an array of numbers where they are one.
+    The columns, and the fitted encoding, are those of `fit`, or None to find them. The
+    data are a Table, or an array of numbers where they are one.
     """
     visible, name, reset = estimator.visible, type(estimator).__name__, columns is None
     kinds = prototypes(visible)
@@ -48,5 +48,12 @@ def read(estimator, X, columns, *, training, allow_missing):
         numbers = columns.numbers(data, name=name, **missing)
     numbers = _validation.check_bounds(
         numbers, columns.encoding, name, training=training
+    )
+    # Squares of the values themselves, before they are scaled, and of states.
+    _validation.check_far(
+        numbers,
+        fitted or columns.encoding,
+        columns.name,
+        highest=1e15 if fitted else 1e140,
     )
     return numbers, columns, data

@@ -74,6 +74,11 @@ def column_means(
     return means
 
 
+def column_ends(X: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Smallest and largest known value of every column; NaN where none is known."""
+    return np.fmin.reduce(X, axis=0), np.fmax.reduce(X, axis=0)
+
+
 def log_mean_exp(x: FloatArray) -> float:
     """Compute log(mean(exp(x))) of a vector in the log domain."""
     x = np.asarray(x, dtype=np.float64)
