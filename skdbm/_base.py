@@ -481,6 +481,10 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator):
 
     def _log_partition(self):
         """What keeps log Z of the trained machine, for `likelihood` as it is now."""
+        if self._digest != _fitting.digest(self.machine_):  # somebody has edited it
+            machine = self.machine_
+            vars(self).update(self._attributes(machine, self._state, self.history_))
+            self._finish(complete=False)
         return self._kept_log_partition.at(*self._annealing())
 
     def _attributes(self, machine, state, history):
@@ -490,6 +494,7 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator):
             "history_": history,
             "n_iter_": len(history.get("seconds", ())),
             "_state": state,
+            "_digest": _fitting.digest(machine),
             "_kept_log_partition": LogPartition(machine, *self._annealing()),
         }
 

@@ -1,5 +1,7 @@
 """From the hyper-parameters of an estimator, and its rows, to a training."""
 
+import hashlib
+
 import numpy as np
 from sklearn.utils import check_random_state
 
@@ -174,6 +176,14 @@ def check_agreement(estimator, machine, n_chains=None):
                 f"{name}={getattr(estimator, name)!r} contradicts the machine, which "
                 f"has {has!r}; leave it out, use a clone, or fit with warm_start=False."
             )
+
+
+def digest(machine):
+    """Digest of the weights and biases of a machine, which differs once they do."""
+    result = hashlib.blake2b(digest_size=16)
+    for array in [*machine.weights, *machine.biases]:
+        result.update(np.ascontiguousarray(array))
+    return result.hexdigest()
 
 
 def least_log_partition(machine, X, n_jobs):

@@ -34,7 +34,7 @@ class Columns:
         if not isinstance(data, Table):
             columns.forms = vectors.form(np.empty(0, data.dtype))
             return columns
-        if data.names is None and X.dtype != object:
+        if data.names is None and X.dtype != np.dtype(object):
             columns.forms = data.form(0)
         else:
             columns.forms = [_named_form(data, i) for i in range(X.shape[1])]

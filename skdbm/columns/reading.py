@@ -4,7 +4,7 @@ import numpy as np
 
 from .. import _validation
 from .described import Columns
-from .tables import Table, is_sparse, listed
+from .tables import Table, is_matrix, is_sparse, listed
 from .visible import accepts_sparse, prototypes, resolve
 
 
@@ -42,6 +42,10 @@ def read(estimator, X, columns, fitted, *, training, allow_missing):
     )
     if by_column:
         data = Table.of(data if is_frame else numbers, narrow=narrow)
+    elif is_frame:  # of sparse columns, which became one matrix
+        data = Table.of(data)
+    elif not is_matrix(data):
+        data = np.asarray(data)
     if reset:
         columns = Columns.of(visible, X if is_frame else numbers, data)
     if by_column:

@@ -70,6 +70,11 @@ def is_sparse(X):
     return hasattr(X, "iloc") and all(hasattr(dtype, "fill_value") for dtype in dtypes)
 
 
+def is_matrix(X):
+    """Whether data are an array of numpy, or a sparse one."""
+    return isinstance(X, np.ndarray) or sparse.issparse(X)
+
+
 def listed(X):
     """Turn rows that are lists into an array, of objects where types differ.
 
