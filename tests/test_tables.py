@@ -1,12 +1,16 @@
 """Tables as people have them: nothing that is known is lost or changed."""
 
 import datetime
+import io
+import pickle
 from decimal import Decimal
 
 import numpy as np
 import pandas as pd
 import polars as pl
+import pyarrow as pa
 import pytest
+import skops.io
 from numpy.testing import assert_array_equal
 from scipy import sparse
 
@@ -322,6 +326,79 @@ def test_where_no_dtype_holds_both_the_column_is_named():
     other = pl.DataFrame({"a": [None, 1], "b": [1.0, 2.0]})
     with pytest.raises(ValueError, match="Column 'a' holds 1, and no dtype"):
         fitted.impute(other, **SHORT)
+
+
+# Files
+
+
+def frame_with(column, names=("a", "b")):
+    library = pl if isinstance(column, pl.Series) else pd
+    return library.DataFrame({names[0]: column, names[1]: bits(18)[:, 0]})
+
+
+FILED = {
+    **TYPED,
+    "words": pd.Series(["b", "a"] * 9),
+    "objects": pd.Series(["b", "a"] * 9, dtype=object),
+    "decimals": pd.Series([Decimal("1.50"), Decimal("2")] * 9, dtype=object),
+    "pairs": pd.Series([(1, "x"), (2, "y")] * 9, dtype=object),
+    "spans of pandas": pd.Series(pd.to_timedelta([1, 2] * 9, unit="h")),
+    "moments": pd.Series(pd.to_datetime([1, 2] * 9, unit="ns")),
+    "times of polars": pl.Series(DATES["times"] * 9),
+    "zoned": pl.Series(DATES["times"] * 9).dt.replace_time_zone("Europe/Berlin"),
+    "offset": pd.Series(
+        pd.to_datetime(["2020-01-01 00:00+01:00", "2021-01-01 00:00+01:00"] * 9)
+    ),
+    "decimals of polars": pl.Series(DATES["decimals"] * 9),
+    "arrow decimals": pd.Series(
+        DATES["decimals"] * 9, dtype=pd.ArrowDtype(pa.decimal128(10, 2))
+    ),
+    "times of numpy": pd.Series(
+        [np.datetime64(1, "s"), np.datetime64(2, "s")] * 9, dtype=object
+    ),
+}
+
+
+class PlainUnpickler(pickle.Unpickler):
+    """Loads what needs no more than this package, numpy and what every pickle may."""
+
+    def find_class(self, module, name):
+        assert module.partition(".")[0] in ("skdbm", "numpy", "builtins", "copyreg")
+        return super().find_class(module, name)
+
+
+@pytest.mark.parametrize("column", FILED.values(), ids=FILED)
+@pytest.mark.parametrize("way", ["pickle", "skops"])
+def test_files_of_tables_are_plain(column, way, tmp_path):
+    frame = frame_with(column)
+    visible = [("categorical", ["a"]), ("bernoulli", ["b"])]
+    fitted = sampler(visible, type(frame).__module__.partition(".")[0]).fit(frame)
+    if way == "pickle":
+        loaded = PlainUnpickler(io.BytesIO(pickle.dumps(fitted))).load()
+    else:
+        skops.io.dump(fitted, tmp_path / "fitted.skops")
+        named = skops.io.get_untrusted_types(file=tmp_path / "fitted.skops")
+        assert all(name.startswith("skdbm.") for name in named)
+        loaded = skops.io.load(tmp_path / "fitted.skops", trusted=named)
+    assert loaded._columns == fitted._columns
+    assert loaded.sample(20).equals(fitted.sample(20))
+    assert list(loaded.sample(2).dtypes) == list(frame.dtypes)
+    assert_array_equal(loaded.score_samples(frame), fitted.score_samples(frame))
+
+
+@pytest.mark.parametrize(
+    "names",
+    [[("x", 1), ("x", 2)], [3, 1], list(pd.date_range("2020", periods=2, tz="UTC"))],
+    ids=str,
+)
+def test_files_of_names_are_plain(names, tmp_path):
+    frame = pd.DataFrame(bits(18, 2), columns=names)
+    fitted = sampler("bernoulli").fit(frame)
+    skops.io.dump(fitted, tmp_path / "fitted.skops")
+    named = skops.io.get_untrusted_types(file=tmp_path / "fitted.skops")
+    assert all(name.startswith("skdbm.") for name in named)
+    loaded = skops.io.load(tmp_path / "fitted.skops", trusted=named)
+    pd.testing.assert_frame_equal(loaded.sample(3), fitted.sample(3))
 
 
 # What is missing

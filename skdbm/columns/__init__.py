@@ -4,7 +4,7 @@ An encoding turns numbers into states. What comes before is the same for all of 
 which columns belong to which encoding (`visible`), what the library of the columns
 knows of them (`tables`, `vectors`, `of_pandas`, `of_polars`), categories as codes, gaps
 as NaN, and the way back to an array or DataFrame like the one that `fit` saw
-(`described`).
+(`described`), which files hold as plain data (`plain`).
 """
 
 from .described import Columns

@@ -8,6 +8,7 @@ import numpy as np
 from .. import _validation
 from ..encodings import Categories, Encoding, Mixed, Probabilities
 from . import vectors
+from .plain import packed, unpacked
 from .tables import LIBRARIES, Table, assembled
 from .visible import resolve
 
@@ -26,6 +27,12 @@ class Columns:
     names: list | None = None
     #: Whether the rows were lists.
     narrow: bool = False
+
+    def __getstate__(self):
+        return packed(vars(self))
+
+    def __setstate__(self, state):
+        vars(self).update(unpacked(state))
 
     @classmethod
     def of(cls, visible, X, data):
