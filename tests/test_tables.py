@@ -13,6 +13,7 @@ import pytest
 import skops.io
 from numpy.testing import assert_array_equal
 from scipy import sparse
+from sklearn.model_selection import cross_val_score
 
 from skdbm import DBMSampler, DBMTransformer
 from skdbm.encodings import Categories
@@ -574,3 +575,59 @@ def test_columns_without_a_value_are_filled_as_in_fit(make, as_library):
         assert type(h) is float
         assert n == 3.0
         assert s in ("x", "y", "z")
+
+
+# Categories that are declared, and those that nobody has seen
+
+DECLARED = {
+    "pandas": lambda values: pd.Series(pd.Categorical(values, ["z", "a", "b"])),
+    "polars": lambda values: pl.Series(values, dtype=pl.Enum(["z", "a", "b"])),
+    "integers": lambda values: pd.Series(
+        pd.Categorical(["zab".index(v) for v in values], [2, 0, 1])
+    ),
+}
+
+
+@pytest.mark.parametrize("make", DECLARED.values(), ids=DECLARED)
+def test_declared_categories_are_known(make):
+    seen, others = make(["a", "b"] * 9), make(["a", "z"] * 9)
+    container = "polars" if isinstance(seen, pl.Series) else "pandas"
+    visible = [("categorical", ["a"]), ("bernoulli", ["b"])]
+    first = sampler(visible, container).partial_fit(frame_with(seen))
+    assert first.machine_.layer_sizes[0] == 4
+    first.partial_fit(frame_with(others))
+    fitted = sampler(visible, container).fit(frame_with(seen))
+    assert np.isfinite(fitted.score_samples(frame_with(others))).all()
+    fitted.machine_.biases[0][2] = 50  # the last one, which no row had
+    value = sorted(TYPED_VALUES(seen))[2]
+    assert set(fitted.sample(9)["a"]) == {value}
+
+
+def test_folds_without_a_rare_category_have_a_score():
+    column = pd.Series(pd.Categorical(["rare", *["a", "b"] * 10]))
+    frame = pd.DataFrame({"a": column, "b": bits(21)[:, 0]})
+    for part, dtype in ((Categories(), "category"), (Categories(None, "missing"), str)):
+        visible = [(part, ["a"]), ("bernoulli", ["b"])]
+        scores = cross_val_score(
+            DBMSampler(visible=visible, **SMALL), frame.astype({"a": dtype}), cv=3
+        )
+        assert np.isfinite(scores).all()
+
+
+@pytest.mark.parametrize("allow_missing", [True, False])
+@pytest.mark.parametrize("method", ["partial_fit", "fit"])
+def test_training_takes_unknown_categories_as_it_was_told(allow_missing, method):
+    frame = pd.DataFrame({"a": ["x", "y"] * 9, "b": ["p", "q"] * 9})
+    strange, holey = frame.copy(), frame.copy()
+    strange.loc[3, "a"], holey.loc[3, "a"] = "z", None
+    visible = Categories(handle_unknown="missing")
+    one, two = (
+        sampler(visible, allow_missing=allow, warm_start=True).fit(frame)
+        for allow in (allow_missing, True)
+    )
+    getattr(one, method)(strange)
+    getattr(two, method)(holey)
+    assert_array_equal(one.machine_.weights[0], two.machine_.weights[0])
+    strict = sampler("categorical", warm_start=True).fit(frame)
+    with pytest.raises(ValueError, match=r"Column 'a' holds the category 'z'.*Pass"):
+        getattr(strict, method)(strange)
