@@ -1,7 +1,5 @@
 """What both estimators share: hyper-parameters, fit, partial_fit, the score."""
 
-import inspect
-
 import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.callback import CallbackSupportMixin
@@ -26,13 +24,6 @@ from .units import Bernoulli
 
 #: Value objects, by the parameters that take them.
 _SETTINGS = {"likelihood": Likelihood, "pretraining": Pretraining}
-
-
-def with_parameter(function, name, default):
-    """Signature of a function with one keyword more, at the end."""
-    signature = inspect.signature(function)
-    more = inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default)
-    return signature.replace(parameters=[*signature.parameters.values(), more])
 
 
 class BaseDBM(CallbackSupportMixin, BaseEstimator):
@@ -190,10 +181,11 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator):
         estimator = cls(**(described | params))
         estimator._validate_params()
         _fitting.check_agreement(estimator, machine)
+        machine = _fitting.as_described(machine, estimator.visible)
         n_columns = machine.encoding.n_columns(machine.layer_sizes[0])
         estimator.n_features_in_ = n_columns
         estimator._columns = Columns.of_encoding(
-            machine.encoding, n_columns, machine.dtype
+            machine.encoding, n_columns, machine.dtype, estimator.visible
         )
         _fitting.draw_seeds(estimator, keep=False)
         vars(estimator).update(estimator._attributes(machine, None, {}))
@@ -468,7 +460,7 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator):
     def _check_fitted_input(self, X):
         """Validate rows for a fitted estimator; their numbers."""
         check_is_fitted(self)
-        _validation.check_settings(self)
+        self._validate_params()
         return self._read(X, reset=False, training=False)[0]
 
     def _rows(self, X):

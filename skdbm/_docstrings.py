@@ -1,4 +1,4 @@
-"""The parts of the class docstrings that both estimators share."""
+"""What both estimators tell of themselves: docstrings, and the signature."""
 
 import inspect
 import re
@@ -151,6 +151,13 @@ class Shared:
     .. [4] D. Carbone, M. Hua, S. Coste and E. Vanden-Eijnden, "Efficient training of
        energy-based models using Jarzynski equality", NeurIPS 2023.
     """
+
+
+def with_parameter(function, name, default):
+    """Signature of a function with one keyword more, at the end."""
+    signature = inspect.signature(function)
+    more = inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default)
+    return signature.replace(parameters=[*signature.parameters.values(), more])
 
 
 def shared(cls):

@@ -6,7 +6,8 @@ import numpy as np
 from sklearn.utils import check_random_state
 
 from . import ops
-from .columns import kind_of
+from .columns import check_unchanged
+from .encodings import Probabilities
 from .encodings.rows import EncodedRows
 from .likelihood import bounds
 from .likelihood.exact import prefers_exact
@@ -164,11 +165,10 @@ def hidden_units(estimator):
 def check_agreement(estimator, machine, n_chains=None):
     """Check that the parameters describe a machine, and chains, that go on."""
     n_chains = estimator.n_chains if n_chains is None else n_chains
-    sizes, kind = machine.layer_sizes[1:], kind_of(estimator.visible)
+    sizes = machine.layer_sizes[1:]
     for name, has, agrees in (
         ("hidden_layer_sizes", sizes, estimator._check_layers() == sizes),
         ("hidden", machine.units[1:], hidden_units(estimator) == machine.units[1:]),
-        ("visible", machine.encoding, isinstance(machine.encoding, kind)),
         ("n_chains", n_chains, estimator.n_chains == n_chains),
     ):
         if not agrees:
@@ -176,6 +176,17 @@ def check_agreement(estimator, machine, n_chains=None):
                 f"{name}={getattr(estimator, name)!r} contradicts the machine, which "
                 f"has {has!r}; leave it out, use a clone, or fit with warm_start=False."
             )
+
+
+def as_described(machine, visible):
+    """Give a trained machine as the parameter `visible` wants it, or an error."""
+    encoding = machine.encoding
+    n_columns = encoding.n_columns(machine.layer_sizes[0])
+    if isinstance(encoding, Probabilities) and isinstance(visible, Probabilities):
+        # Whether states are redrawn is about how training goes on.
+        return machine if visible == encoding else machine.with_encoding(visible)
+    check_unchanged(visible, np.empty((0, n_columns)), encoding)
+    return machine
 
 
 def digest(machine):

@@ -118,6 +118,7 @@ class DBMSampler(BaseDBM):
                [1., 0.]])
         """
         check_is_fitted(self)
+        self._validate_params()
         _validation.check_count("n_samples", n_samples)
         if burn_in is None:
             burn_in = _BURN_IN if given is None else _BURN_IN_GIVEN
@@ -176,6 +177,7 @@ class DBMSampler(BaseDBM):
         array([[1., 1., 0., 0.]])
         """
         check_is_fitted(self)
+        self._validate_params()
         _validation.check_count("n_chains", n_chains)
         _validation.check_count("burn_in", burn_in, least=0)
         _validation.check_count("n_sweeps", n_sweeps)
@@ -207,8 +209,6 @@ class DBMSampler(BaseDBM):
 
     def _complete(self, X, n_chains, random_state, function, per_row):
         """Fill gaps by chains that know the rest, some for each row that has gaps."""
-        check_is_fitted(self)
-        _validation.check_settings(self)
         X, data = self._read(X, reset=False, training=False, allow_missing=True)
         encoding, unit = self.machine_.encoding, self.machine_.units[0]
         if unit.totals(X) is not None:

@@ -5,7 +5,7 @@ from sklearn.base import TransformerMixin
 from sklearn.utils.validation import check_array, check_is_fitted
 
 from . import _docstrings, _validation
-from ._base import BaseDBM, with_parameter
+from ._base import BaseDBM
 from .evidence import Evidence
 from .inference.mean_field import map_posterior, mean_field
 
@@ -79,7 +79,7 @@ class DBMTransformer(TransformerMixin, BaseDBM):
         self.feature_layers = feature_layers
 
     # Where scikit-learn, and whoever asks for help, reads the names of all parameters.
-    __init__.__signature__ = with_parameter(  # type: ignore[attr-defined]
+    __init__.__signature__ = _docstrings.with_parameter(  # type: ignore[attr-defined]
         BaseDBM.__init__, "feature_layers", "all"
     )
 

@@ -3,11 +3,14 @@
 import copy
 
 import numpy as np
+import pandas as pd
 import pytest
 from numpy.testing import assert_array_equal
 
 from skdbm import DBMSampler
+from skdbm.encodings import Categories, Probabilities
 from skdbm.machine import DeepBoltzmannMachine
+from skdbm.units import Binomial
 
 from ._estimators import small
 
@@ -61,3 +64,90 @@ def test_scores_of_a_machine_follow_the_arrays_it_was_made_of(X):
     machine.weights[0][0] = -1
     wanted = DBMSampler.from_machine(copy.deepcopy(machine)).score_samples(X)
     assert_array_equal(fitted.score_samples(X), wanted)
+
+
+# Changes of mind
+
+GROUPS = [("gaussian", [0, 1, 2]), ("bernoulli", [3, 4, 5, 6, 7])]
+CHANGES = {
+    "kind": ("bernoulli", "gaussian"),
+    "kinds": (GROUPS, "bernoulli"),
+    "columns": (GROUPS, [("gaussian", [0]), ("bernoulli", slice(1, None))]),
+    "order": (GROUPS, [("bernoulli", [0, 1, 2]), ("gaussian", slice(3, None))]),
+    "states": ("bernoulli", Probabilities(redraw=False)),
+    "unknown": ("categorical", Categories(handle_unknown="missing")),
+    "draws": (Binomial(2), Binomial(3)),
+}
+
+
+@pytest.mark.parametrize(("before", "after"), CHANGES.values(), ids=CHANGES)
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+def test_training_does_not_go_on_with_other_columns(cls, X, before, after, method):
+    fitted = small(cls, visible=before, warm_start=True).fit(X)
+    scores = fitted.score_samples(X)
+    fitted.set_params(visible=after)
+    with pytest.raises(ValueError, match="contradicts the machine"):
+        getattr(fitted, method)(X)
+    assert_array_equal(fitted.score_samples(X), scores)
+    if isinstance(after, Probabilities):  # is no matter of the machine
+        wrapped = cls.from_machine(fitted.machine_, visible=after)
+        assert wrapped.machine_.encoding == after
+    else:
+        with pytest.raises(ValueError, match="contradicts the machine"):
+            cls.from_machine(fitted.machine_, visible=after)
+    fitted.set_params(warm_start=False).fit(X)
+
+
+def test_training_goes_on_with_the_same_columns_in_other_words(cls, X):
+    frame = pd.DataFrame(X, columns=list("abcdefgh"))
+    words = [
+        [("gaussian", list("abc")), ("bernoulli", list("defgh"))],
+        [("gaussian", slice("a", "c")), ("bernoulli", slice(3, None))],
+        [("bernoulli", lambda X: list("defgh")), ("gaussian", lambda X: [0, 1, 2])],
+    ]
+    fitted = small(cls, visible=GROUPS).fit(frame)
+    for visible in words:
+        fitted.set_params(visible=visible).partial_fit(frame)
+        wrapped = cls.from_machine(fitted.machine_, visible=visible, n_chains=10)
+        with pytest.warns(UserWarning, match="feature names"):
+            wrapped.partial_fit(frame)
+    assert len(fitted.history_["seconds"]) == 3 + 3
+
+
+@pytest.mark.parametrize(
+    "params",
+    [{"n_jobs": "all"}, {"likelihood": 3}, {"random_state": "x"}, {"verbose": "no"}],
+    ids=str,
+)
+def test_parameters_are_checked_when_they_are_used(X, params):
+    fitted = small(DBMSampler).fit(X).set_params(**params)
+    [name] = params
+    for use in (
+        lambda: fitted.sample(2),
+        lambda: fitted.sample(2, given=X),
+        lambda: fitted.impute(X),
+        lambda: fitted.score(X),
+        lambda: fitted.score_samples(X),
+    ):
+        with pytest.raises(ValueError, match=f"'{name}' parameter"):
+            use()
+
+
+@pytest.mark.parametrize(
+    ("method", "arguments"),
+    [
+        ("sample", {"n_samples": 0}),
+        ("sample", {"burn_in": -5}),
+        ("impute", {"n_chains": 0}),
+        ("impute", {"burn_in": -5}),
+        ("impute", {"n_sweeps": 0}),
+        ("impute", {"n_sweeps": 1.5}),
+    ],
+    ids=str,
+)
+def test_arguments_are_checked_when_they_are_used(X, method, arguments):
+    fitted = small(DBMSampler).fit(X)
+    [name] = arguments
+    more = {"X": X} if method == "impute" else {}
+    with pytest.raises(ValueError, match=f"{name}="):
+        getattr(fitted, method)(**more, **arguments)

@@ -27,17 +27,21 @@ class Columns:
     names: list | None = None
     #: Whether the rows were lists.
     narrow: bool = False
+    #: The parameter `visible` that the encoding came from.
+    visible: object = None
 
     def __getstate__(self):
-        return packed(vars(self))
+        told = ("categories", "forms", "names")
+        return vars(self) | {name: packed(vars(self)[name]) for name in told}
 
     def __setstate__(self, state):
-        vars(self).update(unpacked(state))
+        told = ("categories", "forms", "names")
+        vars(self).update(state | {name: unpacked(state[name]) for name in told})
 
     @classmethod
     def of(cls, visible, X, data):
         """Resolve the parameter `visible` for the columns of `X`, and of a table."""
-        columns = cls(resolve(visible, X))
+        columns = cls(resolve(visible, X), visible=visible)
         if not isinstance(data, Table):
             columns.forms = vectors.form(np.empty(0, data.dtype))
             return columns
@@ -54,9 +58,10 @@ class Columns:
         return columns
 
     @classmethod
-    def of_encoding(cls, encoding, n_columns, dtype):
+    def of_encoding(cls, encoding, n_columns, dtype, visible):
         """Make columns for a fitted encoding; categories are their codes."""
-        columns = cls(encoding, forms=vectors.form(np.empty(0, dtype)))
+        forms = vectors.form(np.empty(0, dtype))
+        columns = cls(encoding, forms=forms, visible=visible)
         for part, places in encoding.columns(n_columns):
             if part.is_categorical:
                 indices = np.arange(n_columns)[places].tolist()

@@ -5,7 +5,7 @@ import numpy as np
 from .. import _validation
 from .described import Columns
 from .tables import Table, is_matrix, is_sparse, listed
-from .visible import accepts_sparse, prototypes, resolve
+from .visible import accepts_sparse, check_unchanged, prototypes, resolve
 
 
 def read(estimator, X, columns, fitted, *, training, allow_missing):
@@ -14,7 +14,8 @@ def read(estimator, X, columns, fitted, *, training, allow_missing):
     The columns, and the fitted encoding, are those of `fit`, or None to find them. The
     data are a Table, or an array of numbers where they are one.
     """
-    visible, name, reset = estimator.visible, type(estimator).__name__, columns is None
+    name, reset = type(estimator).__name__, columns is None
+    visible = estimator.visible if reset or training else columns.encoding
     kinds = prototypes(visible)
     if allow_missing is None:
         allow_missing = estimator.allow_missing
@@ -46,8 +47,11 @@ def read(estimator, X, columns, fitted, *, training, allow_missing):
         data = Table.of(data)
     elif not is_matrix(data):
         data = np.asarray(data)
+    seen = X if is_frame else numbers
+    if training and not reset and visible is not columns.visible:
+        check_unchanged(visible, seen, columns.encoding)
     if reset:
-        columns = Columns.of(visible, X if is_frame else numbers, data)
+        columns = Columns.of(visible, seen, data)
     if by_column:
         numbers = columns.numbers(data, name=name, **missing)
     numbers = _validation.check_bounds(

@@ -55,9 +55,34 @@ def _of_width(encoding, n_columns):
     return encoding
 
 
-def kind_of(visible):
-    """Class of the encoding that the parameter `visible` describes."""
-    return type(_kind(visible)) if _is_whole(visible) else Mixed
+def check_unchanged(visible, X, encoding):
+    """Raise an error if `visible` does not describe the encoding of a trained machine.
+
+    What training has learned of the columns does not count. Of names of columns, and
+    where a function chooses them, only a table can tell which ones are meant.
+    """
+    try:
+        meant, n_columns = resolve(visible, X), X.shape[1]
+    except (ValueError, TypeError):
+        if _validation.is_frame(X) or _is_whole(visible):
+            raise
+        return
+    if _described(meant, n_columns) != _described(encoding, n_columns):
+        raise ValueError(
+            f"visible={visible!r} contradicts the machine, which has {encoding!r}; "
+            "leave it out, use a clone, or fit with warm_start=False."
+        )
+
+
+def _described(encoding, n_columns):
+    """What the user decides about the encoding of every column."""
+    parts = [None] * n_columns
+    for part, columns in encoding.columns(n_columns):
+        options = (getattr(part, name, None) for name in ("redraw", "handle_unknown"))
+        unit = part.unit if isinstance(part, States) else None
+        for index in np.arange(n_columns)[columns].tolist():
+            parts[index] = (type(part), unit, *options)
+    return parts
 
 
 def _entry(entry):
