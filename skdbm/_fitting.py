@@ -5,7 +5,7 @@ import hashlib
 import numpy as np
 from sklearn.utils import check_random_state
 
-from . import ops
+from . import _validation, ops
 from .columns import check_unchanged
 from .encodings import Probabilities
 from .encodings.rows import EncodedRows
@@ -48,6 +48,7 @@ def new_run(estimator, X, *, goes_on):
         encoding = state.machine.encoding
     else:
         state, encoding = None, estimator._columns.encoding.fit(X)
+    _validation.check_n_chains(estimator.n_chains, X.shape[0])
     # Held-out rows only now: every category has to be known, theirs as well.
     X, stopping = hold_out(estimator, X)
     n_epochs = estimator.max_iter or start.n_epochs(X.shape[0], estimator.batch_size)
@@ -84,6 +85,7 @@ def pretraining_of(estimator, n_epochs):
 def new_state(estimator, X):
     """Make a machine in training from the first chunk of rows."""
     seeds = draw_seeds(estimator, keep=False)
+    _validation.check_n_chains(estimator.n_chains, X.shape[0])
     encoding = estimator._columns.encoding.fit(X)
     first = X[: estimator.batch_size]
     machine = initial_machine(estimator, encoding, first, seeds["weights"])

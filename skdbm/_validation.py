@@ -1,6 +1,7 @@
 """The one place that touches scikit-learn's private validation helpers."""
 
 import numbers
+from collections.abc import Iterable
 from functools import wraps
 from numbers import Integral
 from typing import Any
@@ -23,6 +24,9 @@ from ._warnings import warn
 from .encodings import Encoding, Real
 from .settings import Likelihood, Pretraining
 from .units import UnitType
+
+#: Numbers of chains above this one are warned of.
+MANY_CHAINS = 20_000
 
 _AT_LEAST_ONE = Interval(Integral, 1, None, closed="left")
 _NOT_NEGATIVE = Interval(numbers.Real, 0, None, closed="left")
@@ -133,6 +137,16 @@ def check_count(name: str, value: Any, *, least: int = 1) -> None:
         raise ValueError(f"{name}={value!r}; {kind} is expected.")
 
 
+def check_n_chains(n_chains, n_rows):
+    """Warn of so many chains that they, and not the rows, take the time."""
+    if n_chains > max(MANY_CHAINS, n_rows):
+        warn(
+            f"n_chains={n_chains} Gibbs chains for {n_rows} rows will take long: each "
+            "update moves all of them. A few hundred are enough.",
+            UserWarning,
+        )
+
+
 def check_feature_names_in(estimator, input_features):
     """Check names of columns against those seen in `fit`."""
     _check_feature_names_in(estimator, input_features, generate_names=False)
@@ -140,7 +154,8 @@ def check_feature_names_in(estimator, input_features):
 
 def check_layer_sizes(sizes):
     """Turn `hidden_layer_sizes` into a tuple of positive integers."""
-    result = (sizes,) if isinstance(sizes, Integral) else tuple(sizes)
+    sizes = sizes.item() if isinstance(sizes, np.ndarray) and not sizes.ndim else sizes
+    result = tuple(sizes) if isinstance(sizes, Iterable) else (sizes,)
     if not result or not all(isinstance(n, Integral) and n >= 1 for n in result):
         raise ValueError(
             f"hidden_layer_sizes={sizes!r}; expected a positive integer or a non-empty "
@@ -155,7 +170,7 @@ def check_feature_layers(layers, n_hidden):
         named = {"last": [n_hidden], "all": list(range(1, n_hidden + 1))}
         result = named.get(layers, [])
     else:
-        result = [layers] if isinstance(layers, Integral) else list(layers)
+        result = np.asarray(layers, dtype=object).ravel().tolist()
     valid = all(isinstance(n, Integral) for n in result)
     resolved = [n + n_hidden + 1 if n < 0 else n for n in result] if valid else []
     valid = valid and all(1 <= n <= n_hidden for n in resolved)

@@ -1,14 +1,23 @@
 """What people do to estimators: edits, changes of mind, unusual arguments."""
 
 import copy
+import multiprocessing
+import warnings
 
 import numpy as np
 import pandas as pd
 import pytest
 from numpy.testing import assert_array_equal
+from scipy import sparse
 
-from skdbm import DBMSampler
+from skdbm import DBMSampler, DBMTransformer
 from skdbm.encodings import Categories, Probabilities
+from skdbm.inference import mean_field
+from skdbm.likelihood import (
+    bound,
+    exact_log_likelihood,
+    importance_weighted_log_likelihood,
+)
 from skdbm.machine import DeepBoltzmannMachine
 from skdbm.units import Binomial
 
@@ -151,3 +160,111 @@ def test_arguments_are_checked_when_they_are_used(X, method, arguments):
     more = {"X": X} if method == "impute" else {}
     with pytest.raises(ValueError, match=f"{name}="):
         getattr(fitted, method)(**more, **arguments)
+
+
+# Unusual arguments
+
+CONTAINERS = {
+    "list": np.ndarray.tolist,
+    "frame": pd.DataFrame,
+    "integers": lambda X: X.astype(np.int8),
+    "another order of bytes": lambda X: X.astype(">f8"),
+    "columns": sparse.csc_array,
+    "places": sparse.coo_matrix,
+}
+OF_ROWS = {
+    "mean field": lambda machine, X: mean_field(machine, X).means[0],
+    "bound": lambda machine, X: bound(machine, X, 0.0),
+    "weighted": lambda machine, X: importance_weighted_log_likelihood(
+        machine, X, 0.0, n_importance_samples=2, random_state=0
+    ),
+    "exact": exact_log_likelihood,
+}
+
+
+@pytest.mark.parametrize("function", OF_ROWS.values(), ids=OF_ROWS)
+def test_functions_of_a_machine_take_rows_in_any_container(X, function):
+    machine = DeepBoltzmannMachine([np.ones((8, 2)) / 4], [np.zeros(8), np.zeros(2)])
+    wanted = function(machine, X * 1.0)
+    for make in CONTAINERS.values():
+        np.testing.assert_allclose(function(machine, make(X * 1.0)), wanted, rtol=1e-12)
+    with pytest.raises(ValueError, match=r"shape \(8,\); rows"):
+        function(machine, X[0] * 1.0)
+    with pytest.raises(ValueError, match="3 columns"):
+        function(machine, X[:, :3] * 1.0)
+
+
+@pytest.mark.parametrize("dtype", [">f8", ">f4", ">i4", "<f2"])
+def test_any_order_of_bytes(cls, X, dtype):
+    swapped = X.astype(dtype)
+    fitted, wanted = small(cls).fit(swapped), small(cls).fit(X)
+    assert_array_equal(fitted.score_samples(swapped), wanted.score_samples(X))
+    if cls is DBMSampler:
+        filled = fitted.impute(swapped)
+        assert filled.dtype == dtype
+        assert filled.tobytes() == swapped.tobytes()
+        assert fitted.sample(2).dtype == dtype
+
+
+@pytest.mark.parametrize(
+    "size", [np.array(5), np.int8(5), np.array([5]), [5], range(5, 6)]
+)
+def test_sizes_and_layers_may_be_any_integers(X, size):
+    fitted = small(DBMTransformer, hidden_layer_sizes=size).fit(X)
+    assert fitted.machine_.layer_sizes == (8, 5)
+    fitted.set_params(feature_layers=np.array(1))
+    assert fitted.transform(X).shape == (64, 5)
+    with pytest.raises(ValueError, match=r"hidden_layer_sizes=8\.5"):
+        small(DBMTransformer, hidden_layer_sizes=np.array(8.5)).fit(X)
+
+
+@pytest.mark.parametrize("values", [[(1, 2), (3, 4)], [2**60 + 1, 0.5], [b"a", b"b"]])
+def test_categories_may_be_any_objects(values):
+    X = np.empty((18, 1), dtype=object)
+    X[:, 0] = np.fromiter(values * 9, object)
+    sampler = small(DBMSampler, visible="categorical").fit(X)
+    drawn = sampler.sample(30)[:, 0].tolist()
+    assert set(drawn) == set(values)
+
+
+@pytest.mark.parametrize(
+    ("value", "visible"),
+    [([1], "categorical"), ({2}, "categorical"), (2**2000, "gaussian")],
+    ids=str,
+)
+def test_values_that_nothing_can_be_made_of_name_their_column(value, visible):
+    frame = pd.DataFrame({"a": [0, 1] * 9, "b": [0, value] * 9}, dtype=object)
+    with pytest.raises(ValueError, match=r"Column 'b' (does not hold|holds values)"):
+        small(DBMSampler, visible=visible).fit(frame)
+
+
+def warnings_in_a_pool(X):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        features = small(DBMTransformer, n_jobs=2).fit(X).transform(X)
+    return [str(warning.message) for warning in caught], features
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_threads_in_a_pool_of_processes_do_not_warn(X):
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        messages, features = pool.apply(warnings_in_a_pool, (X,))
+    assert messages == []
+    assert_array_equal(features, small(DBMTransformer).fit(X).transform(X))
+
+
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+def test_chains_that_are_far_too_many_are_warned_of(X, monkeypatch, method):
+    class Stop(Exception):
+        """Ends a fit that would take long."""
+
+    def stop(*args, **kwargs):
+        raise Stop
+
+    monkeypatch.setattr("skdbm._fitting.initial_machine", stop)
+    estimator = small(DBMTransformer, n_chains=10_000_000)
+    with (
+        pytest.warns(UserWarning, match="n_chains=10000000.*64 rows"),
+        pytest.raises(Stop),
+    ):
+        getattr(estimator, method)(X)

@@ -252,7 +252,7 @@ def _floats(table, index, gaps):
     """A numeric column as floats, NaN where missing."""
     try:
         result = table.tools.numbers(table.columns[index])
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise _unsuited(table, index, error) from error
     result = np.where(gaps, np.nan, result)
     if np.isinf(result).any():
@@ -262,7 +262,8 @@ def _floats(table, index, gaps):
 
 def _unsuited(table, index, error):
     """An error for a column that does not hold numbers."""
-    return type(error)(
+    kind = TypeError if isinstance(error, TypeError) else ValueError
+    return kind(
         f"Column {table.name(index)!r} does not hold numbers: {error}. Strings and "
         "other values are categories: name their columns in visible, for example "
         "visible=[('categorical', ['colour']), ('bernoulli', ['round'])], or encode "

@@ -210,6 +210,8 @@ def matrix(vectors, names, *, narrow=False):
             result[:, i] = of_objects(objects(vector))
         return result
     result = np.column_stack(vectors)
+    if len(kinds) == 1 and len({vector.dtype for vector in vectors}) == 1:
+        result = result.astype(vectors[0].dtype, copy=False)  # in its order of bytes
     for i, vector in enumerate(vectors):
         if vector.dtype != result.dtype and vector.dtype.kind in "iu":
             lost = [

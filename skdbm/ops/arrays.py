@@ -98,6 +98,18 @@ def dense(rows: Rows) -> FloatArray:
     return result
 
 
+def rows(X: Any) -> Rows:
+    """Give an array-like or a sparse matrix as rows of numbers, dense or CSR."""
+    result: Any = X.tocsr() if sparse.issparse(X) else np.asarray(X)
+    if result.ndim != 2:
+        raise ValueError(
+            f"Got an array of shape {result.shape}; rows, of two dimensions, are "
+            "expected."
+        )
+    known: Rows = result if result.dtype.kind == "f" else result.astype(np.float64)
+    return known
+
+
 def product(left: Rows, right: FloatArray, out: FloatArray | None = None) -> FloatArray:
     """Multiply dense or sparse rows by a dense matrix."""
     if out is None or sparse.issparse(left):
