@@ -191,7 +191,7 @@ def take(vector, indices):
 
 def join(vectors):
     """Put vectors of one form behind one another."""
-    return np.concatenate(vectors)
+    return np.concatenate(vectors, dtype=vectors[0].dtype)  # in its order of bytes
 
 
 def plain(vector):
@@ -200,38 +200,47 @@ def plain(vector):
 
 
 def matrix(vectors, names, *, narrow=False):
-    """Put vectors side by side, in a dtype that holds all of them, or as objects."""
-    if narrow:  # what came as lists has no dtype that would be kept
+    """Put vectors side by side, in a dtype that holds all of them, or as objects.
+
+    What came as lists is made narrow: where it can, it gets the dtype of its values.
+    """
+    if narrow:
         vectors = [_narrowed(vector) for vector in vectors]
-    kinds = {vector.dtype.kind for vector in vectors}
-    if not (kinds <= set("biuf") or len({vector.dtype for vector in vectors}) == 1):
-        result = np.empty((len(vectors[0]), len(vectors)), dtype=object)
-        for i, vector in enumerate(vectors):
-            result[:, i] = of_objects(objects(vector))
-        return result
-    result = np.column_stack(vectors)
-    if len(kinds) == 1 and len({vector.dtype for vector in vectors}) == 1:
-        result = result.astype(vectors[0].dtype, copy=False)  # in its order of bytes
+    dtypes = {vector.dtype for vector in vectors}
+    if len(dtypes) == 1:
+        return np.column_stack(vectors).astype(dtypes.pop(), copy=False)
+    if all(dtype.kind in "biuf" for dtype in dtypes):
+        result = np.column_stack(vectors)
+        lost = _first_lost(vectors, result)
+        if lost is None:
+            return result
+        if not narrow:
+            index, value = lost
+            raise ValueError(
+                f"Column {names[index]!r} holds {value}, which an array of "
+                f"{result.dtype} does not hold exactly beside the other columns; ask "
+                "for a DataFrame by set_output(transform='pandas')."
+            )
+    return np.stack([of_objects(objects(vector)) for vector in vectors], axis=1)
+
+
+def _first_lost(vectors, array):
+    """Find an integer that an array does not hold exactly: its column and itself."""
     for i, vector in enumerate(vectors):
-        if vector.dtype != result.dtype and vector.dtype.kind in "iu":
-            lost = [
-                a
-                for a, b in zip(vector.tolist(), result[:, i].tolist(), strict=True)
-                if a != b
-            ]
-            if lost:
-                raise ValueError(
-                    f"Column {names[i]!r} holds {lost[0]}, which an array of "
-                    f"{result.dtype} does not hold exactly beside the other columns; "
-                    "ask for a DataFrame by set_output(transform='pandas')."
-                )
-    return result
+        if vector.dtype.kind in "iu" and array.dtype.kind == "f":
+            pairs = zip(vector.tolist(), array[:, i].tolist(), strict=True)
+            for value, kept in pairs:
+                if value != kept:
+                    return i, value
+    return None
 
 
 def _narrowed(vector):
     """Give objects that are numbers of one type their dtype."""
-    name = object_form(vector)["python"] if vector.dtype.kind == "O" else None
-    if name in ("bool", "int", "float"):
-        narrow = np.array(vector.tolist())
-        return narrow if narrow.dtype.kind in "biuf" else vector
-    return vector
+    if vector.dtype.kind != "O" or object_form(vector)["python"] in (None, "Decimal"):
+        return vector
+    values = vector.tolist()
+    narrow = np.array(values)
+    return (
+        narrow if narrow.dtype.kind in "biuf" and narrow.tolist() == values else vector
+    )
