@@ -32,6 +32,10 @@ VALUES = {
 }
 
 
+#: Not in every supported version.
+INT128 = getattr(pl, "Int128", pl.Int32)
+
+
 def arrow(dtype):
     return pd.ArrowDtype(dtype)
 
@@ -83,10 +87,10 @@ PANDAS = {
 POLARS = {
     "bernoulli": [
         (d, "bits")
-        for d in (pl.Boolean, pl.Int8, pl.UInt64, pl.Int128, pl.Float32, pl.Float64)
+        for d in (pl.Boolean, pl.Int8, pl.UInt64, INT128, pl.Float32, pl.Float64)
     ],
     "gaussian": [
-        *((d, "numbers") for d in (pl.Int8, pl.UInt16, pl.Int64, pl.Int128)),
+        *((d, "numbers") for d in (pl.Int8, pl.UInt16, pl.Int64, INT128)),
         *((d, "numbers") for d in (pl.Float32, pl.Float64)),
         (pl.Decimal(12, 3), "decimal numbers"),
     ],

@@ -57,7 +57,7 @@ def form(series):
     if name in ("Int128", "UInt128"):
         return result | {"python": "int"}
     if name == "Decimal":
-        scale = {"precision": dtype.precision or 38, "scale": dtype.scale}
+        scale = {"precision": dtype.precision, "scale": dtype.scale}
         return result | {"python": "Decimal"} | scale
     if name == "Boolean":
         return result | {"kind": np.dtype(bool).str}

@@ -169,7 +169,7 @@ def _decimal(value, form):
     """Round to the places of a column of decimals, and stay within its digits."""
     if "scale" not in form:
         return Decimal(repr(value))
-    highest = 10 ** form["precision"] - 1
+    highest = 10 ** (form["precision"] or 38) - 1
     whole = round(Decimal(repr(value)).scaleb(form["scale"]))
     return Decimal(max(-highest, min(highest, whole))).scaleb(-form["scale"])
 
