@@ -10,7 +10,7 @@ from . import _fitting, _validation, ops
 from ._progress import Progress
 from ._version import __version__
 from ._warnings import warn
-from .columns import Columns, accepts_sparse, prototypes, read
+from .columns import Columns, accepts_sparse, read, supposed
 from .encodings import Probabilities
 from .encodings.rows import EncodedRows
 from .likelihood.log_partition import LogPartition
@@ -105,7 +105,7 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator):
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        kinds = self._prototypes()
+        kinds = supposed(self.visible)
         tags.input_tags.sparse = accepts_sparse(self.visible)
         # Categories are codes only inside: outside they may be any values.
         tags.input_tags.positive_only = any(
@@ -393,7 +393,7 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator):
 
     def _has_counts(self):
         """Whether columns share a total, as counts do; then nothing can be missing."""
-        return not all(kind.may_be_missing for kind in self._prototypes())
+        return not all(kind.may_be_missing for kind in supposed(self.visible))
 
     @available_if(_has_counts)
     def perplexity(self, X):
@@ -437,13 +437,6 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator):
     def _check_layers(self):
         """Check the parameters that name layers; the sizes of the hidden ones."""
         return _validation.check_layer_sizes(self.hidden_layer_sizes)
-
-    def _prototypes(self):
-        """Encodings of the columns, for tags and checks before any data."""
-        try:
-            return prototypes(self.visible)
-        except (TypeError, ValueError):  # a wrong parameter; fit will say so
-            return [Probabilities()]
 
     def _read(self, X, *, reset, training, allow_missing=None):
         """Validate data and turn them into numbers, with what was found of columns."""

@@ -10,13 +10,13 @@ as NaN, and the way back to an array or DataFrame like the one that `fit` saw
 from .described import Columns
 from .reading import read
 from .tables import repeated
-from .visible import accepts_sparse, check_unchanged, prototypes
+from .visible import accepts_sparse, check_unchanged, supposed
 
 __all__ = [
     "Columns",
     "accepts_sparse",
     "check_unchanged",
-    "prototypes",
     "read",
     "repeated",
+    "supposed",
 ]

@@ -120,6 +120,14 @@ def prototypes(visible):
     return [part for kind, _ in entries for part, _ in _kind(kind).columns(1)]
 
 
+def supposed(visible):
+    """Encodings that `visible` names, for what is asked before any data."""
+    try:
+        return prototypes(visible)
+    except (TypeError, ValueError):  # a wrong parameter; fit will say so
+        return [Probabilities()]
+
+
 def accepts_sparse(visible):
     """Whether data may be sparse; where columns are taken apart they may not."""
     if isinstance(visible, str):
