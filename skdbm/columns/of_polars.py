@@ -36,7 +36,10 @@ def numbers(series):
 def objects(series):
     """List the values as objects; times in nanoseconds as numpy has them."""
     if getattr(series.dtype, "time_unit", None) == "ns":
-        return list(series.to_numpy())
+        unit = "M8[ns]" if hasattr(series.dtype, "time_zone") else "m8[ns]"
+        no_time = np.iinfo(np.int64).min
+        counts = series.to_physical().fill_null(no_time).to_list()
+        return list(np.array(counts, dtype=np.int64).view(unit))
     return series.to_list()
 
 
