@@ -59,40 +59,41 @@ def _is_category(dtype):
 
 def form(series):
     """Describe the dtype in plain data."""
-    return {"library": "pandas", **_described(series.dtype, series)}
-
-
-def _described(dtype, series):
-    name = str(dtype)
+    dtype, name = series.dtype, str(series.dtype)
+    result = {"library": "pandas", "name": name, "kind": "object"}
     if dtype == np.dtype(object):
-        return {"name": name, **vectors.object_form(series.to_numpy())}
-    kind = {"kind": "object"}
+        return result | vectors.object_form(series.to_numpy())
     if dtype.kind in "biuf":
-        kind = {"kind": getattr(dtype, "numpy_dtype", dtype)}
-        if hasattr(dtype, "subtype"):
-            kind = {"kind": dtype.subtype}
-        kind = {"kind": np.dtype(kind["kind"]).str}
+        result["kind"] = _of_numpy(dtype).str
     if _is_category(dtype):
-        return {
-            "name": name,
-            **kind,
+        return result | {
             "values": dtype.categories.tolist(),
             "ordered": bool(dtype.ordered),
             "of": form(dtype.categories.to_series()),
         }
     if hasattr(dtype, "pyarrow_dtype"):
-        arrow = dtype.pyarrow_dtype
-        if hasattr(arrow, "scale"):
-            kind |= {"python": "Decimal", "precision": arrow.precision}
-            kind["scale"] = arrow.scale
-        schema = __import__("pyarrow").schema([("", arrow)]).serialize().to_pybytes()
-        return {"name": name, **kind, "arrow": schema}
-    if hasattr(dtype, "fill_value"):
-        fill = np.asarray(dtype.fill_value).item()
-        return {"name": "Sparse", **kind, "fill": fill}
+        return result | _arrow_form(dtype.pyarrow_dtype)
+    if hasattr(dtype, "fill_value"):  # of sparse columns
+        return result | {"fill": np.asarray(dtype.fill_value).item()}
     if name == "string":
-        return {"name": f"string[{dtype.storage}]", **kind}
-    return {"name": name, **kind}
+        result["name"] = f"string[{dtype.storage}]"
+    return result
+
+
+def _arrow_form(arrow):
+    """Describe a type of Arrow; names of those with parameters cannot be read again."""
+    import pyarrow
+
+    schema = pyarrow.schema([("", arrow)]).serialize().to_pybytes()
+    if not hasattr(arrow, "scale"):
+        return {"arrow": schema}
+    scale = {"precision": arrow.precision, "scale": arrow.scale}
+    return {"arrow": schema, "python": "Decimal", **scale}
+
+
+def _of_numpy(dtype):
+    """Dtype of numpy for the numbers of a dtype of pandas."""
+    return np.dtype(getattr(dtype, "numpy_dtype", getattr(dtype, "subtype", dtype)))
 
 
 def _dtype(form):
@@ -104,8 +105,9 @@ def _dtype(form):
         categories = pandas.Series(values, dtype=_dtype(form["of"]))
         return pandas.CategoricalDtype(categories, ordered=form["ordered"])
     if "arrow" in form:
-        arrow = __import__("pyarrow")
-        schema = arrow.ipc.read_schema(arrow.py_buffer(form["arrow"]))
+        import pyarrow
+
+        schema = pyarrow.ipc.read_schema(pyarrow.py_buffer(form["arrow"]))
         return pandas.ArrowDtype(schema.field(0).type)
     if "fill" in form:
         return pandas.SparseDtype(np.dtype(form["kind"]), form["fill"])
@@ -123,7 +125,9 @@ def made(vector, form):
 
 def inferred(values):
     """Make a column of objects of one type."""
-    return __import__("pandas").Series(vectors.of_objects(values))
+    import pandas
+
+    return pandas.Series(vectors.of_objects(values))
 
 
 def take(series, indices):
@@ -133,19 +137,16 @@ def take(series, indices):
 
 def join(series):
     """Put columns of one dtype behind one another."""
-    return __import__("pandas").concat(series, ignore_index=True)
+    import pandas
+
+    return pandas.concat(series, ignore_index=True)
 
 
 def plain(series):
     """Give a vector of numpy, of numbers where it can."""
     if series.dtype.kind in "biuf" and not missing(series).any():
-        return np.asarray(series.to_numpy(dtype=vectors_kind(series)))
+        return np.asarray(series.to_numpy(dtype=_of_numpy(series.dtype)))
     return vectors.of_objects(objects(series))
-
-
-def vectors_kind(series):
-    """Dtype of numpy that holds the numbers of a column."""
-    return np.dtype(_described(series.dtype, series)["kind"])
 
 
 def frame(vectors_, names, index):

@@ -24,7 +24,9 @@ def numbers(series):
     """Give the numbers in float64, NaN where missing; an error if they are none."""
     dtype = series.dtype
     if dtype.is_numeric() or str(dtype) in ("Boolean", "Null"):
-        floats = series.cast(__import__("polars").Float64)
+        import polars
+
+        floats = series.cast(polars.Float64)
         return np.array(floats.fill_null(float("nan")).to_numpy())
     if str(dtype) in ("Object", "String", "Enum", "Categorical"):
         return vectors.numbers(vectors.of_objects(series.to_list()))
@@ -108,21 +110,26 @@ def made(vector, form):
 
 def inferred(values):
     """Make a column of objects of one type."""
-    return __import__("polars").Series(values)
+    import polars
+
+    return polars.Series(values)
 
 
 def take(series, indices):
     """Choose places of a column."""
     if str(series.dtype) == "Object":
+        import polars
+
         values = series.to_list()
-        polars = __import__("polars")
         return polars.Series([values[i] for i in indices], dtype=polars.Object)
     return series.gather(indices)
 
 
 def join(series):
     """Put columns of one dtype behind one another."""
-    return __import__("polars").concat(series)
+    import polars
+
+    return polars.concat(series)
 
 
 def plain(series):
