@@ -1,4 +1,4 @@
-"""The parts of the class docstrings that both estimators share."""
+"""What both estimators tell of themselves: docstrings, and the signature."""
 
 import inspect
 import re
@@ -163,6 +163,13 @@ class Shared:
     .. [5] E. Candes, M. Wakin and S. Boyd, "Enhancing sparsity by reweighted l1
        minimization", Journal of Fourier Analysis and Applications 14, 2008.
     """
+
+
+def with_parameter(function, name, default):
+    """Signature of a function with one keyword more, at the end."""
+    signature = inspect.signature(function)
+    more = inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default)
+    return signature.replace(parameters=[*signature.parameters.values(), more])
 
 
 def shared(cls):

@@ -1,12 +1,15 @@
 """From the hyper-parameters of an estimator, and its rows, to a training."""
 
+import hashlib
+
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
-from . import ops
-from ._columns import kind_of
+from . import _validation, ops
 from ._warnings import warn
+from .columns import check_unchanged
+from .encodings import Probabilities
 from .encodings.rows import EncodedRows
 from .likelihood import bounds
 from .likelihood.exact import exact_log_partition, prefers_exact
@@ -57,6 +60,7 @@ def new_run(estimator, X, *, goes_on):
         encoding = state.machine.encoding
     else:
         state, encoding = None, estimator._columns.encoding.fit(X)
+    _validation.check_n_chains(estimator.n_chains, X.shape[0])
     # Held-out rows only now: every category has to be known, theirs as well.
     X, stopping = hold_out(estimator, X)
     n_epochs = estimator.max_iter or start.n_epochs(X.shape[0], estimator.batch_size)
@@ -94,6 +98,7 @@ def pretraining_of(estimator, n_epochs):
 def new_state(estimator, X):
     """Make a machine in training from the first chunk of rows."""
     seeds = draw_seeds(estimator, keep=False)
+    _validation.check_n_chains(estimator.n_chains, X.shape[0])
     encoding = estimator._columns.encoding.fit(X)
     first = X[: estimator.batch_size]
     machine = initial_machine(estimator, encoding, first, seeds["weights"])
@@ -184,11 +189,10 @@ def hidden_units(estimator):
 def check_agreement(estimator, machine, n_chains=None):
     """Check that the parameters describe a machine, and chains, that go on."""
     n_chains = estimator.n_chains if n_chains is None else n_chains
-    sizes, kind = machine.layer_sizes[1:], kind_of(estimator.visible)
+    sizes = machine.layer_sizes[1:]
     for name, has, agrees in (
         ("hidden_layer_sizes", sizes, estimator._check_layers() == sizes),
         ("hidden", machine.units[1:], hidden_units(estimator) == machine.units[1:]),
-        ("visible", machine.encoding, isinstance(machine.encoding, kind)),
         ("n_chains", n_chains, estimator.n_chains == n_chains),
     ):
         if not agrees:
@@ -196,6 +200,25 @@ def check_agreement(estimator, machine, n_chains=None):
                 f"{name}={getattr(estimator, name)!r} contradicts the machine, which "
                 f"has {has!r}; leave it out, use a clone, or fit with warm_start=False."
             )
+
+
+def as_described(machine, visible):
+    """Give a trained machine as the parameter `visible` wants it, or an error."""
+    encoding = machine.encoding
+    n_columns = encoding.n_columns(machine.layer_sizes[0])
+    if isinstance(encoding, Probabilities) and isinstance(visible, Probabilities):
+        # Whether states are redrawn is about how training goes on.
+        return machine if visible == encoding else machine.with_encoding(visible)
+    check_unchanged(visible, np.empty((0, n_columns)), encoding)
+    return machine
+
+
+def digest(machine):
+    """Digest of the weights and biases of a machine, which differs once they do."""
+    result = hashlib.blake2b(digest_size=16)
+    for array in [*machine.weights, *machine.biases]:
+        result.update(np.ascontiguousarray(array))
+    return result.hexdigest()
 
 
 def least_log_partition(machine, X, n_jobs):

@@ -6,6 +6,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from . import _docstrings, _fitting, _validation, ops, sampling
 from ._base import BaseDBM
+from .columns import repeated
 from .evidence import Evidence
 from .sampling.annealing import LEAST_CHAINS, chains_given, means_of
 
@@ -81,8 +82,9 @@ class DBMSampler(BaseDBM):
         Returns
         -------
         {ndarray, DataFrame} of shape (n_samples, n_features)
-            The rows, in the dtype that `fit` saw; a DataFrame if `set_output` asks for
-            it. With `given`, n_rows * n_samples rows, those of the first row first.
+            The rows, in the dtypes that `fit` saw; a DataFrame if `set_output` asks for
+            it. With `given`, n_rows * n_samples rows, those of the first row first,
+            and what is known has the dtypes of `given`.
 
         Raises
         ------
@@ -112,6 +114,7 @@ class DBMSampler(BaseDBM):
                [1., 0.]])
         """
         check_is_fitted(self)
+        self._validate_params()
         _validation.check_count("n_samples", n_samples)
         _validation.check_count("burn_in", burn_in, least=0)
         if given is not None:
@@ -144,14 +147,16 @@ class DBMSampler(BaseDBM):
         Returns
         -------
         {ndarray, DataFrame} of shape (n_samples, n_features)
-            The rows without gaps: what was known as it was, conditional means, and of
-            a categorical column the most probable value. A DataFrame if `set_output`
-            asks for it.
+            The rows without gaps: what was known as it was, in its dtype, conditional
+            means, rounded in columns of integers, and of a categorical column the most
+            probable value. A DataFrame if `set_output` asks for it, with the index of
+            `X`.
 
         Raises
         ------
         ValueError
-            If `X` or another argument is not valid.
+            If `X` or another argument is not valid, or no dtype holds both what is
+            known of a column and what is filled in.
 
         See Also
         --------
@@ -167,6 +172,7 @@ class DBMSampler(BaseDBM):
         array([[1., 1., 0., 0.]])
         """
         check_is_fitted(self)
+        self._validate_params()
         _validation.check_count("n_chains", n_chains)
         _validation.check_count("burn_in", burn_in, least=0)
         _validation.check_count("n_sweeps", n_sweeps)
@@ -198,15 +204,16 @@ class DBMSampler(BaseDBM):
 
     def _complete(self, X, n_chains, random_state, function, per_row):
         """Fill gaps by chains that know the rest, some for each row that has gaps."""
-        X = self._check_fitted_input(X, allow_missing=True)
+        X, data = self._read(X, reset=False, training=False, allow_missing=True)
         encoding, unit = self.machine_.encoding, self.machine_.units[0]
         if unit.totals(X) is not None:
             raise ValueError(f"{unit!r} units share a total and cannot be missing.")
         X = ops.dense(X)
+        gaps = np.isnan(X)
         start, seed = self._start_seeds(random_state)
         means = means_of(self.machine_, start, self.n_jobs)
-        result = np.repeat(X, per_row, axis=0)
-        incomplete = np.flatnonzero(np.isnan(X).any(axis=1))
+        drawn = np.repeat(X, per_row, axis=0)
+        incomplete = np.flatnonzero(gaps.any(axis=1))
         at_once = max(1, _CHAINS_AT_ONCE // max(n_chains, LEAST_CHAINS))
         for i in range(0, len(incomplete), at_once):
             rows = incomplete[i : i + at_once]
@@ -223,11 +230,12 @@ class DBMSampler(BaseDBM):
                 n_jobs=self.n_jobs,
             )
             places = (rows[:, None] * per_row + np.arange(per_row)).ravel()
-            part = result[places]
-            numbers = encoding.decode(filled.astype(X.dtype))
-            result[places] = np.where(np.isnan(part), numbers, part)
-        return self._columns.values(
-            result.astype(self._dtype), _validation.output_container(self)
+            drawn[places] = encoding.decode(filled.astype(np.float64))
+        return self._columns.completed(
+            repeated(data, per_row),
+            drawn,
+            np.repeat(gaps, per_row, axis=0),
+            _validation.output_container(self),
         )
 
     def _chains_over_time(self, n_chains, sweeps, random_state):
@@ -243,7 +251,8 @@ class DBMSampler(BaseDBM):
                 random_state=seed.spawn(1)[0],
                 n_jobs=self.n_jobs,
             )
-            yield self._values(states[0].copy(), self._dtype)
+            numbers = self.machine_.encoding.decode(states[0].astype(np.float64))
+            yield self._columns.samples(numbers, _validation.output_container(self))
 
     def _start_seeds(self, random_state):
         """Seeds of the start and of the sweeps of some chains."""

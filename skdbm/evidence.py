@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from . import ops
-from ._typing import BoolArray, FloatArray, Rows, States
+from ._typing import ArrayLike, BoolArray, FloatArray, Rows, States
 from .machine import DeepBoltzmannMachine
 
 __all__ = ["Evidence"]
@@ -70,12 +70,12 @@ class Evidence:
         }
 
     @classmethod
-    def of_rows(cls, rows: Rows) -> "Evidence":
+    def of_rows(cls, rows: Rows | ArrayLike) -> "Evidence":
         """Take visible states, in which NaN says what is missing; only here it does.
 
         Parameters
         ----------
-        rows : {ndarray, CSR matrix or array} of shape (n_rows, n_0)
+        rows : {array-like, sparse matrix} of shape (n_rows, n_0)
             Visible states.
 
         Returns
@@ -83,7 +83,7 @@ class Evidence:
         Evidence
             What they say.
         """
-        rows = rows if ops.is_sparse(rows) else ops.asarray(rows)
+        rows = ops.rows(rows)
         missing = ops.missing(rows)
         return cls({0: (rows, None if missing is None else ~missing)})
 

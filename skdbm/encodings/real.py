@@ -121,10 +121,9 @@ class Real(Encoding):
         """Take means and standard deviations; 1 for a column that does not vary."""
         loc = ops.column_means(X)
         scale = ops.sqrt(ops.column_means(X, lambda part: (part - loc) ** 2))
-        # A column that varies by less than the rounding of its mean does not vary.
-        dtype = ops.result_type(X.dtype, ops.float32)
-        varies = scale > 4 * ops.finfo(dtype).eps * ops.abs(loc)
-        scale = ops.where(varies & (scale > 0), scale, 1.0)
+        # Of equal values the mean may be rounded, and differ from all of them.
+        lowest, highest = ops.column_ends(X)
+        scale = ops.where((lowest < highest) & (scale > 0), scale, 1.0)
         some = ops.nan_to_num((X[:: -(-len(X) // ROWS_FOR_VARIANCE)] - loc) / scale)
         variance = ops.norm(some, ord=2) ** 2 / max(1, len(some))
         # Three digits, so that rounding of the data does not reach the weights.
@@ -142,16 +141,18 @@ class Real(Encoding):
         """Compute s = (v - loc) / scale."""
         if self.loc is None or self.scale is None:
             return super().encode(X, out)
-        out = ops.subtract(X, self.loc.astype(X.dtype), out=out)
-        out /= self.scale.astype(X.dtype)
+        # In float64 up to the result: it may be far smaller than the values.
+        out = ops.empty(X.shape, X.dtype) if out is None else out
+        ops.subtract(X, self.loc, out=out)
+        out /= self.scale
         return out
 
     def decode(self, states: FloatArray) -> FloatArray:
         """Compute v = loc + scale s."""
         if self.loc is None or self.scale is None:
             return states
-        dtype = states.dtype
-        return states * self.scale.astype(dtype) + self.loc.astype(dtype)
+        values: FloatArray = (states * self.scale + self.loc).astype(states.dtype)
+        return values
 
     def log_jacobian(self, X: Rows) -> FloatArray:
         """Compute -sum log(scale) over the observed columns of every row."""

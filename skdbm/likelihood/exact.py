@@ -80,7 +80,12 @@ def exact_log_likelihood(machine: DeepBoltzmannMachine, X: ArrayLike) -> FloatAr
     array([-2.079442])
     """
     machine = machine.astype(ops.float64)
-    X = ops.asarray(X, dtype=ops.float64)
+    X = ops.dense(ops.rows(X)).astype(ops.float64)
+    if X.shape[1] != machine.layer_sizes[0]:
+        raise ValueError(
+            f"X has {X.shape[1]} columns; the machine has {machine.layer_sizes[0]} "
+            "visible units."
+        )
     result: FloatArray = ops.array([_log_sum_given(machine, row[None]) for row in X])
     totals = machine.units[0].totals(X)
     if totals is None:
