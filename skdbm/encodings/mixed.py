@@ -105,7 +105,7 @@ class Mixed(Encoding):
         """One over the sum of one over those of the parts: variances add up."""
         rates = [
             part.learning_rate(states[:, where], n_above)
-            for (part, _), where in zip(self.parts, self._slices, strict=True)
+            for part, where, _ in self._joint()
         ]
         return 1 / sum(1 / rate for rate in rates)
 

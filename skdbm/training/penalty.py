@@ -59,7 +59,7 @@ class Penalty:
         self.rng, self.n_rows = rng, 0
         self.strengths = [0.0] * len(machine.weights)
         self.variances = [ops.zeros_like(bias) for bias in machine.biases]
-        self.spreads = self.variances
+        self.spreads = [ops.zeros_like(bias) for bias in machine.biases]
 
     def copy(self) -> "Penalty":
         """Copy what changes."""
