@@ -229,7 +229,7 @@ def test_search_over_a_pipeline(X, kinds, monitor):
     GridSearchCV(model, grid, cv=2, error_score="raise").fit(X, kinds)
     fits = by_fit(monitor.to_dicts())
     assert list(fits) == [*((0, (0, 0, k, 1)) for k in range(4)), (0, (0, 1, 1))]
-    assert [len(rows) for rows in fits.values()] == [9] * 5
+    assert [len(rows) for rows in fits.values()] == [len(STAGES)] * 5
 
 
 def test_search_with_a_candidate_that_fails(X, monitor):
