@@ -53,6 +53,7 @@ def trained_machine(path, X):
         batch_size=100,
         n_gibbs_steps=1,
         n_mean_field_steps=5,
+        n_posterior_gibbs_steps=0,
         random_state=0,
     )
     return model.fit(X[:10000]).machine_

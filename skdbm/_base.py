@@ -260,10 +260,11 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator):
         """Train on one chunk of rows, in their order, each once.
 
         Chunks of binary columns whose lengths are multiples of `batch_size` give
-        exactly the model of the same rows in one chunk. The learning rate stays at
-        `learning_rate_init`, since the end of the data is not known. There is no
-        pretraining and no early stopping. The first chunk decides which categories
-        there are, how real values spread, and how long rows of counts are.
+        exactly the model of the same rows in one chunk, if the learning rate is given.
+        It stays at `learning_rate_init`, since the end of the data is not known. There
+        is no pretraining and no early stopping. The first chunk decides what an
+        automatic rate is, which categories there are, how real values spread, and how
+        long rows of counts are.
 
         Parameters
         ----------
@@ -305,7 +306,6 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator):
         options = _fitting.options(self, self.batch_size)
         with ops.workers(self.n_jobs) as team:
             record = epoch(state, source, batches, lambda _: rate, options, team)
-        state.penalty.n_rows += X.shape[0]
         history = {} if first else self.history_
         self._adopt(state, appended(history, [record]))
         self._finish(complete=False)

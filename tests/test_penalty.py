@@ -139,6 +139,24 @@ def test_held_out_rows_are_learned_from_in_the_end(monkeypatch):
     assert seen == [(90, 10)] * 6 + [(100, 0)] * 3
 
 
+def test_rows_of_chunks_count_as_they_come():
+    X = np.tile(np.eye(4), (25, 1))
+    sampler = DBMSampler(hidden_layer_sizes=3, alpha=0.5, random_state=0)
+    for n_seen in (100, 200):
+        penalty = sampler.partial_fit(X)._state.penalty
+        assert penalty.scale(0, 0.5) == pytest.approx(0.5 / np.sqrt(n_seen))
+    penalty = sampler.set_params(max_iter=2).fit(X)._state.penalty
+    assert penalty.scale(0, 0.5) == pytest.approx(0.05)  # not as often as seen
+
+
+def test_a_copy_before_the_first_update_goes_its_own_way():
+    trained = trainer_of(machine_of(np.random.default_rng(0)))
+    early = trained.copy()
+    step(trained, np.eye(6), 0.0)
+    assert not any(spread.any() for spread in early.penalty.spreads)
+    assert all(spread.any() for spread in trained.penalty.spreads)
+
+
 def test_few_rows_or_a_given_strength_hold_nothing_out():
     for params, n_rows in (({}, 19), ({"alpha": 0.5}, 100)):
         assert _fitting.unseen_rows(DBMSampler(**params), n_rows) is None

@@ -36,10 +36,11 @@ FORMULA_SIZES = [(4, 3), (4, 3, 2), (4, 3, 2, 2)]
 EXPLICIT = {
     "batch_size": 20,
     "learning_rate_init": 0.1,
-    "alpha": 1e-4,
+    "alpha": 0.0,
     "n_chains": 50,
     "n_gibbs_steps": 1,
     "n_mean_field_steps": 10,
+    "n_posterior_gibbs_steps": 0,
     "likelihood": Likelihood(mean_field_tol=1e-3),
     "n_jobs": 1,
 }

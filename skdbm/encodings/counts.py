@@ -72,7 +72,7 @@ class Counts(Encoding):
     def learning_rate(self, states: FloatArray, n_above: int) -> float:
         """Give 0.8 over the typical total, less where columns are many."""
         # Totals may vary much from row to row, which no coupling has to explain.
-        return min(0.1, 6.4 / max(states.shape[1], 8 * self.typical_total))
+        return float(min(0.1, 6.4 / max(states.shape[1], 8 * self.typical_total)))
 
     def check(self, values: FloatArray) -> None:
         """Check that counts are whole numbers."""

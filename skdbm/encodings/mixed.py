@@ -104,8 +104,8 @@ class Mixed(Encoding):
     def learning_rate(self, states: FloatArray, n_above: int) -> float:
         """One over the sum of one over those of the parts: variances add up."""
         rates = [
-            part.learning_rate(states[:, place], n_above)
-            for part, place, _ in self._joint()
+            part.learning_rate(states[:, where], n_above)
+            for part, where, _ in self._joint()
         ]
         return 1 / sum(1 / rate for rate in rates)
 

@@ -115,7 +115,7 @@ class Real(Encoding):
         """Give 6.4 over the number of columns, at most 25 over `n_above`, and 0.1."""
         # The mean of a binary unit saturates; that of a real one sums over all hidden
         # units, so their number counts as well.
-        return min(0.1, 6.4 / states.shape[1], 25 / n_above)
+        return float(min(0.1, 6.4 / states.shape[1], 25 / n_above))
 
     def fit(self, X: Rows) -> "Real":
         """Take means and standard deviations; 1 for a column that does not vary."""

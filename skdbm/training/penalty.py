@@ -51,15 +51,16 @@ SWEEPS = 2
 class Penalty:
     """Strength of the pull for each weight matrix, and the spread of all units.
 
-    `n_rows` is the number of rows that the machine learns from; `spreads` are standard
+    `n_rows` is the number of rows that the machine learns from, 0 where they come in
+    chunks: then the `n_seen` rows of all updates count. `spreads` are standard
     deviations over the rows, by layer, of means for hidden units.
     """
 
     def __init__(self, machine: DeepBoltzmannMachine, rng: Rng) -> None:
-        self.rng, self.n_rows = rng, 0
+        self.rng, self.n_rows, self.n_seen = rng, 0, 0
         self.strengths = [0.0] * len(machine.weights)
         self.variances = [ops.zeros_like(bias) for bias in machine.biases]
-        self.spreads = self.variances
+        self.spreads = [ops.zeros_like(bias) for bias in machine.biases]
 
     def copy(self) -> "Penalty":
         """Copy what changes."""
@@ -78,12 +79,13 @@ class Penalty:
             newest = ops.mean(ops.square(layer - offset), axis=0)
             variance += rate * (newest - variance)
         self.spreads = [ops.sqrt(variance) for variance in self.variances]
+        self.n_seen += len(states[0])
 
     def scale(self, layer: int, alpha: float | None) -> float:
         """c / sqrt(n) for a matrix; `alpha` is the strength, None what was learned."""
         least = 0.0 if layer else LEAST
         strength = max(least, self.strengths[layer]) if alpha is None else alpha
-        return strength / math.sqrt(max(1, self.n_rows))
+        return strength / math.sqrt(max(1, self.n_rows or self.n_seen))
 
     def pull(
         self,
