@@ -1,6 +1,7 @@
-"""MNIST for the benchmarks, a local copy or the public one, and a machine of it."""
+"""Data for the benchmarks: MNIST with a machine of it, and public density sets."""
 
 import argparse
+import pathlib
 
 import numpy as np
 
@@ -30,6 +31,13 @@ def load_mnist(path=None):
     return grey[0], parts[1], grey[1], parts[3]
 
 
+def read_density(folder, name, part):
+    """Read the rows of one part of a public density set."""
+    path = pathlib.Path(folder) / name / f"{name}.{part}.data"
+    text = path.read_text().replace(",", " ")
+    return np.array([line.split() for line in text.splitlines()], dtype=np.float32)
+
+
 def trained_machine(path, X):
     """Load a machine that was saved, or train a 784-500-1000 one on rows for a minute.
 
@@ -45,6 +53,7 @@ def trained_machine(path, X):
         batch_size=100,
         n_gibbs_steps=1,
         n_mean_field_steps=5,
+        n_posterior_gibbs_steps=0,
         random_state=0,
     )
     return model.fit(X[:10000]).machine_

@@ -9,7 +9,7 @@ class TorchDBM:
     """Stochastic maximum likelihood as one would write it down: eager, float32, CPU.
 
     What an update does is what skdbm's does, apart from centring and averaging, which
-    are left out: mean field, persistent chains, gradient, momentum, L2 penalty.
+    are left out: mean field, persistent chains, gradient, momentum.
     """
 
     def __init__(self, sizes, n_chains, n_sweeps, n_gibbs):
@@ -51,12 +51,10 @@ class TorchDBM:
         biases = [a.mean(0) - b.mean(0) for a, b in zip(data, model, strict=True)]
         return weights, biases, h1_
 
-    def update(self, v, rate=0.01, momentum=0.9, alpha=1e-4):
+    def update(self, v, rate=0.01, momentum=0.9):
         """Move by one minibatch."""
         weights, biases, chains = self.gradients(v)
         self.chains.copy_(chains)
-        for gradient, weight in zip(weights, self.weights, strict=True):
-            gradient -= alpha * weight
         for parameter, velocity, gradient in zip(
             self.parameters, self.velocities, weights + biases, strict=True
         ):

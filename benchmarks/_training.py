@@ -20,6 +20,8 @@ def time_fit(X, hidden=SIZES[1:], **params):
         "n_chains": ROWS,
         "n_gibbs_steps": GIBBS,
         "n_mean_field_steps": SWEEPS,
+        "n_posterior_gibbs_steps": 0,
+        "alpha": 0.0,
         "likelihood": Likelihood(mean_field_tol=0),
         "pretraining": None,
         "visible": Probabilities(redraw=False),

@@ -11,12 +11,12 @@ Run: python benchmarks/equilibrium.py --data FOLDER [--sets mushrooms plants]
 
 import argparse
 import dataclasses
-import pathlib
 import time
 import warnings
 from unittest import mock
 
 import numpy as np
+from _data import read_density
 from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 
@@ -28,13 +28,6 @@ from skdbm.likelihood import (
 from skdbm.likelihood.annealing import jackknife
 
 N_CLUSTERS = 20
-
-
-def read(folder, name, part):
-    """Read the rows of one part of a set."""
-    path = pathlib.Path(folder) / name / f"{name}.{part}.data"
-    text = path.read_text().replace(",", " ")
-    return np.array([line.split() for line in text.splitlines()], dtype=np.float32)
 
 
 def shares_of_clusters(kmeans, rows):
@@ -96,7 +89,7 @@ def main():
     cli.add_argument("--rows", type=int, default=2000, help="test rows judged")
     options = cli.parse_args()
     for name in options.sets:
-        X, rows = (read(options.data, name, part) for part in ("train", "test"))
+        X, rows = (read_density(options.data, name, part) for part in ("train", "test"))
         rows = rows[: options.rows]
         kmeans = KMeans(N_CLUSTERS, n_init=3, random_state=0).fit(X)
         print(f"{name}: {X.shape[0]} rows of {X.shape[1]} columns")

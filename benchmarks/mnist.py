@@ -34,7 +34,7 @@ from skdbm.display import LearningCurveDisplay, SamplesDisplay
 #: Candidates for C of the classifier.
 STRENGTHS = [0.005, 0.01, 0.02, 0.05, 0.1]
 
-#: What changes in the epochs that refine a machine; the automatic rate is 0.0082.
+#: What changes in the epochs that refine a machine: half of the automatic rate, about.
 REFINING = {
     "learning_rate_init": 0.004,
     "n_mean_field_steps": 1,

@@ -1,10 +1,10 @@
 """How fast do others train, against skdbm?
 
 Two hidden layers: a binary 784-500-1000 DBM with minibatches of 100 rows, 10 mean-field
-sweeps, 100 persistent chains with 5 Gibbs sweeps, gradient, momentum, L2 penalty. The
-peer is the same step written directly in PyTorch (`_torch_dbm.py`), eager and, where
-that works, by `torch.compile`. It has neither skdbm's centred gradient nor its average
-of the weights nor its monitoring, so it has a little less to do.
+sweeps, 100 persistent chains with 5 Gibbs sweeps, gradient, momentum. The peer is the
+same step written directly in PyTorch (`_torch_dbm.py`), eager and, where that works, by
+`torch.compile`. It has neither skdbm's centred gradient nor its average of the weights
+nor its monitoring, so it has a little less to do.
 
 One hidden layer: 784-500 with the same batch, chains and Gibbs steps, persistent
 chains for `rbms`, whose own step is used without the file it writes at each; chains

@@ -43,6 +43,8 @@ COMMON = {
     "batch_size": 100,
     "n_chains": 100,
     "n_gibbs_steps": 1,
+    "n_posterior_gibbs_steps": 0,
+    "alpha": 0.0,
     "random_state": 0,
     "n_jobs": 1,
 }

@@ -1,7 +1,5 @@
 """What both estimators share: hyper-parameters, fit, partial_fit, the score."""
 
-import inspect
-
 import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.callback import CallbackSupportMixin
@@ -9,10 +7,10 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from . import _fitting, _validation, ops
-from ._columns import Columns, accepts_sparse, prototypes, read
 from ._progress import Progress
 from ._version import __version__
 from ._warnings import warn
+from .columns import Columns, accepts_sparse, read, supposed
 from .encodings import Probabilities
 from .encodings.rows import EncodedRows
 from .likelihood.log_partition import LogPartition
@@ -26,13 +24,6 @@ from .units import Bernoulli
 
 #: Value objects, by the parameters that take them.
 _SETTINGS = {"likelihood": Likelihood, "pretraining": Pretraining}
-
-
-def with_parameter(function, name, default):
-    """Signature of a function with one keyword more, at the end."""
-    signature = inspect.signature(function)
-    more = inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default)
-    return signature.replace(parameters=[*signature.parameters.values(), more])
 
 
 class BaseDBM(CallbackSupportMixin, BaseEstimator):
@@ -54,12 +45,12 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator):
         max_iter=None,
         batch_size=50,
         learning_rate_init="auto",
-        alpha=1e-4,
+        alpha="auto",
         n_chains=100,
-        n_gibbs_steps=5,
-        n_mean_field_steps=10,
-        n_posterior_gibbs_steps=0,
-        pretraining="greedy",
+        n_gibbs_steps=2,
+        n_mean_field_steps=1,
+        n_posterior_gibbs_steps=1,
+        pretraining="grow",
         early_stopping=False,
         validation_fraction=0.1,
         evaluate_every=5,
@@ -114,7 +105,7 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator):
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        kinds = self._prototypes()
+        kinds = supposed(self.visible)
         tags.input_tags.sparse = accepts_sparse(self.visible)
         # Categories are codes only inside: outside they may be any values.
         tags.input_tags.positive_only = any(
@@ -190,10 +181,12 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator):
         estimator = cls(**(described | params))
         estimator._validate_params()
         _fitting.check_agreement(estimator, machine)
+        machine = _fitting.as_described(machine, estimator.visible)
         n_columns = machine.encoding.n_columns(machine.layer_sizes[0])
         estimator.n_features_in_ = n_columns
-        estimator._columns = Columns.of_encoding(machine.encoding, n_columns)
-        estimator._dtype = machine.dtype.name
+        estimator._columns = Columns.of_encoding(
+            machine.encoding, n_columns, machine.dtype, estimator.visible
+        )
         _fitting.draw_seeds(estimator, keep=False)
         vars(estimator).update(estimator._attributes(machine, None, {}))
         estimator._finish(complete=True)
@@ -222,7 +215,7 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator):
             If the data or a hyper-parameter is not valid.
         FloatingPointError
             If training diverges, with `learning_rate_init="auto"` only after attempts
-            with 1/4, 1/16 and 1/64 of the first rate.
+            with 1/2, 1/4, ... 1/32 of the first rate.
 
         Warns
         -----
@@ -239,7 +232,8 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator):
         ended by then, the estimator is fitted with what was learned.
         """
         goes_on = self.warm_start and self.__sklearn_is_fitted__()
-        data, X = {"X": X, "y": y}, self._read(X, reset=not goes_on, training=True)
+        data = {"X": X, "y": y}
+        X, _ = self._read(X, reset=not goes_on, training=True)
         run = _fitting.new_run(self, X, goes_on=goes_on)
         progress = Progress(self, run, data, before=self.history_ if goes_on else {})
         try:
@@ -257,7 +251,7 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator):
                 "training; the estimator is what was learned"
             ) from interrupt
         self._adopt(run.finish(), progress.history(), X)
-        self._finish(complete=True)
+        self._finish(complete=True, X=X)
         progress.close()
         return self
 
@@ -266,10 +260,11 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator):
         """Train on one chunk of rows, in their order, each once.
 
         Chunks of binary columns whose lengths are multiples of `batch_size` give
-        exactly the model of the same rows in one chunk. The learning rate stays at
-        `learning_rate_init`, since the end of the data is not known. There is no
-        pretraining and no early stopping. The first chunk decides which categories
-        there are, how real values spread, and how long rows of counts are.
+        exactly the model of the same rows in one chunk, if the learning rate is given.
+        It stays at `learning_rate_init`, since the end of the data is not known. There
+        is no pretraining and no early stopping. The first chunk decides what an
+        automatic rate is, which categories there are, how real values spread, and how
+        long rows of counts are.
 
         Parameters
         ----------
@@ -286,13 +281,20 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If the data or a hyper-parameter is not valid.
+            If the data or a hyper-parameter is not valid, or the first chunk is a
+            single row of real values, which says nothing of their spread.
         FloatingPointError
             If training diverges. After any error the estimator is as it was.
+
+        Warns
+        -----
+        UserWarning
+            If a column of real values does not vary in the first chunk.
         """
         first = not self.__sklearn_is_fitted__()
-        X = self._read(X, reset=first, training=True)
+        X, _ = self._read(X, reset=first, training=True)
         if first:
+            _validation.check_first_chunk(X, self._columns)
             state = _fitting.new_state(self, X)
         else:  # an error leaves the old one as it is
             state = _fitting.state_of(self).copy()
@@ -300,7 +302,7 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator):
             state.machine.encoding, X, start.TRAINING_DTYPE, state.row_rng
         )
         batches = batches_of(np.arange(X.shape[0]), self.batch_size)
-        rate = _fitting.first_learning_rate(self, state.machine.encoding)
+        rate = _fitting.rate_of_chunks(self, state, X)
         options = _fitting.options(self, self.batch_size)
         with ops.workers(self.n_jobs) as team:
             record = epoch(state, source, batches, lambda _: rate, options, team)
@@ -392,7 +394,7 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator):
 
     def _has_counts(self):
         """Whether columns share a total, as counts do; then nothing can be missing."""
-        return not all(kind.may_be_missing for kind in self._prototypes())
+        return not all(kind.may_be_missing for kind in supposed(self.visible))
 
     @available_if(_has_counts)
     def perplexity(self, X):
@@ -430,46 +432,34 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator):
         super()._validate_params()
         _validation.check_settings(self)
 
-    def _finish(self, *, complete):
-        """Do what follows training; `complete` unless more chunks may come."""
+    def _finish(self, *, complete, X=None):
+        """Do what follows training on `X`; `complete` unless more chunks may come."""
 
     def _check_layers(self):
         """Check the parameters that name layers; the sizes of the hidden ones."""
         return _validation.check_layer_sizes(self.hidden_layer_sizes)
 
-    def _prototypes(self):
-        """Encodings of the columns, for tags and checks before any data."""
-        try:
-            return prototypes(self.visible)
-        except (TypeError, ValueError):  # a wrong parameter; fit will say so
-            return [Probabilities()]
-
     def _read(self, X, *, reset, training, allow_missing=None):
         """Validate data and turn them into numbers, with what was found of columns."""
-        known = None if reset else self._columns
-        X, columns = read(
-            self, X, known, training=training, allow_missing=allow_missing
+        known = (None, None) if reset else (self._columns, self.machine_.encoding)
+        numbers, columns, data = read(
+            self, X, *known, training=training, allow_missing=allow_missing
         )
         if training:
             self._check_layers()
         if reset:
-            self._columns, self._dtype = columns, X.dtype.name
-        return X
+            self._columns = columns
+        return numbers, data
 
-    def _check_fitted_input(self, X, allow_missing=None):
-        """Validate rows for a fitted estimator."""
+    def _check_fitted_input(self, X):
+        """Validate rows for a fitted estimator; their numbers."""
         check_is_fitted(self)
-        _validation.check_settings(self)
-        return self._read(X, reset=False, training=False, allow_missing=allow_missing)
+        self._validate_params()
+        return self._read(X, reset=False, training=False)[0]
 
     def _rows(self, X):
         """Rows as states of the trained machine."""
         return EncodedRows(self.machine_.encoding, X, self.machine_.dtype)
-
-    def _values(self, states, dtype):
-        """Turn states or means of the visible units into what the user knows."""
-        numbers = self.machine_.encoding.decode(states.astype(dtype))
-        return self._columns.values(numbers, _validation.output_container(self))
 
     def _annealing(self):
         """How log Z is annealed, as `likelihood` is now: chains, and the seed."""
@@ -477,6 +467,10 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator):
 
     def _log_partition(self):
         """What keeps log Z of the trained machine, for `likelihood` as it is now."""
+        if self._digest != _fitting.digest(self.machine_):  # somebody has edited it
+            machine = self.machine_
+            vars(self).update(self._attributes(machine, self._state, self.history_))
+            self._finish(complete=False)
         return self._kept_log_partition.at(*self._annealing())
 
     def _attributes(self, machine, state, history):
@@ -486,6 +480,7 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator):
             "history_": history,
             "n_iter_": len(history.get("seconds", ())),
             "_state": state,
+            "_digest": _fitting.digest(machine),
             "_kept_log_partition": LogPartition(machine, *self._annealing()),
         }
 

@@ -1,4 +1,4 @@
-"""The parts of the class docstrings that both estimators share."""
+"""What both estimators tell of themselves: docstrings, and the signature."""
 
 import inspect
 import re
@@ -39,18 +39,27 @@ class Shared:
     batch_size : int, default=50
         Rows of one minibatch; more than there are rows means all of them.
     learning_rate_init : "auto" or float, default="auto"
-        The first learning rate. "auto" means 6.4 / n_features, at most 0.1: the more
-        columns, the further one step moves the fields of the hidden units. With a
-        momentum of 0.9 the effective step is ten times as long. The rate falls almost
-        to zero at the end of the run, so that the noise that the chains put on the
-        weights dies out; in `partial_fit` it stays. For "gaussian" columns "auto" is at
-        most 25 over the number of hidden units, and they move at a share of it, 0.3
-        over the largest variance of the data in any direction; for "counts" eight times
-        the mean total stands for n_features if it is more. If training diverges with
-        the automatic rate, `fit` warns and begins again with a quarter of it, at most
-        three times.
-    alpha : float, default=1e-4
-        Strength of the L2 penalty (weight decay); biases are free of it.
+        The first learning rate. "auto" follows what the columns vary: it is 2 over the
+        sum of the variances of the visible units, or 0.075 over their variance along
+        the first principal component, whichever is less, since by so much a step moves
+        the fields of the hidden units. With a momentum of 0.9 the effective step is ten
+        times as long. The rate falls almost to zero at the end of the run, so that the
+        noise that the chains put on the weights dies out; in `partial_fit` it stays.
+        For "gaussian" columns "auto" is 6.4 / n_features, at most 0.1 and 25 over the
+        number of hidden units, and they move at a share of it, 0.3 over the largest
+        variance of the data in any direction; for "counts" it is 0.8 over the mean
+        total, at most 6.4 / n_features. If training diverges with the automatic rate,
+        `fit` warns and begins again with half of it, at most five times.
+    alpha : "auto" or float, default="auto"
+        Strength of the penalty on weights that the rows cannot tell from chance, in
+        standard errors of the coupling of independent units: the weight between units
+        i and j is pulled to zero by ``alpha * sd_i * sd_j / sqrt(n_samples)`` over
+        ``1 + abs(weight)`` [5]_. 0 is no penalty, and 1 keeps most of what is no more
+        than chance from being learned. "auto" learns the strength, one for each layer,
+        from a tenth of the rows (at most 2,000), by how much better the others fit;
+        in the last third of the joint training they are learned from, too. With less
+        than 20 rows, and in `partial_fit`, "auto" is as little as 0.2. Biases are free
+        of it.
     n_chains : int, default=100
         Number of persistent Gibbs chains. It has nothing to do with the batch size.
         Where chains are found slow, as with data that fall into clusters, they get
@@ -58,29 +67,30 @@ class Shared:
         way to new ones, annealed from independent units, the more often, the slower
         they are [4]_: where chains stand still, that takes as long as the updates.
         Chains of counts are left alone.
-    n_gibbs_steps : int, default=5
+    n_gibbs_steps : int, default=2
         Gibbs sweeps of every chain between two updates.
-    n_mean_field_steps : int, default=10
+    n_mean_field_steps : int, default=1
         Most mean-field sweeps of a minibatch in training; a minibatch that has
-        converged takes fewer.
-    n_posterior_gibbs_steps : int, default=0
+        converged takes fewer. The more there are, the more upper layers, which are
+        never sure of themselves, are left unused.
+    n_posterior_gibbs_steps : int, default=1
         Gibbs sweeps over the hidden layers of every row, and over what is missing in
         it, that follow mean field in training. Mean field takes the units of a row for
-        independent; a few sweeps, 3 for example, bring in that they are not, with which
-        upper layers learn more. The likelihood, as scores with
-        ``Likelihood(n_importance_samples=10)`` estimate it, becomes better, but the
-        bound that is the score without them, made by mean field, looser. With 0, the
-        default, mean field alone is used: it is cheaper. It makes no difference to one
-        hidden layer without missing values, where the posterior is exact.
-    pretraining : {"greedy", "grow", None} or Pretraining, default="greedy"
-        How the joint training starts, if there is more than one hidden layer. "greedy"
-        trains every pair of neighbouring layers first, from the bottom up [1]_. "grow"
+        independent; sweeps bring in that they are not, with which upper layers learn
+        more. The likelihood, as scores with ``Likelihood(n_importance_samples=10)``
+        estimate it, becomes better, but the bound that is the score without them, made
+        by mean field, looser. With 0 mean field alone is used, and more than one sweep
+        of it pays. It makes no difference to one hidden layer without missing values,
+        where the posterior is exact.
+    pretraining : {"grow", "greedy", None} or Pretraining, default="grow"
+        How the joint training starts, if there is more than one hidden layer. "grow"
         trains the machine of the lowest hidden layer, then that of the two lowest, and
-        so on, each with a layer of small random weights on top of the one before; with
-        ``n_mean_field_steps=1``, which keeps these weights growing. None starts from
-        small random weights, from which the upper layers often stay unused. A stage has
-        a fifth of the epochs of the joint training, or as many as
-        ``Pretraining("greedy", max_iter=...)`` says.
+        so on, each with a layer of small random weights on top of the one before: what
+        was learned stays, and the new layer adds to it. "greedy" trains every pair of
+        neighbouring layers first, from the bottom up [1]_. None starts from small
+        random weights, from which the upper layers often stay unused. A stage has a
+        third of the epochs of the joint training, or as many as
+        ``Pretraining("grow", max_iter=...)`` says.
     early_stopping : bool, default=False
         Whether training stops when the score of held-out rows stops improving; the
         machine with the best score is kept. Log Z is enumerated for small machines, and
@@ -150,7 +160,16 @@ class Shared:
        machines", Journal of Machine Learning Research 17, 2016.
     .. [4] D. Carbone, M. Hua, S. Coste and E. Vanden-Eijnden, "Efficient training of
        energy-based models using Jarzynski equality", NeurIPS 2023.
+    .. [5] E. Candes, M. Wakin and S. Boyd, "Enhancing sparsity by reweighted l1
+       minimization", Journal of Fourier Analysis and Applications 14, 2008.
     """
+
+
+def with_parameter(function, name, default):
+    """Signature of a function with one keyword more, at the end."""
+    signature = inspect.signature(function)
+    more = inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default)
+    return signature.replace(parameters=[*signature.parameters.values(), more])
 
 
 def shared(cls):

@@ -1,13 +1,19 @@
 """From the hyper-parameters of an estimator, and its rows, to a training."""
 
+import hashlib
+
 import numpy as np
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
-from . import ops
-from ._columns import kind_of
+from . import _validation, ops
+from ._warnings import warn
+from .columns import check_unchanged
+from .encodings import Probabilities
 from .encodings.rows import EncodedRows
+from .encodings.ties import states_of
 from .likelihood import bounds
-from .likelihood.exact import prefers_exact
+from .likelihood.exact import exact_log_partition, prefers_exact
 from .settings import Pretraining
 from .training import start
 from .training.run import SLOWER_ATTEMPTS, Run
@@ -17,6 +23,16 @@ from .units import Bernoulli, UnitType
 
 #: Log-probabilities may come out above zero by so much, in nats, for rounding.
 POSSIBLE = 0.1
+
+#: Of so many rows one is held out until the last part of training, to learn the
+#: strength of the penalty from; at most so many. Fewer rows than this tell nothing.
+UNSEEN_SHARE, MOST_UNSEEN, LEAST_ROWS = 10, 2000, 20
+
+#: Rows by which a trained machine is compared with independent units.
+JUDGED_ROWS = 500
+
+#: Rows whose variances the automatic learning rate follows.
+ROWS_FOR_RATE = 500
 
 #: Consumers of randomness in a fit, each with a stream of its own.
 STREAMS = ("visible", "order", "chains", "weights", "pretraining", "carrying")
@@ -45,6 +61,7 @@ def new_run(estimator, X, *, goes_on):
         encoding = state.machine.encoding
     else:
         state, encoding = None, estimator._columns.encoding.fit(X)
+    _validation.check_n_chains(estimator.n_chains, X.shape[0])
     # Held-out rows only now: every category has to be known, theirs as well.
     X, stopping = hold_out(estimator, X)
     n_epochs = estimator.max_iter or start.n_epochs(X.shape[0], estimator.batch_size)
@@ -59,12 +76,13 @@ def new_run(estimator, X, *, goes_on):
         options(estimator, X.shape[0]),
         n_chains=estimator.n_chains,
         n_epochs=n_epochs,
-        learning_rate=first_learning_rate(estimator, encoding),
+        learning_rate=first_learning_rate(estimator, encoding, X),
         n_slower_attempts=SLOWER_ATTEMPTS * (estimator.learning_rate_init == "auto"),
         seeds=seeds,
         pretraining=way[0],
         n_pretraining_epochs=way[1],
         stopping=stopping,
+        held_out=None if goes_on else unseen_rows(estimator, X.shape[0]),
         state=state,
     )
 
@@ -75,12 +93,13 @@ def pretraining_of(estimator, n_epochs):
     if given is None or len(estimator._check_layers()) == 1:
         return None, 0
     given = Pretraining(given) if isinstance(given, str) else given
-    return given.method, given.max_iter or -(-n_epochs // 5)
+    return given.method, given.max_iter or -(-n_epochs // 3)
 
 
 def new_state(estimator, X):
     """Make a machine in training from the first chunk of rows."""
     seeds = draw_seeds(estimator, keep=False)
+    _validation.check_n_chains(estimator.n_chains, X.shape[0])
     encoding = estimator._columns.encoding.fit(X)
     first = X[: estimator.batch_size]
     machine = initial_machine(estimator, encoding, first, seeds["weights"])
@@ -126,11 +145,20 @@ def hold_out(estimator, X):
     return X[np.sort(training)], stopping
 
 
+def unseen_rows(estimator, n_rows):
+    """Draw rows that the strength of the penalty is learned from, by index."""
+    if estimator.alpha != "auto" or n_rows < LEAST_ROWS:
+        return None
+    seed = ops.seed_sequence(estimator._held_out_seed).spawn(1)[0]
+    n_unseen = min(MOST_UNSEEN, n_rows // UNSEEN_SHARE)
+    return np.sort(ops.generator(seed).permutation(n_rows)[:n_unseen])
+
+
 def options(estimator, n_rows):
     """Gather what an update depends on."""
     return Options(
         batch_size=min(estimator.batch_size, n_rows),
-        alpha=estimator.alpha,
+        alpha=None if estimator.alpha == "auto" else estimator.alpha,
         n_gibbs_steps=estimator.n_gibbs_steps,
         n_mean_field_steps=estimator.n_mean_field_steps,
         n_posterior_gibbs_steps=estimator.n_posterior_gibbs_steps,
@@ -162,11 +190,10 @@ def hidden_units(estimator):
 def check_agreement(estimator, machine, n_chains=None):
     """Check that the parameters describe a machine, and chains, that go on."""
     n_chains = estimator.n_chains if n_chains is None else n_chains
-    sizes, kind = machine.layer_sizes[1:], kind_of(estimator.visible)
+    sizes = machine.layer_sizes[1:]
     for name, has, agrees in (
         ("hidden_layer_sizes", sizes, estimator._check_layers() == sizes),
         ("hidden", machine.units[1:], hidden_units(estimator) == machine.units[1:]),
-        ("visible", machine.encoding, isinstance(machine.encoding, kind)),
         ("n_chains", n_chains, estimator.n_chains == n_chains),
     ):
         if not agrees:
@@ -174,6 +201,25 @@ def check_agreement(estimator, machine, n_chains=None):
                 f"{name}={getattr(estimator, name)!r} contradicts the machine, which "
                 f"has {has!r}; leave it out, use a clone, or fit with warm_start=False."
             )
+
+
+def as_described(machine, visible):
+    """Give a trained machine as the parameter `visible` wants it, or an error."""
+    encoding = machine.encoding
+    n_columns = encoding.n_columns(machine.layer_sizes[0])
+    if isinstance(encoding, Probabilities) and isinstance(visible, Probabilities):
+        # Whether states are redrawn is about how training goes on.
+        return machine if visible == encoding else machine.with_encoding(visible)
+    check_unchanged(visible, np.empty((0, n_columns)), encoding)
+    return machine
+
+
+def digest(machine):
+    """Digest of the weights and biases of a machine, which differs once they do."""
+    result = hashlib.blake2b(digest_size=16)
+    for array in [*machine.weights, *machine.biases]:
+        result.update(np.ascontiguousarray(array))
+    return result.hexdigest()
 
 
 def least_log_partition(machine, X, n_jobs):
@@ -202,9 +248,50 @@ def check_possible(estimator, scores, error, n_importance_samples):
         )
 
 
-def first_learning_rate(estimator, encoding):
-    """Give the learning rate at the start, worked out if it is "auto"."""
+def check_worth(estimator, X):
+    """Warn if independent units explain the rows better than the machine does."""
+    machine = estimator.machine_
+    some = X[:: -(-X.shape[0] // JUDGED_ROWS)]
+    if machine.units[0].totals(some[:1]) is not None:
+        return
+    rows = EncodedRows(machine.encoding, some, machine.dtype)
+    free = start.independent_machine(EncodedRows(machine.encoding, X, np.float64))
+    gains = bounds.importance_weighted_log_likelihood(
+        machine,
+        rows,
+        estimator.log_partition_,
+        n_importance_samples=10,
+        random_state=estimator._annealing_seed,
+        tol=0.05,
+        n_jobs=estimator.n_jobs,
+    ) - bounds.bound(free, rows, exact_log_partition(free), n_jobs=estimator.n_jobs)
+    spread = np.std(gains) / len(gains) ** 0.5
+    error = np.hypot(spread, estimator.log_partition_std_)
+    if np.mean(gains) < -3 * error:
+        warn(
+            f"Training has failed: the rows are {-np.mean(gains):.2f} nats less likely "
+            "than if all columns were independent. A smaller learning_rate_init, more "
+            "n_gibbs_steps or a larger alpha may help; `history_` and its display show "
+            "where training went wrong.",
+            ConvergenceWarning,
+        )
+
+
+def rate_of_chunks(estimator, state, X):
+    """Give the learning rate of chunks of rows: if "auto", what the first one says."""
     if estimator.learning_rate_init != "auto":
         return estimator.learning_rate_init
-    sizes = estimator._check_layers()
-    return encoding.learning_rate(estimator.n_features_in_, sizes[0])
+    if state.chunk_rate is None:
+        encoding = state.machine.encoding
+        state.chunk_rate = first_learning_rate(estimator, encoding, X)
+    return state.chunk_rate
+
+
+def first_learning_rate(estimator, encoding, X):
+    """Give the learning rate at the start, worked out from some rows if "auto"."""
+    if estimator.learning_rate_init != "auto":
+        return estimator.learning_rate_init
+    some = np.arange(0, X.shape[0], -(-X.shape[0] // ROWS_FOR_RATE))
+    rng = ops.generator(estimator._held_out_seed)
+    states = states_of(EncodedRows(encoding, X, np.float64, rng).read(some))
+    return encoding.learning_rate(states, estimator._check_layers()[0])

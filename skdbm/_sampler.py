@@ -4,14 +4,11 @@ import numpy as np
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from . import _docstrings, _validation, ops, sampling
+from . import _docstrings, _fitting, _validation, ops, sampling
 from ._base import BaseDBM
+from .columns import repeated
 from .evidence import Evidence
-from .inference.mean_field import posterior
-
-#: Sweeps of chains that begin with annealed ones, and of those that begin with mean
-#: field given what is known.
-_BURN_IN, _BURN_IN_GIVEN = 100, 1000
+from .sampling.annealing import LEAST_CHAINS, chains_given, means_of
 
 #: Most chains that run side by side where every row has its own.
 _CHAINS_AT_ONCE = 4096
@@ -66,7 +63,7 @@ class DBMSampler(BaseDBM):
     True
     """
 
-    def sample(self, n_samples=1, *, given=None, burn_in=None, random_state=None):
+    def sample(self, n_samples=1, *, given=None, burn_in=100, random_state=None):
         """Draw new rows from the machine.
 
         Parameters
@@ -76,18 +73,18 @@ class DBMSampler(BaseDBM):
         given : array-like of shape (n_rows, n_features), default=None
             Rows with missing values (NaN). What is known stays as it is, and what is
             missing is drawn given it.
-        burn_in : int, default=None
-            Gibbs sweeps from where a chain begins to the row that is taken. None means
-            100, which refresh a row that others share its beginning with; with `given`,
-            where they have to find what is likely, 1000.
+        burn_in : int, default=100
+            Gibbs sweeps from where a chain begins to the row that is taken. They
+            refresh a row that others share its beginning with.
         random_state : int, RandomState instance or None, default=None
             Seed of the draws; None means `self.random_state`.
 
         Returns
         -------
         {ndarray, DataFrame} of shape (n_samples, n_features)
-            The rows, in the dtype that `fit` saw; a DataFrame if `set_output` asks for
-            it. With `given`, n_rows * n_samples rows, those of the first row first.
+            The rows, in the dtypes that `fit` saw; a DataFrame if `set_output` asks for
+            it. With `given`, n_rows * n_samples rows, those of the first row first,
+            and what is known has the dtypes of `given`.
 
         Raises
         ------
@@ -102,7 +99,8 @@ class DBMSampler(BaseDBM):
         weights, or for small machines with exact samples; the chains of the training
         play no part. Of some thousand annealed chains 2000 are kept, so that more rows
         share beginnings. They are not pickled; after unpickling, the first call anneals
-        anew, which gives the same. With `given`, chains start from mean field.
+        anew, which gives the same. With `given`, chains are annealed for each row that
+        has gaps, knowing the rest.
 
         Examples
         --------
@@ -116,9 +114,8 @@ class DBMSampler(BaseDBM):
                [1., 0.]])
         """
         check_is_fitted(self)
+        self._validate_params()
         _validation.check_count("n_samples", n_samples)
-        if burn_in is None:
-            burn_in = _BURN_IN if given is None else _BURN_IN_GIVEN
         _validation.check_count("burn_in", burn_in, least=0)
         if given is not None:
 
@@ -130,7 +127,7 @@ class DBMSampler(BaseDBM):
         [rows] = self._chains_over_time(n_samples, [burn_in], random_state)
         return rows
 
-    def impute(self, X, *, n_chains=10, burn_in=1000, n_sweeps=100, random_state=None):
+    def impute(self, X, *, n_chains=10, burn_in=100, n_sweeps=100, random_state=None):
         """Fill missing values with their means given the values that are known.
 
         Parameters
@@ -138,8 +135,9 @@ class DBMSampler(BaseDBM):
         X : array-like of shape (n_samples, n_features)
             Rows with missing values (NaN).
         n_chains : int, default=10
-            Gibbs chains for each row with missing values. Each starts from mean field.
-        burn_in : int, default=1000
+            Gibbs chains for each row with missing values. They begin with states that
+            were annealed given what is known, drawn by their importance weights.
+        burn_in : int, default=100
             Gibbs sweeps of every chain before it averages.
         n_sweeps : int, default=100
             Gibbs sweeps of which the means are averaged.
@@ -149,14 +147,16 @@ class DBMSampler(BaseDBM):
         Returns
         -------
         {ndarray, DataFrame} of shape (n_samples, n_features)
-            The rows without gaps: what was known as it was, conditional means, and of
-            a categorical column the most probable value. A DataFrame if `set_output`
-            asks for it.
+            The rows without gaps: what was known as it was, in its dtype, conditional
+            means, rounded in columns of integers, and of a categorical column the most
+            probable value. A DataFrame if `set_output` asks for it, with the index of
+            `X`.
 
         Raises
         ------
         ValueError
-            If `X` or another argument is not valid.
+            If `X` or another argument is not valid, or no dtype holds both what is
+            known of a column and what is filled in.
 
         See Also
         --------
@@ -172,6 +172,7 @@ class DBMSampler(BaseDBM):
         array([[1., 1., 0., 0.]])
         """
         check_is_fitted(self)
+        self._validate_params()
         _validation.check_count("n_chains", n_chains)
         _validation.check_count("burn_in", burn_in, least=0)
         _validation.check_count("n_sweeps", n_sweeps)
@@ -203,48 +204,39 @@ class DBMSampler(BaseDBM):
 
     def _complete(self, X, n_chains, random_state, function, per_row):
         """Fill gaps by chains that know the rest, some for each row that has gaps."""
-        X = self._check_fitted_input(X, allow_missing=True)
+        X, data = self._read(X, reset=False, training=False, allow_missing=True)
         encoding, unit = self.machine_.encoding, self.machine_.units[0]
         if unit.totals(X) is not None:
             raise ValueError(f"{unit!r} units share a total and cannot be missing.")
         X = ops.dense(X)
+        gaps = np.isnan(X)
         start, seed = self._start_seeds(random_state)
-        rng, result = ops.generator(start), np.repeat(X, per_row, axis=0)
-        incomplete = np.flatnonzero(np.isnan(X).any(axis=1))
-        at_once = max(1, _CHAINS_AT_ONCE // n_chains)
+        means = means_of(self.machine_, start, self.n_jobs)
+        drawn = np.repeat(X, per_row, axis=0)
+        incomplete = np.flatnonzero(gaps.any(axis=1))
+        at_once = max(1, _CHAINS_AT_ONCE // max(n_chains, LEAST_CHAINS))
         for i in range(0, len(incomplete), at_once):
             rows = incomplete[i : i + at_once]
-            states, evidence = self._start_given(self._rows(X)[rows], n_chains, rng)
+            evidence = Evidence.of_rows(self._rows(X)[rows])
+            first, second = seed.spawn(2)
+            with ops.workers(self.n_jobs) as team:
+                states = chains_given(
+                    self.machine_, means, evidence, n_chains, first, team
+                )
             filled = function(
                 states,
-                evidence=evidence,
-                random_state=seed.spawn(1)[0],
+                evidence=evidence[np.repeat(np.arange(len(rows)), n_chains)],
+                random_state=second,
                 n_jobs=self.n_jobs,
             )
             places = (rows[:, None] * per_row + np.arange(per_row)).ravel()
-            part = result[places]
-            numbers = encoding.decode(filled.astype(X.dtype))
-            result[places] = np.where(np.isnan(part), numbers, part)
-        return self._columns.values(
-            result.astype(self._dtype), _validation.output_container(self)
+            drawn[places] = encoding.decode(filled.astype(np.float64))
+        return self._columns.completed(
+            repeated(data, per_row),
+            drawn,
+            np.repeat(gaps, per_row, axis=0),
+            _validation.output_container(self),
         )
-
-    def _start_given(self, rows, n_chains, rng):
-        """Draw all layers of every chain from mean field given what is known."""
-        evidence = Evidence.of_rows(rows)
-        machine, likelihood = self.machine_, self._setting("likelihood")
-        q = posterior(
-            machine,
-            evidence,
-            tol=likelihood.mean_field_tol,
-            max_iter=likelihood.mean_field_max_iter,
-        )
-        means = [q.visible, *q.means]
-        states = [
-            unit.sample(np.repeat(machine.field(layer, means), n_chains, axis=0), rng)
-            for layer, unit in enumerate(machine.units)
-        ]
-        return states, evidence[np.repeat(np.arange(evidence.n_rows), n_chains)]
 
     def _chains_over_time(self, n_chains, sweeps, random_state):
         """Yield the rows of some chains after so many sweeps, and so many more, ..."""
@@ -259,7 +251,8 @@ class DBMSampler(BaseDBM):
                 random_state=seed.spawn(1)[0],
                 n_jobs=self.n_jobs,
             )
-            yield self._values(states[0].copy(), self._dtype)
+            numbers = self.machine_.encoding.decode(states[0].astype(np.float64))
+            yield self._columns.samples(numbers, _validation.output_container(self))
 
     def _start_seeds(self, random_state):
         """Seeds of the start and of the sweeps of some chains."""
@@ -267,7 +260,7 @@ class DBMSampler(BaseDBM):
             random_state = self.random_state
         return ops.spawn(check_random_state(random_state), 2)
 
-    def _finish(self, *, complete):
+    def _finish(self, *, complete, X=None):
         for name in ("log_partition_", "log_partition_std_"):
             vars(self).pop(name, None)
         if not complete:
@@ -281,3 +274,5 @@ class DBMSampler(BaseDBM):
             ) from interrupt
         self._kept_log_partition.settle()
         self.log_partition_, self.log_partition_std_ = estimate
+        if X is not None:
+            _fitting.check_worth(self, X)

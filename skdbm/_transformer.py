@@ -5,7 +5,7 @@ from sklearn.base import TransformerMixin
 from sklearn.utils.validation import check_array, check_is_fitted
 
 from . import _docstrings, _validation
-from ._base import BaseDBM, with_parameter
+from ._base import BaseDBM
 from .evidence import Evidence
 from .inference.mean_field import map_posterior, mean_field
 
@@ -79,7 +79,7 @@ class DBMTransformer(TransformerMixin, BaseDBM):
         self.feature_layers = feature_layers
 
     # Where scikit-learn, and whoever asks for help, reads the names of all parameters.
-    __init__.__signature__ = with_parameter(  # type: ignore[attr-defined]
+    __init__.__signature__ = _docstrings.with_parameter(  # type: ignore[attr-defined]
         BaseDBM.__init__, "feature_layers", "all"
     )
 
@@ -144,7 +144,8 @@ class DBMTransformer(TransformerMixin, BaseDBM):
         {ndarray, DataFrame} of shape (n_samples, n_features)
             Means of the columns, in the dtype of `X`; of a categorical column the most
             probable value; of counts what a row of typical length would have. A
-            DataFrame if `set_output` asks for it.
+            DataFrame if `set_output` asks for it, with the index of `X`; there real and
+            categorical columns have the dtypes that `fit` saw.
 
         Raises
         ------
@@ -152,6 +153,7 @@ class DBMTransformer(TransformerMixin, BaseDBM):
             If the number of columns is not that of the features.
         """
         check_is_fitted(self)
+        index = getattr(X, "index", None) if hasattr(X, "iloc") else None
         X = check_array(X, dtype=(np.float64, np.float32))
         layers = self._feature_layers()
         sizes = [self.machine_.layer_sizes[layer] for layer in layers]
@@ -170,7 +172,9 @@ class DBMTransformer(TransformerMixin, BaseDBM):
             max_iter=likelihood.mean_field_max_iter,
             n_jobs=self.n_jobs,
         )
-        return self._values(posterior.visible, X.dtype)
+        numbers = self.machine_.encoding.decode(posterior.visible.astype(X.dtype))
+        container = _validation.output_container(self)
+        return self._columns.means(numbers, container, index)
 
     def get_feature_names_out(self, input_features=None):
         """Name the features after their layer and unit.

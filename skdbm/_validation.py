@@ -1,7 +1,9 @@
 """The one place that touches scikit-learn's private validation helpers."""
 
+import numbers
+from collections.abc import Iterable
 from functools import wraps
-from numbers import Integral, Real
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -9,7 +11,6 @@ from scipy import sparse
 from sklearn.base import _fit_context
 from sklearn.exceptions import DataConversionWarning
 from sklearn.utils._indexing import _get_column_indices
-from sklearn.utils._missing import is_pandas_na, is_scalar_nan
 from sklearn.utils._param_validation import (
     Interval,
     StrOptions,
@@ -20,12 +21,15 @@ from sklearn.utils.validation import _check_feature_names_in, validate_data
 
 from . import ops
 from ._warnings import warn
-from .encodings import Encoding
+from .encodings import Encoding, Real
 from .settings import Likelihood, Pretraining
 from .units import UnitType
 
+#: Numbers of chains above this one are warned of.
+MANY_CHAINS = 20_000
+
 _AT_LEAST_ONE = Interval(Integral, 1, None, closed="left")
-_NOT_NEGATIVE = Interval(Real, 0, None, closed="left")
+_NOT_NEGATIVE = Interval(numbers.Real, 0, None, closed="left")
 
 #: Constraints of the hyper-parameters that both estimators share.
 PARAMETER_CONSTRAINTS = {
@@ -34,9 +38,9 @@ PARAMETER_CONSTRAINTS = {
     "batch_size": [_AT_LEAST_ONE],
     "learning_rate_init": [
         StrOptions({"auto"}),
-        Interval(Real, 0, None, closed="neither"),
+        Interval(numbers.Real, 0, None, closed="neither"),
     ],
-    "alpha": [_NOT_NEGATIVE],
+    "alpha": [StrOptions({"auto"}), _NOT_NEGATIVE],
     "n_chains": [_AT_LEAST_ONE],
     "n_gibbs_steps": [_AT_LEAST_ONE],
     "n_mean_field_steps": [_AT_LEAST_ONE],
@@ -47,7 +51,7 @@ PARAMETER_CONSTRAINTS = {
     "hidden": [StrOptions({"bernoulli"}), UnitType, list, tuple],
     "allow_missing": ["boolean"],
     "early_stopping": ["boolean"],
-    "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+    "validation_fraction": [Interval(numbers.Real, 0, 1, closed="neither")],
     "evaluate_every": [_AT_LEAST_ONE],
     "n_iter_no_change": [_AT_LEAST_ONE],
     "tol": [_NOT_NEGATIVE],
@@ -133,6 +137,16 @@ def check_count(name: str, value: Any, *, least: int = 1) -> None:
         raise ValueError(f"{name}={value!r}; {kind} is expected.")
 
 
+def check_n_chains(n_chains, n_rows):
+    """Warn of so many chains that they, and not the rows, take the time."""
+    if n_chains > max(MANY_CHAINS, n_rows):
+        warn(
+            f"n_chains={n_chains} Gibbs chains for {n_rows} rows will take long: each "
+            "update moves all of them. A few hundred are enough.",
+            UserWarning,
+        )
+
+
 def check_feature_names_in(estimator, input_features):
     """Check names of columns against those seen in `fit`."""
     _check_feature_names_in(estimator, input_features, generate_names=False)
@@ -140,7 +154,8 @@ def check_feature_names_in(estimator, input_features):
 
 def check_layer_sizes(sizes):
     """Turn `hidden_layer_sizes` into a tuple of positive integers."""
-    result = (sizes,) if isinstance(sizes, Integral) else tuple(sizes)
+    sizes = sizes.item() if isinstance(sizes, np.ndarray) and not sizes.ndim else sizes
+    result = tuple(sizes) if isinstance(sizes, Iterable) else (sizes,)
     if not result or not all(isinstance(n, Integral) and n >= 1 for n in result):
         raise ValueError(
             f"hidden_layer_sizes={sizes!r}; expected a positive integer or a non-empty "
@@ -155,7 +170,7 @@ def check_feature_layers(layers, n_hidden):
         named = {"last": [n_hidden], "all": list(range(1, n_hidden + 1))}
         result = named.get(layers, [])
     else:
-        result = [layers] if isinstance(layers, Integral) else list(layers)
+        result = np.asarray(layers, dtype=object).ravel().tolist()
     valid = all(isinstance(n, Integral) for n in result)
     resolved = [n + n_hidden + 1 if n < 0 else n for n in result] if valid else []
     valid = valid and all(1 <= n <= n_hidden for n in resolved)
@@ -176,12 +191,7 @@ def column_indices(X, key):
 
 def is_frame(X):
     """Whether data are a DataFrame, of pandas or polars."""
-    return hasattr(X, "columns") and hasattr(X, "dtypes")
-
-
-def is_missing(value):
-    """Whether a value is None, NaN or pandas.NA."""
-    return value is None or is_scalar_nan(value) or is_pandas_na(value)
+    return hasattr(X, "columns") and (hasattr(X, "iloc") or hasattr(X, "get_column"))
 
 
 def output_container(estimator):
@@ -190,33 +200,24 @@ def output_container(estimator):
 
 
 def check_container(
-    estimator, X, *, reset, allow_missing, may_be_missing, categorical, sparse_too
+    estimator, X, *, reset, allow_missing, may_be_missing, by_column, sparse_too
 ):
-    """Check the form of data: numbers, dense or CSR, or categories as they are."""
-    if categorical and is_frame(X):
+    """Check the form of data: numbers, dense or CSR, or columns as they are."""
+    if by_column and is_frame(X):
         validate_data(estimator, X, reset=reset, skip_check_array=True)
         if 0 in X.shape:
             raise ValueError(f"Found a DataFrame of shape {X.shape}: it has no data.")
         return X
-    try:
-        X = validate_data(
-            estimator,
-            X,
-            reset=reset,
-            accept_sparse="csr" if sparse_too else False,
-            dtype=None if categorical else (np.float64, np.float32),
-            # What a sparse matrix does not store is zero, so nothing in it is missing.
-            ensure_all_finite=True if sparse.issparse(X) else "allow-nan",
-        )
-    except ValueError as error:
-        if "could not convert string to float" not in str(error):
-            raise
-        raise ValueError(
-            f"{error}. {type(estimator).__name__} takes strings as categories: name "
-            "their columns in `visible`, for example visible=[('categorical', "
-            "['colour']), ('bernoulli', ['round'])], or encode them first."
-        ) from None
-    missing = None if categorical or allow_missing else ops.missing(X)
+    X = validate_data(
+        estimator,
+        X,
+        reset=reset,
+        accept_sparse="csr" if sparse_too else False,
+        dtype=None if by_column else (np.float64, np.float32),
+        # What a sparse matrix does not store is zero, so nothing in it is missing.
+        ensure_all_finite=True if sparse.issparse(X) else "allow-nan",
+    )
+    missing = None if by_column or allow_missing else ops.missing(X)
     if missing is not None:
         gaps = np.flatnonzero(missing.any(axis=0)).tolist()
         check_gaps(gaps, type(estimator).__name__, may_be_missing)
@@ -232,7 +233,7 @@ def check_gaps(gaps, name, may_be_missing):
     """Raise an error if there are columns with missing values, and say what to do."""
     if not gaps:
         return
-    listed = ", ".join(map(str, gaps[:10])) + (", ..." if len(gaps) > 10 else "")
+    listed = ", ".join(map(repr, gaps[:10])) + (", ..." if len(gaps) > 10 else "")
     raise ValueError(
         f"Input X contains NaN: {name} got missing values in columns [{listed}]. "
         + (
@@ -243,6 +244,49 @@ def check_gaps(gaps, name, may_be_missing):
         )
         + ", or fill them first, for example with sklearn.impute.SimpleImputer."
     )
+
+
+def check_first_chunk(X, columns):
+    """Check that the spread of real values can be told from a first chunk."""
+    constant = []
+    for part, places in columns.encoding.columns(X.shape[1]):
+        if isinstance(part, Real):
+            lowest, highest = ops.column_ends(X[:, places])
+            indices = np.arange(X.shape[1])[places]
+            constant += indices[~(lowest < highest)].tolist()
+    if not constant:
+        return
+    names = ", ".join(repr(columns.name(index)) for index in constant[:10])
+    advice = (
+        "The first chunk of partial_fit decides how real values are scaled: give it "
+        "more rows, or call fit on some rows first and go on from there."
+    )
+    if X.shape[0] == 1:
+        raise ValueError(f"Columns [{names}] of real values have one row. {advice}")
+    warn(
+        f"Columns [{names}] of real values do not vary in the first chunk, and are "
+        f"left unscaled. {advice}",
+        UserWarning,
+    )
+
+
+def check_far(X, encoding, names, *, highest):
+    """Raise an error for a column with values too far away to compute with."""
+    for part, columns in encoding.columns(X.shape[1]):
+        if np.isfinite(part.bounds).any() or sparse.issparse(X):
+            continue
+        ends = np.stack(ops.column_ends(X[:, columns])).astype(np.float64)
+        states = np.abs(part.encode(ends))
+        far = np.flatnonzero((states > highest).any(axis=0))
+        if not len(far):
+            continue
+        index = np.arange(X.shape[1])[columns][far[0]]
+        value = ends[states[:, far[0]].argmax(), far[0]]
+        raise ValueError(
+            f"Column {names(index)!r} holds {value:g}, too far from its other values "
+            "to compute with. If it stands for a missing value, put NaN in its place; "
+            "else rescale the column."
+        )
 
 
 def check_bounds(X, encoding, name, *, training):

@@ -135,7 +135,7 @@ class TrainingMonitor:
             number of the outermost `fit`, from 0, in the order in which they began;
             "fit" the path of the fit in it, as numbers of scikit-learn's tasks, (0,)
             for the outermost one itself; "stage" is "training" or, for example,
-            "pretraining pair 1"; "epoch" counts the epochs of the fit from 1,
+            "pretraining layer 1"; "epoch" counts the epochs of the fit from 1,
             pretraining included. All else is the record, as in `history_`.
         """
         try:

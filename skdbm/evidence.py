@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from . import ops
-from ._typing import BoolArray, FloatArray, Rows, States
+from ._typing import ArrayLike, BoolArray, FloatArray, Rows, States
 from .encodings import Encoding
 from .encodings.rows import EncodedRows
 from .encodings.ties import PartlyKnown, Ties
@@ -81,12 +81,12 @@ class Evidence:
         self.ties = tuple(tie for tie in ties if tie.tied.any())
 
     @classmethod
-    def of_rows(cls, rows: Rows | PartlyKnown) -> "Evidence":
+    def of_rows(cls, rows: Rows | ArrayLike | PartlyKnown) -> "Evidence":
         """Take visible states, in which NaN says what is missing; only here it does.
 
         Parameters
         ----------
-        rows : {ndarray, CSR matrix or array} of shape (n_rows, n_0)
+        rows : {array-like, sparse matrix} of shape (n_rows, n_0)
             Visible states; or those of which some are known together only, as the
             package encodes rows with gaps.
 
@@ -97,7 +97,7 @@ class Evidence:
         """
         if isinstance(rows, PartlyKnown):
             return cls({0: (rows.states, rows.known)}, rows.ties)
-        rows = rows if ops.is_sparse(rows) else ops.asarray(rows)
+        rows = ops.rows(rows)
         missing = ops.missing(rows)
         return cls({0: (rows, None if missing is None else ~missing)})
 
@@ -169,6 +169,23 @@ class Evidence:
         """
         known = self.layers[layer][1]
         return None if known is None else ~known
+
+    def hold(self, layer: int, states: FloatArray) -> None:
+        """Put what is known of a layer into states of it, in place.
+
+        Parameters
+        ----------
+        layer : int
+            Index of a layer, of which nothing need be known.
+        states : ndarray of shape (n_rows, n_l)
+            States of the layer.
+        """
+        if layer in self.layers:
+            given, known = self.layers[layer]
+            where = True if known is None else known
+            ops.copyto(states, ops.dense(given), where=where)
+            for tie in self.ties if layer == 0 else ():
+                tie.hold(states, ops.dense(given))
 
 
 NOTHING = Evidence({})
@@ -319,5 +336,6 @@ def filled(machine: DeepBoltzmannMachine, evidence: Evidence) -> dict[int, Float
         if known is not None
     }
     for tie in evidence.ties:
-        tie.astype(machine.dtype).hold(result[0], evidence.layers[0][0])
+        points = ops.dense(evidence.layers[0][0]).astype(machine.dtype, copy=False)
+        tie.astype(machine.dtype).hold(result[0], points)
     return result

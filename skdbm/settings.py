@@ -63,10 +63,10 @@ class Pretraining(BaseEstimator):  # type: ignore[misc]
 
     Parameters
     ----------
-    method : {"greedy", "grow"}, default="greedy"
+    method : {"grow", "greedy"}, default="grow"
         The way, as `pretraining` of the estimators takes it by name.
     max_iter : int, default=None
-        Number of epochs of each stage; None means a fifth of those of the joint
+        Number of epochs of each stage; None means a third of those of the joint
         training.
 
     See Also
@@ -81,6 +81,6 @@ class Pretraining(BaseEstimator):  # type: ignore[misc]
     Pretraining(max_iter=5, method='grow')
     """
 
-    def __init__(self, method: str = "greedy", *, max_iter: int | None = None) -> None:
+    def __init__(self, method: str = "grow", *, max_iter: int | None = None) -> None:
         self.method = method
         self.max_iter = max_iter

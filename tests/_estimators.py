@@ -39,7 +39,7 @@ def settings(**params):
     if fields:
         params["likelihood"] = Likelihood(**fields)
     max_iter = params.pop("pretraining_max_iter", None)
-    method = params.get("pretraining", "greedy")
+    method = params.get("pretraining", "grow")
     if max_iter is not None and isinstance(method, str):
         params["pretraining"] = Pretraining(method, max_iter=max_iter)
     return params

@@ -21,7 +21,7 @@ FLOORS = [
     ["likelihood"],
     ["training"],
     ["_validation"],
-    ["_columns", "display"],
+    ["columns", "display"],
     ["_fitting", "_progress"],
     ["_base"],
     ["_sampler", "_transformer", "callback"],

@@ -281,6 +281,18 @@ def test_chains_stand_still_without_sweeps_and_move_with_them(sampler):
     assert np.any(before != after)
 
 
+@pytest.mark.parametrize("container", ["pandas", "polars"])
+@pytest.mark.parametrize("dtype", [float, int, bool])
+def test_chains_do_not_depend_on_the_container(X, container, dtype):
+    sampler = small(DBMSampler).fit(X.astype(dtype))
+    schedule = {"n_chains": 2, "n_steps": 3, "burn_in": 1, "thin": 1}
+    schedule["image_shape"] = SHAPE
+    plain = images_of(SamplesDisplay.from_chains(sampler, **schedule))
+    sampler.set_output(transform=container)
+    framed = images_of(SamplesDisplay.from_chains(sampler, **schedule))
+    assert_array_equal(framed, plain)
+
+
 @pytest.mark.parametrize("schedule", [{"burn_in": -1}, {"thin": 0}, {"n_steps": 0}])
 def test_schedule_of_chains_is_checked(sampler, schedule):
     (name,) = schedule

@@ -1,6 +1,7 @@
 """Encodings: columns to states and back, what is learned, drawn and refused."""
 
 import copy
+import itertools
 import json
 import pickle
 from dataclasses import dataclass
@@ -380,16 +381,61 @@ def test_share_of_the_learning_rate(encoding, rate_factor):
     assert encoding.rate_factor == pytest.approx(rate_factor)
 
 
-def test_learning_rates_fall_with_the_columns_and_where_means_are_unbounded():
-    for encoding in (Probabilities(), Categories((3,)), States(Binomial(2))):
-        assert encoding.learning_rate(10, 10_000) == 0.1
-        assert encoding.learning_rate(640, 10_000) == 0.01
-    for encoding in (Real(), MIXED, States(Gaussian())):
-        assert encoding.learning_rate(10, 10_000) == 0.0025
-        assert encoding.learning_rate(640, 10) == 0.01
+def factorial(n_columns):
+    """All rows of so many binary columns, whose variances are a quarter each."""
+    return np.array(list(itertools.product([0.0, 1.0], repeat=n_columns)))
+
+
+@pytest.mark.parametrize(
+    "encoding", [Probabilities(), Categories((2,)), States(Binomial(2))], ids=repr
+)
+def test_learning_rates_follow_the_variance(encoding):
+    eight, twelve = factorial(8), factorial(12)
+    assert encoding.learning_rate(eight, 10_000) == 0.3
+    assert encoding.learning_rate(twelve, 10) == 0.2
+    assert encoding.learning_rate(np.repeat(eight, 2, axis=1), 10) == 0.15
+    # What columns have in common counts more, beyond a quarter of all.
+    half_copied = np.hstack([eight, np.repeat(eight[:, :1], 24, axis=1)])
+    assert encoding.learning_rate(half_copied, 10) == 0.024
+    assert encoding.learning_rate(eight + 5, 10) == 0.3
+    # Where next to nothing varies the rate is limited.
+    assert encoding.learning_rate(np.zeros((4, 3)), 10) == 0.6
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_learning_rates_are_those_of_the_covariances(seed):
+    rng = np.random.default_rng(seed)
+    states = (rng.random((200, 12)) < rng.random(12)).astype(float)
+    states[:, :6] = states[:, :1]
+    variances = np.linalg.eigvalsh(np.cov(states.T, bias=True))
+    expected = min(0.6 / max(1, variances.sum()), 0.15 / variances.max())
+    found = Probabilities().learning_rate(states, 10)
+    assert found == pytest.approx(expected, rel=5e-3)  # three digits
+
+
+def test_missing_states_have_the_means_for_the_learning_rate():
+    states = factorial(8)
+    holes = np.vstack([states, np.full_like(states, nan)])
+    assert Probabilities().learning_rate(holes, 10) == 0.6
+
+
+def test_learning_rates_fall_with_the_columns_where_means_are_unbounded():
+    for encoding in (Real(), States(Gaussian())):
+        assert encoding.learning_rate(np.empty((1, 10)), 10) == 0.1
+        assert encoding.learning_rate(np.empty((1, 10)), 10_000) == 0.0025
+        assert encoding.learning_rate(np.empty((1, 640)), 10) == 0.01
     for encoding in (Counts(3, 80), States(ReplicatedSoftmax(3, 80))):
-        assert encoding.learning_rate(10, 10) == 0.01
-        assert encoding.learning_rate(6400, 10) == 0.001
+        assert encoding.learning_rate(np.empty((1, 10)), 10) == 0.01
+        assert encoding.learning_rate(np.empty((1, 6400)), 10) == 0.001
+
+
+def test_learning_rates_of_mixed_columns_add_up_as_variances_do():
+    real, binary = np.zeros((256, 2)), factorial(8)
+    states = np.hstack([real, binary])
+    mixed = Mixed([(Real(), [3, 1]), (Probabilities(), [0, 2, 4, 5, 6, 7, 8, 9])])
+    for encoding in (mixed, States(mixed.unit)):
+        expected = 1 / (1 / 0.1 + 1 / 0.3)
+        assert encoding.learning_rate(states, 10) == pytest.approx(expected)
 
 
 def test_real_columns_are_not_doubled():

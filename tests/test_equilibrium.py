@@ -4,6 +4,7 @@ What is compared with is enumeration, which shares no code with sampling.
 """
 
 import functools
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -18,11 +19,13 @@ from skdbm.likelihood import (
 )
 from skdbm.likelihood.annealing import summary
 from skdbm.likelihood.bounds import least_log_partition
-from skdbm.sampling import gibbs_sweeps
+from skdbm.sampling import annealing, gibbs_sweeps, path
 from skdbm.sampling.annealing import fresh_chains
 from skdbm.training.renewal import Renewal
 from skdbm.training.state import Options, State
 from skdbm.training.update import update
+
+from ._reference import Model, joint_states, largest_error
 
 #: Machines of the slow test: kinds of data, hidden layers, and seeds.
 KINDS = ("prototypes", "rare", "categories", "digits", "stripes")
@@ -237,6 +240,78 @@ def test_samples_of_a_wrapped_machine_have_the_shares_of_far_modes(n_visible, tm
     share = share_on([wrapped.sample(2000)])
     # Annealed chains are no independent draws: the error of log Z is that of shares.
     assert abs(share - 0.8) < 0.07
+
+
+#: Visible units that are on in the likelier of two far modes; the others are in the
+#: other one.
+ON = np.repeat([1.0, 0.0], 6)
+
+
+def opposite_modes(hidden, share=0.8):
+    """Two modes in which every unit of any layer has the other state."""
+    signs = [2 * ON - 1, *(np.ones(n) for n in hidden)]
+    weights = [3 * np.outer(one, other) for one, other in pairwise(signs)]
+    biases = [np.zeros(len(sign)) for sign in signs]
+    for layer, weight in enumerate(weights):  # without tilt both are as likely
+        biases[layer] -= weight.sum(axis=1) / 2
+        biases[layer + 1] -= weight.sum(axis=0) / 2
+    biases[1] += np.log(share / (1 - share)) / hidden[0]
+    return Model(weights, biases)
+
+
+#: What is known of rows: nothing, as much of either mode, and what decides for one.
+OPEN = [{}, {1: 1.0, 2: 0.0, 8: 0.0, 9: 1.0}]
+DECIDED = [{5: 0.0, 6: 1.0, 7: 1.0}]
+
+
+@pytest.mark.parametrize("hidden", [(3,), (3, 2)], ids=str)
+@pytest.mark.parametrize("known", OPEN + DECIDED, ids=str)
+def test_completions_have_the_shares_of_far_modes(hidden, known):
+    model, n = opposite_modes(hidden), 1000
+    row = np.full(len(ON), np.nan)
+    row[list(known)] = list(known.values())
+    columns = np.flatnonzero(~np.isnan(row))
+    given = model.distribution.given(0, row[columns], columns)
+    mean, std = given.moments(0)
+    share = given.probability @ ((2 * given.states[0] - 1) @ (2 * ON - 1) > 0)
+    assert 0.75 < share < 0.85 if known in OPEN else min(share, 1 - share) < 0.01
+    sampler = DBMSampler.from_machine(model.machine(), random_state=0)
+    drawn = sampler.sample(given=np.tile(row, (n, 1)))
+    assert np.all(np.abs(drawn.mean(axis=0) - mean) < largest_error(std, n))
+    # Several chains of a row take turns between the modes.
+    filled = sampler.impute(np.tile(row, (n // 5, 1)), n_chains=5, n_sweeps=5)
+    error = largest_error(std / np.sqrt(5), n // 5)
+    assert np.all(np.abs(filled.mean(axis=0) - mean) < error)
+
+
+def test_chains_are_drawn_anew_within_their_rows(monkeypatch):
+    """Where several rows share a block, and every step draws chains anew."""
+    monkeypatch.setattr(annealing, "LEAST_CHAINS", 8)
+    monkeypatch.setattr(path, "RESAMPLED_BELOW", 1.0)
+    sampler = DBMSampler.from_machine(opposite_modes((3,)).machine(), random_state=0)
+    one, other = np.where(np.arange(len(ON)) % 2, np.nan, [ON, 1 - ON])
+    drawn = sampler.sample(given=np.tile([one, other], (40, 1)), burn_in=0)
+    on = drawn[:, 1::2] @ (2 * ON[1::2] - 1) > 0
+    assert_array_equal(on, np.tile([True, False], 40))
+
+
+def test_completions_of_a_trained_machine_have_the_shares_of_its_modes():
+    """Six kinds of rows, of which four visible units tell little."""
+    machine, n = trained("prototypes", (10,), 0), 200
+    X = clustered("prototypes", 0)[:8]
+    X[:, 4:] = np.nan
+    drawn = DBMSampler.from_machine(machine, random_state=0).sample(
+        given=np.repeat(X, n, axis=0)
+    )
+    hidden = joint_states([1] * 10)
+    field = machine.biases[0] + hidden @ machine.weights[0].T
+    prior = hidden @ machine.biases[1] + np.logaddexp(0, field[:, 4:]).sum(axis=1)
+    for row, mine in zip(X, np.split(drawn, len(X)), strict=True):
+        log_p = prior + field[:, :4] @ row[:4]
+        p = np.exp(log_p - log_p.max())
+        mean = p @ (1 / (1 + np.exp(-field[:, 4:]))) / p.sum()
+        error = np.abs(mine[:, 4:].mean(axis=0) - mean)
+        assert np.all(error < largest_error(np.sqrt(mean * (1 - mean)), n))
 
 
 def test_means_are_kept_with_the_machine(tmp_path):

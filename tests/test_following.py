@@ -205,6 +205,11 @@ def test_resampling_follows_the_weights():
         states, log_weights, len(log_weights), np.random.SeedSequence(0)
     )
     assert_array_equal(chosen[:, 0], [1, 1, 2, 3])
+    # Each population by itself, whatever the weights of others.
+    log_weights = np.stack([log_weights, log_weights[::-1] - 2000])
+    states = [np.arange(8.0)[:, None]]
+    [chosen] = resampled(states, log_weights, 4, np.random.SeedSequence(0))
+    assert_array_equal(chosen[:, 0], [1, 1, 2, 3, 4, 5, 6, 6])
 
 
 @each_seed

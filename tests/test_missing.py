@@ -17,13 +17,22 @@ from skdbm.inference.second_order import second_order_fields
 from skdbm.likelihood import (
     bound,
     exact_log_likelihood,
+    exact_log_partition,
     exact_samples,
     importance_weighted_log_likelihood,
 )
 from skdbm.likelihood.bounds import unnormalised_bound
 from skdbm.machine import DeepBoltzmannMachine
 from skdbm.ops import generator
-from skdbm.sampling import conditional_means, gibbs_sweeps
+from skdbm.sampling import (
+    annealing,
+    conditional_means,
+    gibbs_sweeps,
+    initial_states,
+    path,
+)
+from skdbm.sampling.annealing import base_of, chains_given
+from skdbm.sampling.path import Ladder, Path, carry
 from skdbm.training.pretraining import CarriedRows, TiedRows
 from skdbm.training.update import ENCODING_RATE
 from skdbm.units import Bernoulli, Gaussian
@@ -769,3 +778,85 @@ def test_conditional_means_are_those_of_the_enumeration(model, seed):
         error = 6 * drawn.std(axis=0, ddof=1) / np.sqrt(n_chains)
         gap = np.isnan(row)
         assert np.all(np.abs(drawn.mean(axis=0) - wanted)[gap] < error[gap] + 1e-9)
+
+
+# Annealing given what is known
+
+
+def even_means(machine):
+    """Means of units without fields."""
+    return [
+        unit.mean(np.zeros((1, n)))[0]
+        for unit, n in zip(machine.units, machine.layer_sizes, strict=True)
+    ]
+
+
+@each_seed
+@over(MODELS)
+def test_annealed_chains_have_the_conditional_moments(model, seed, monkeypatch):
+    """A few of a large population, so that draws are all but independent."""
+    monkeypatch.setattr(annealing, "LEAST_CHAINS", 10_000)
+    machine, n, team = model.machine(), 1000, ops.Workers(1)
+    X = incomplete(model, 4, seed)[[0, 2, 3]]
+    evidence, seeds = Evidence.of_rows(X), np.random.SeedSequence(seed)
+    states = chains_given(machine, even_means(machine), evidence, n, seeds, team)
+    rows = np.repeat(X, n, axis=0)
+    known = ~np.isnan(rows)
+    assert_array_equal(states[0][known], rows[known])
+    for row, part in zip(X, range(0, 3 * n, n), strict=True):
+        mine = [state[part : part + n] for state in states]
+        assert model.worst_moment(mine, row) < 1
+
+
+@each_seed
+@over(MODELS)
+def test_weights_given_known_states_are_ratios_of_their_probabilities(
+    model, seed, monkeypatch
+):
+    """On average, if chains are drawn anew within their populations at every step."""
+    monkeypatch.setattr(path, "RESAMPLED_BELOW", 1.0)
+    machine, n, population = model.machine(), 1000, 4
+    base = base_of(machine, even_means(machine), 0.5)
+    X = incomplete(model, 4, seed)[1:]
+    rows = np.tile(np.repeat(X, population, axis=0), (n, 1))  # next to each other
+    evidence, states = Evidence.of_rows(rows), initial_states(base, len(rows), seed)
+    for layer, state in enumerate(states):
+        evidence.hold(layer, state)
+    run = carry(
+        Path(base, machine),
+        Ladder(np.linspace(0, 1, 21)),
+        states,
+        np.random.SeedSequence(seed),
+        ops.Workers(1),
+        population=population,
+        evidence=evidence,
+    )
+    weightless = [np.zeros_like(weight) for weight in machine.weights]
+    before = DeepBoltzmannMachine(weightless, base.biases, machine.units)
+    exact = [
+        exact_log_likelihood(m, X) + exact_log_partition(m) for m in (machine, before)
+    ]
+    log_weights = run.log_weights.reshape(n, len(X), population)
+    means = np.exp(log_weights - (exact[0] - exact[1])[:, None]).mean(axis=2)
+    error = means.std(axis=0, ddof=1) / np.sqrt(n)
+    # Two nodes a step integrate the slope to five digits.
+    assert np.all(np.abs(means.mean(axis=0) - 1) < 6 * error + 1e-4)
+
+
+def test_chains_are_annealed_given_hidden_states():
+    """Layers next to a known one are independent: mean field is exact."""
+    machine, n = typed_model("mixed", (3, 2), 1).machine(), 300
+    evidence = Evidence({1: (np.tile([1.0, 0.0, 1.0], (n, 1)), None)})
+    states = chains_given(
+        machine,
+        even_means(machine),
+        evidence,
+        1,
+        np.random.SeedSequence(0),
+        ops.Workers(1),
+    )
+    exact = mean_field(machine, evidence[:1])
+    assert_array_equal(states[1], evidence.layers[1][0])
+    for layer, mean in ((0, exact.visible), (2, exact.means[1])):
+        error = 6 * states[layer].std(axis=0) / np.sqrt(n)
+        assert np.all(np.abs(states[layer].mean(axis=0) - mean[0]) < error)

@@ -248,7 +248,7 @@ def test_search_over_fields_of_value_objects(cls, X):
         likelihood = clone(estimator.likelihood).set_params(
             n_importance_samples=params["likelihood__n_importance_samples"]
         )
-        pretraining = Pretraining("greedy", max_iter=params["pretraining__max_iter"])
+        pretraining = Pretraining("grow", max_iter=params["pretraining__max_iter"])
         alone = clone(estimator).set_params(
             likelihood=likelihood, pretraining=pretraining
         )

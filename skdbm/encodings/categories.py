@@ -84,7 +84,9 @@ class Categories(Encoding):
         return (0, math.inf)
 
     def fit(self, X: Rows) -> "Categories":
-        """Count the categories of every column, from the largest code."""
+        """Count the categories of every column, from the largest code, if need be."""
+        if self.sizes is not None:
+            return self
         largest = ops.where(ops.isnan(X), 0, X).max(axis=0, initial=0)
         return Categories(largest.astype(int) + 1, self.handle_unknown)
 

@@ -124,23 +124,30 @@ class Encoding(ABC):
         """
         return 1 / self.unit.n_copies
 
-    def learning_rate(self, n_columns: int, n_above: int) -> float:
+    def learning_rate(self, states: FloatArray, n_above: int) -> float:
         """Give the learning rate that suits these columns untuned.
 
-        The field of a hidden unit sums over the columns, so a step moves it in
-        proportion to their number.
+        A step moves the fields of hidden units in proportion to the variance of the
+        visible units: of all together, and of what they have in common.
 
         Parameters
         ----------
-        n_columns, n_above : int
-            Number of columns of data, and of units in the first hidden layer.
+        states : ndarray of shape (n_rows, n_units)
+            Visible states of some rows, NaN where missing.
+        n_above : int
+            Number of units in the first hidden layer.
 
         Returns
         -------
         float
-            6.4 over the number of columns, at most a tenth, by default.
+            By default 2 over the sum of the variances, or 0.075 over the variance
+            along the first principal component, whichever is less.
         """
-        return min(0.1, 6.4 / n_columns)
+        centred = ops.nan_to_num(states - ops.nanmean(states, axis=0))
+        total = float(ops.square(centred, dtype=float).sum()) / len(centred)
+        largest = float(ops.norm(centred, ord=2)) ** 2 / len(centred)
+        # Three digits, so that rounding of the data does not reach the weights.
+        return float(f"{min(2 / max(1.0, total), 0.075 / max(1e-3, largest)):.3g}")
 
     def check(  # noqa: B027 (any value is right by default)
         self, values: FloatArray

@@ -8,6 +8,9 @@ from .._typing import FloatArray, Rows
 from ..units import ReplicatedSoftmax
 from .contract import Encoding
 
+#: Largest total of a row: up to here float32 holds all whole numbers.
+LARGEST_TOTAL = 2**24
+
 
 @dataclass(frozen=True, eq=False)
 class Counts(Encoding):
@@ -66,9 +69,10 @@ class Counts(Encoding):
         """One: how large totals are is in the learning rate."""
         return 1.0
 
-    def learning_rate(self, n_columns: int, n_above: int) -> float:
-        """Give the rate of so many columns, or as many as eight typical totals."""
-        return super().learning_rate(max(n_columns, 8 * self.typical_total), n_above)
+    def learning_rate(self, states: FloatArray, n_above: int) -> float:
+        """Give 0.8 over the typical total, less where columns are many."""
+        # Totals may vary much from row to row, which no coupling has to explain.
+        return float(min(0.1, 6.4 / max(states.shape[1], 8 * self.typical_total)))
 
     def check(self, values: FloatArray) -> None:
         """Check that counts are whole numbers."""
@@ -81,5 +85,12 @@ class Counts(Encoding):
 
     def fit(self, X: Rows) -> "Counts":
         """Take the number of words and the mean total."""
+        totals = ops.asarray(X.sum(axis=1)).ravel()
+        if len(totals) and totals.max() > LARGEST_TOTAL:
+            raise ValueError(
+                f"Row {totals.argmax()} of counts has a total of {totals.max():g}; at "
+                f"most {LARGEST_TOTAL} is expected, since training runs in float32. "
+                "Divide all counts by a number and round them."
+            )
         typical = round(float(X.sum()) / X.shape[0]) if X.shape[0] else 1
         return Counts(X.shape[1], max(1, typical))

@@ -43,9 +43,9 @@ def normal_of(X: Rows) -> Normal:
     """Fit a normal distribution to rows, with NaN where a value is missing."""
     loc = ops.column_means(X)
     spread = ops.sqrt(ops.column_means(X, lambda part: (part - loc) ** 2))
-    # A column that varies by less than the rounding of its mean does not vary.
-    dtype = ops.result_type(X.dtype, ops.float32)
-    varies = (spread > 4 * ops.finfo(dtype).eps * ops.abs(loc)) & (spread > 0)
+    # Of equal values the mean may be rounded, and differ from all of them.
+    lowest, highest = ops.column_ends(X)
+    varies = (lowest < highest) & (spread > 0)
     spread = ops.where(varies, spread, 1.0)
 
     def standardised(rows: slice) -> FloatArray:

@@ -116,9 +116,13 @@ class Mixed(Encoding):
         """The smallest of the parts."""
         return min(part.rate_factor for part, _ in self.parts)
 
-    def learning_rate(self, n_columns: int, n_above: int) -> float:
-        """Give the smallest of the parts."""
-        return min(part.learning_rate(n_columns, n_above) for part, _ in self.parts)
+    def learning_rate(self, states: FloatArray, n_above: int) -> float:
+        """One over the sum of one over those of the parts: variances add up."""
+        rates = [
+            part.learning_rate(states[:, where], n_above)
+            for part, where, _ in self._joint()
+        ]
+        return 1 / sum(1 / rate for rate in rates)
 
     def fit(self, X: Rows) -> "Mixed":
         """Fit every part to its columns."""

@@ -157,11 +157,11 @@ class Real(Encoding):
         """0.3 over the largest moment: a row far out moves its own fields too far."""
         return 0.3 / self.largest_moment
 
-    def learning_rate(self, n_columns: int, n_above: int) -> float:
-        """Give the rate of binary columns, at most 25 over `n_above`."""
+    def learning_rate(self, states: FloatArray, n_above: int) -> float:
+        """Give 6.4 over the number of columns, at most 25 over `n_above`, and 0.1."""
         # The mean of a binary unit saturates; that of a real one sums over all hidden
         # units, so their number counts as well.
-        return min(super().learning_rate(n_columns, n_above), 25 / n_above)
+        return float(min(0.1, 6.4 / states.shape[1], 25 / n_above))
 
     def fit(self, X: Rows) -> "Real":
         """Take the normal distribution of the columns, of those with gaps by EM."""
@@ -211,7 +211,8 @@ class Real(Encoding):
         # Of such a row no unit is known by itself; see `tie`.
         if self.loc is None:
             return super().encode(X, out)
-        states = (X - self.loc.astype(X.dtype)) @ self.matrix.T.astype(X.dtype)
+        # In float64 up to the result: it may be far smaller than the values.
+        states = ((X - self.loc) @ self.matrix.T).astype(X.dtype, copy=False)
         if out is None:
             return states
         ops.copyto(out, states)
@@ -237,8 +238,8 @@ class Real(Encoding):
         """Compute v = loc + M^-1 s."""
         if self.loc is None:
             return states
-        dtype = states.dtype
-        return states @ self._inverse.T.astype(dtype) + self.loc.astype(dtype)
+        values: FloatArray = (states @ self._inverse.T + self.loc).astype(states.dtype)
+        return values
 
     def draw(
         self, states: FloatArray, rng: Rng, out: FloatArray | None = None

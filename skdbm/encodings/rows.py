@@ -5,7 +5,7 @@ from typing import Any
 from .. import ops
 from .._typing import FloatArray, Indices, Rng, Rows
 from .contract import Encoding
-from .ties import PartlyKnown
+from .ties import PartlyKnown, states_of
 
 
 class EncodedRows:
@@ -50,8 +50,7 @@ class EncodedRows:
         """Mean of every unit over the rows in which something is known of it."""
         total, known = ops.zeros(self.shape[1]), ops.zeros(self.shape[1])
         for block in ops.row_blocks(len(self), ops.INFERENCE_ROWS):
-            part: Any = self[block]
-            part = part.states if isinstance(part, PartlyKnown) else ops.dense(part)
+            part = ops.dense(states_of(self[block]))
             total += ops.nan_to_num(part).sum(axis=0, dtype=ops.float64)
             known += (~ops.isnan(part)).sum(axis=0)
         return total / ops.maximum(known, 1)

@@ -88,11 +88,11 @@ class States(Encoding):
             return Real().rate_factor / self.unit.n_copies
         return super().rate_factor if self._kin is None else self._kin.rate_factor
 
-    def learning_rate(self, n_columns: int, n_above: int) -> float:
+    def learning_rate(self, states: FloatArray, n_above: int) -> float:
         """Give that of the encoding made for such units."""
         if self._kin is None:
-            return super().learning_rate(n_columns, n_above)
-        return self._kin.learning_rate(n_columns, n_above)
+            return super().learning_rate(states, n_above)
+        return self._kin.learning_rate(states, n_above)
 
     def check(self, values: FloatArray) -> None:
         """Check that the counts of each group have the sum that they should have."""

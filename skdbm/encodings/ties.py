@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from .. import ops
-from .._typing import BoolArray, DTypeLike, FloatArray, IntArray
+from .._typing import BoolArray, DTypeLike, FloatArray, IntArray, Rows
 
 _LOG_TWO_PI = math.log(2 * math.pi)
 
@@ -98,6 +98,11 @@ class PartlyKnown(NamedTuple):
     states: FloatArray
     known: BoolArray
     ties: tuple[Ties, ...]
+
+
+def states_of(rows: Rows | PartlyKnown) -> Rows:
+    """States alone, NaN where nothing is known; of tied units some that agree."""
+    return rows.states if isinstance(rows, PartlyKnown) else rows
 
 
 def given_the_others(

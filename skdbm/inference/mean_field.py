@@ -19,6 +19,7 @@ from sklearn.exceptions import ConvergenceWarning
 from .. import ops
 from .._typing import BoolArray, FloatArray, IntArray, Rows, States
 from .._warnings import warn
+from ..encodings.rows import EncodedRows
 from ..evidence import Conditional, Evidence, filled
 from ..machine import DeepBoltzmannMachine
 
@@ -151,7 +152,9 @@ def map_posterior(
     n_jobs: int | None = None,
 ) -> list[_Result]:
     """Call ``function(evidence, mean_field, start)`` on blocks of rows over threads."""
-    # X is Evidence, or has a shape and gives visible states for a slice of rows.
+    # X is Evidence, or gives visible states for a slice of rows.
+    if not isinstance(X, (Evidence, EncodedRows)):
+        X = ops.rows(X)
     n_rows = X.n_rows if isinstance(X, Evidence) else X.shape[0]
 
     def solve(block: slice) -> tuple[_Result, int]:

@@ -86,10 +86,16 @@ def exact_log_likelihood(
     """
     machine = machine.astype(ops.float64)
     if not isinstance(X, Evidence):
-        X = Evidence.of_rows(ops.asarray(X, dtype=ops.float64))
+        X = Evidence.of_rows(ops.dense(ops.rows(X)).astype(ops.float64))
+    visible: Any = X.layers[0][0]
+    if visible.shape[1] != machine.layer_sizes[0]:
+        raise ValueError(
+            f"X has {visible.shape[1]} columns; the machine has "
+            f"{machine.layer_sizes[0]} visible units."
+        )
     rows = (X[i : i + 1] for i in range(X.n_rows))
     result: FloatArray = ops.array([_log_sum_given(machine, row) for row in rows])
-    totals = machine.units[0].totals(X.layers[0][0])
+    totals = machine.units[0].totals(visible)
     if totals is None:
         return result - exact_log_partition(machine)
     return result - exact_log_partitions(machine, totals)

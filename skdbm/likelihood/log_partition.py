@@ -124,6 +124,12 @@ class LogPartition:
         if prefers_exact(self.machine):
             return exact_log_partitions(self.machine, totals), ops.zeros(len(totals))
         distinct, where = ops.unique(totals, return_inverse=True)
+        if distinct.max(initial=0) > _ANNEALED_TOTALS[-1]:
+            raise ValueError(
+                f"A row of counts has a total of {distinct.max()}; log Z is found up "
+                f"to {_ANNEALED_TOTALS[-1]}. Divide the counts by a number and round "
+                "them."
+            )
         found = [self._interpolated(int(total), n_jobs) for total in distinct]
         values, errors = ops.array(found)[where].T
         return values, errors

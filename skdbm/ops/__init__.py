@@ -8,13 +8,13 @@ rows, too. A second array library would be chosen here.
 # fmt: off
 from numpy import (
     abs, add, any, arange, argmax, argmin, argsort, array, array_equal, asarray,
-    bincount, broadcast_to, clip, concatenate, copyto, count_nonzero, cumsum, diag,
-    diff, divide, dtype, einsum, empty, empty_like, equal, errstate, exp, eye,
+    bincount, broadcast_to, clip, concatenate, copysign, copyto, count_nonzero, cumsum,
+    diag, diff, divide, dtype, einsum, empty, empty_like, equal, errstate, exp, eye,
     finfo, flatnonzero, float32, float64, floor, full, full_like, geomspace, hstack,
-    int64, intp, isfinite, isnan, less, linspace, log, logaddexp, matmul, max,
-    maximum, mean, minimum, multiply, nan, nan_to_num, negative, ones, outer,
-    repeat, result_type, searchsorted, sort, split, sqrt, square, stack, subtract,
-    sum, tile, unique, where, zeros, zeros_like,
+    int64, intp, isfinite, isin, isnan, less, linspace, log, logaddexp, matmul, max,
+    maximum, mean, minimum, multiply, nan, nan_to_num, nanmean, negative, ones, outer,
+    repeat, result_type, searchsorted, sort, split, sqrt, square, stack, subtract, sum,
+    tile, unique, where, zeros, zeros_like,
 )
 from numpy.linalg import LinAlgError, cholesky, eigh, inv, norm, slogdet, solve
 from numpy.random import SeedSequence
@@ -22,8 +22,8 @@ from scipy.special import gammaln, logsumexp
 from scipy.special import stdtrit as student_quantile
 
 from .arrays import (
-    column_means, dense, is_sparse, log_mean_exp, missing, product, row_dot,
-    row_sum, sigmoid, softplus, xlogx,
+    column_ends, column_means, dense, is_sparse, log_mean_exp, missing, product,
+    row_dot, row_sum, rows, sigmoid, softplus, xlogx,
 )
 from .random import (
     bernoulli, copied, generator, gumbel, normal, seed_sequence, spawn, streams,

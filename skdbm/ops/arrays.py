@@ -74,6 +74,11 @@ def column_means(
     return means
 
 
+def column_ends(X: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Smallest and largest known value of every column; NaN where none is known."""
+    return np.fmin.reduce(X, axis=0), np.fmax.reduce(X, axis=0)
+
+
 def log_mean_exp(x: FloatArray) -> float:
     """Compute log(mean(exp(x))) of a vector in the log domain."""
     x = np.asarray(x, dtype=np.float64)
@@ -91,6 +96,18 @@ def dense(rows: Rows) -> FloatArray:
     matrix: Any = rows  # scipy has no types
     result: FloatArray = matrix.toarray() if sparse.issparse(matrix) else matrix
     return result
+
+
+def rows(X: Any) -> Rows:
+    """Give an array-like or a sparse matrix as rows of numbers, dense or CSR."""
+    result: Any = X.tocsr() if sparse.issparse(X) else np.asarray(X)
+    if result.ndim != 2:
+        raise ValueError(
+            f"Got an array of shape {result.shape}; rows, of two dimensions, are "
+            "expected."
+        )
+    known: Rows = result if result.dtype.kind == "f" else result.astype(np.float64)
+    return known
 
 
 def product(left: Rows, right: FloatArray, out: FloatArray | None = None) -> FloatArray:

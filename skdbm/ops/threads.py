@@ -10,11 +10,13 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from itertools import pairwise
+from multiprocessing import current_process
 from typing import Any, TypeVar
 
-from joblib import effective_n_jobs
+from joblib import effective_n_jobs, parallel_config
+from joblib.parallel import LokyBackend, get_active_backend
 from threadpoolctl import ThreadpoolController
 
 _Result = TypeVar("_Result")
@@ -97,7 +99,12 @@ def resolve_n_threads(n_jobs: int | None) -> int:
     """Turn `n_jobs` into a number of threads; None means those of BLAS here."""
     if n_jobs is None:
         return _single_threaded_blas.n_threads()
-    return int(effective_n_jobs(n_jobs))
+    # Processes of a pool start no others, and joblib says so; but these are threads.
+    in_pool = current_process().daemon and isinstance(
+        get_active_backend()[0], LokyBackend
+    )
+    with parallel_config("threading") if in_pool else nullcontext():
+        return int(effective_n_jobs(n_jobs))
 
 
 class Workers:

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 
 from .. import ops
 from .._typing import FloatArray, Rng, Seed
+from ..evidence import Evidence
 from ..machine import DeepBoltzmannMachine
 from .gibbs import gibbs_sweeps, initial_states
 from .path import AdaptiveSteps, Ladder, Path, carry, resampled
@@ -32,6 +33,10 @@ EVEN_SHARE = 1e-3
 #: Largest spread of the log-weights (standard deviation) from one step to the next, and
 #: the longest step and the most there may be.
 STEP_SPREAD, LONGEST_STEP, MOST_STEPS = 0.3, 0.1, 5000
+
+#: Least chains of a population that is given what is known of a row, and the spread of
+#: their log-weights from one step to the next: many chains help more than short steps.
+LEAST_CHAINS, SPREAD_GIVEN = 64, 0.5
 
 #: Chains of the pilot run that spaces the steps.
 PILOT_CHAINS = 100
@@ -159,3 +164,36 @@ def fresh_chains(
     every = ops.concatenate(log_weights)
     drawn = resampled(states, every, n_wanted, last)
     return drawn, ops.log_mean_exp(every), n_chains * sum(n_steps)
+
+
+def chains_given(
+    machine: DeepBoltzmannMachine,
+    means: Sequence[FloatArray],
+    evidence: Evidence,
+    n_wanted: int,
+    seed: ops.SeedSequence,
+    team: ops.Workers,
+) -> list[FloatArray]:
+    """Draw states given what is known, so many for each row, one row after the other.
+
+    Each row has a population of its own, which knows from the start what is known. Its
+    path begins broadly: where modes are open, more of them have forerunners there.
+    """
+    first, second, last = seed.spawn(3)
+    n_chains = max(n_wanted, LEAST_CHAINS)
+    of_chains = evidence[ops.repeat(ops.arange(evidence.n_rows), n_chains)]
+    base = base_of(machine, means, BASES[-1])
+    states = initial_states(base, of_chains.n_rows, first)
+    for layer, state in enumerate(states):
+        of_chains.hold(layer, state)
+    steps = AdaptiveSteps(SPREAD_GIVEN, LONGEST_STEP, MOST_STEPS)
+    run = carry(
+        Path(base, machine),
+        steps,
+        states,
+        second,
+        team,
+        population=n_chains,
+        evidence=of_chains,
+    )
+    return resampled(states, run.log_weights.reshape(-1, n_chains), n_wanted, last)

@@ -18,6 +18,7 @@ from typing import TypeAlias
 
 from .. import ops
 from .._typing import FloatArray, IntArray, Rng, Seed
+from ..evidence import NOTHING, Evidence
 from ..machine import DeepBoltzmannMachine
 
 #: From so many steps on, one node a step is enough.
@@ -33,7 +34,7 @@ ROUNDING = 1e-9
 #: A population is drawn anew where its effective sample size is below this share.
 RESAMPLED_BELOW = 0.5
 
-#: The derivative of every log-weight by t, at a t.
+#: The derivative of every log-weight by t, at a t; a row for each population.
 _Slope: TypeAlias = Callable[[float], FloatArray]
 
 
@@ -92,8 +93,9 @@ class Ladder:
 class AdaptiveSteps:
     """Steps from 0 to 1 over which log-weights spread by so much, as far as known.
 
-    `spread` is a standard deviation over the chains of a block. Radau's rule with two
-    nodes needs the slope at the start of a step, which is known by then, and another.
+    `spread` is the largest standard deviation in a population of a block. Radau's rule
+    with two nodes needs the slope at the start of a step, which is known by then, and
+    another.
     """
 
     spread: float
@@ -107,7 +109,8 @@ class AdaptiveSteps:
     ) -> tuple[float, FloatArray]:
         """Next stop, and the mean slope by Radau's rule."""
         first = slope(here)
-        step = self.spread / max(float(first.std()), self.spread / self.longest)
+        widest = float(first.std(axis=-1).max())
+        step = self.spread / max(widest, self.spread / self.longest)
         step = min(step, LARGEST_CHANGE / max(steepest, LARGEST_CHANGE))
         left = self.end - here
         there = self.end if step > left - ROUNDING else here + step
@@ -136,6 +139,7 @@ def carry(
     team: ops.Workers,
     *,
     population: int | None = None,
+    evidence: Evidence = NOTHING,
 ) -> Journey:
     """Carry chains along a path; `states` are overwritten by where they end.
 
@@ -143,11 +147,15 @@ def carry(
     all get the mean weight, whenever their effective sample size falls below half. The
     mean weight of a population stays unbiased, whatever becomes of the chains, if the
     steps were known before.
+
+    What is known by `evidence` has to be in `states`, and stays; a population has to
+    know the same. The mean weight then is a ratio of probabilities of what is known.
     """
 
     def carry_block(block: slice, rng: Rng) -> tuple[FloatArray, list[float]]:
-        chains = _Chains(path, [state[block] for state in states])
-        log_weights = ops.zeros(len(chains.states[0]))
+        part = [state[block] for state in states]
+        chains = _Chains(path, part, population or len(part[0]), evidence[block])
+        log_weights = ops.zeros(chains.shape)
         stops = [schedule.start]
         for number in range(schedule.most):
             chains.look()
@@ -155,7 +163,7 @@ def carry(
                 number, stops[-1], chains.slope, chains.steepest
             )
             log_weights += (there - stops[-1]) * slope
-            if population and effective_share(log_weights) < RESAMPLED_BELOW:
+            if population:
                 chains.draw_anew(log_weights, rng)
             chains.sweep(there, rng)
             stops.append(there)
@@ -163,11 +171,11 @@ def carry(
                 break
         else:
             stops.append(math.nan)  # not arrived
-        return log_weights, stops
+        return log_weights.ravel(), stops
 
-    most = population or ops.ANNEALING_ROWS
-    blocks = ops.row_blocks(len(states[0]), most)
-    if population:
+    blocks = ops.row_blocks(len(states[0]), ops.ANNEALING_ROWS)
+    if population:  # a block has whole ones
+        most = population * max(1, ops.ANNEALING_ROWS // population)
         blocks = [slice(i, i + most) for i in range(0, len(states[0]), most)]
     parts = team.map(carry_block, blocks, ops.streams(seed, len(blocks)))
     log_weights, stops = zip(*parts, strict=True)
@@ -181,8 +189,11 @@ def carry(
 class _Chains:
     """A block of chains on a path, with room for the fields of their layers."""
 
-    def __init__(self, path: Path, states: list[FloatArray]) -> None:
-        self.path, self.states = path, states
+    def __init__(
+        self, path: Path, states: list[FloatArray], population: int, evidence: Evidence
+    ) -> None:
+        self.path, self.states, self.evidence = path, states, evidence
+        self.shape = len(states[0]) // population, population
         self.scratch = [ops.empty_like(state) for state in states]
         # Without couplings fields are biases, a row for all chains that never changes.
         self.before, self.change = (
@@ -231,25 +242,35 @@ class _Chains:
         return out
 
     def slope(self, t: float) -> FloatArray:
-        """Derivative of the log-weights by t: s db of the kept, y A'(x + t y) else."""
+        """Derivative of the log-weights by t: s db of the kept, y A'(x + t y) else.
+
+        Where s is known, it stands in the place of its mean A'.
+        """
         total = self.of_kept.copy()
         for layer in self.path.summed:
             mean = self._field(layer, t, self.scratch[layer])
             self.path.units[layer].mean(mean, out=mean)
+            self.evidence.hold(layer, mean)
             ops.multiply(self.change[layer], mean, out=mean)
             total += ops.row_sum(mean)
-        return total
+        return total.reshape(self.shape)
 
     def draw_anew(self, log_weights: FloatArray, rng: Rng) -> None:
-        """Repeat or drop chains by weight; all weights become their mean."""
-        chosen = _chosen(log_weights, len(log_weights), rng)
+        """Repeat or drop chains of populations where few count; weights become even."""
+        few = ops.flatnonzero(effective_share(log_weights) < RESAMPLED_BELOW)
+        if not len(few):
+            return
+        places = ops.arange(log_weights.size).reshape(self.shape)
+        places[few] = places[few, :1] + _chosen(log_weights[few], self.shape[1], rng)
+        chosen = places.ravel()
         for layer in self.path.kept:  # the others are drawn next
             self.states[layer][...] = self.states[layer][chosen]
         for layer in self.path.summed:
             for fields in (self.before, self.change):
                 if len(fields[layer]) > 1:
                     fields[layer][...] = fields[layer][chosen]
-        log_weights[...] = ops.log_mean_exp(log_weights)
+        for number in few:
+            log_weights[number] = ops.log_mean_exp(log_weights[number])
 
     def sweep(self, t: float, rng: Rng) -> None:
         """One Gibbs sweep under the machine at t; the layers summed out are known."""
@@ -261,6 +282,7 @@ class _Chains:
                 self.path.units[layer].sample(
                     field, rng, out=field, scratch=self.scratch[layer]
                 )
+                self.evidence.hold(layer, field)
 
 
 def resampled(
@@ -269,21 +291,34 @@ def resampled(
     n_samples: int,
     seed: Seed | Rng,
 ) -> list[FloatArray]:
-    """Repeat or drop chains in proportion to their weights."""
-    chosen = _chosen(log_weights, n_samples, ops.generator(seed))
-    return [state[chosen] for state in states]
+    """Repeat or drop chains in proportion to their weights.
+
+    With log-weights of shape (n_populations, n_chains), so many from each population.
+    """
+    populations = log_weights.reshape(-1, log_weights.shape[-1])
+    chosen = _chosen(populations, n_samples, ops.generator(seed))
+    firsts = populations.shape[1] * ops.arange(len(populations))
+    places = (firsts[:, None] + chosen).ravel()
+    return [state[places] for state in states]
 
 
 def _chosen(log_weights: FloatArray, n_samples: int, rng: Rng) -> IntArray:
-    """Draw chains in proportion to their weights (systematic resampling)."""
-    weights = ops.exp(log_weights - log_weights.max())
-    edges = ops.cumsum(weights)
-    places = (ops.arange(n_samples) + rng.random()) / n_samples
-    chosen = ops.searchsorted(edges / edges[-1], places, side="right")
-    return ops.minimum(chosen, len(weights) - 1)
+    """Draw chains of each population by weight (systematic resampling)."""
+    n_populations, n_chains = log_weights.shape
+    weights = ops.exp(log_weights - log_weights.max(axis=1, keepdims=True))
+    edges = ops.cumsum(weights, axis=1)
+    # All populations are searched at once: each lies between two whole numbers.
+    first = ops.arange(n_populations)[:, None]
+    places = (ops.arange(n_samples) + rng.random((n_populations, 1))) / n_samples
+    edges = first + edges / edges[:, -1:]
+    found = ops.searchsorted(edges.ravel(), (first + places).ravel(), side="right")
+    found = found.reshape(n_populations, n_samples) - n_chains * first
+    chosen: IntArray = ops.minimum(found, n_chains - 1)
+    return chosen
 
 
-def effective_share(log_weights: FloatArray) -> float:
+def effective_share(log_weights: FloatArray) -> FloatArray:
     """Effective sample size over the number of chains, 1 for equal weights."""
-    weights = ops.exp(log_weights - log_weights.max())
-    return float(weights.mean() ** 2 / ops.mean(weights**2))
+    weights = ops.exp(log_weights - log_weights.max(axis=-1, keepdims=True))
+    share: FloatArray = weights.mean(axis=-1) ** 2 / ops.mean(weights**2, axis=-1)
+    return share

@@ -14,20 +14,6 @@ AVERAGE_EXPONENT = 8
 LAST_RATE = 0.01
 
 
-def brake(
-    velocity: FloatArray,
-    parameter: FloatArray,
-    momentum: float,
-    decay: float,
-    scratch: FloatArray,
-) -> None:
-    """Slow a velocity in place, before the gradient: v <- momentum v - decay w."""
-    velocity *= momentum
-    if decay:
-        ops.multiply(parameter, decay, out=scratch)
-        velocity -= scratch
-
-
 def accelerate(
     parameter: FloatArray,
     velocity: FloatArray,
@@ -37,9 +23,9 @@ def accelerate(
 ) -> None:
     """Ascend in place: v <- v + g; w <- w + learning_rate v.
 
-    The velocity is free of the learning rate, so that with `brake` before every step a
-    constant gradient g tends to the speed learning_rate g / (1 - momentum), and a
-    decaying rate acts at once.
+    The velocity is free of the learning rate, so that slowed by `momentum` before every
+    step a constant gradient g tends to the speed learning_rate g / (1 - momentum), and
+    a decaying rate acts at once.
     """
     velocity += gradient
     ops.multiply(velocity, learning_rate, out=scratch)

@@ -83,7 +83,7 @@ class Renewal:
     @property
     def effective_share(self) -> float:
         """Effective sample size of the weighted chains, over their number."""
-        return effective_share(self.log_weights)
+        return float(effective_share(self.log_weights))
 
     @property
     def slow(self) -> bool:

@@ -4,6 +4,7 @@ A run holds all that must survive between two epochs: the machine in training wi
 chains and generators, stage and epoch, records, stopping, attempts at a rate.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 
 from sklearn.exceptions import ConvergenceWarning
@@ -13,6 +14,7 @@ from .._typing import Indices, Record, Source
 from .._warnings import warn
 from ..encodings.rows import EncodedRows
 from ..machine import DeepBoltzmannMachine
+from . import penalty
 from .optimizers import falling_rate
 from .pretraining import WAYS, Greedy, Growth, Stage
 from .record import DivergenceError, EpochRecord, check
@@ -22,7 +24,11 @@ from .update import update, work
 
 #: Where training diverges with the automatic learning rate it begins anew, so often,
 #: each time with the rate divided by so much.
-SLOWER_ATTEMPTS, SLOWER_BY = 3, 4
+SLOWER_ATTEMPTS, SLOWER_BY = 5, 2
+
+#: Share of the joint epochs, the last ones, that learn from all rows, those included
+#: that were held out to learn the strength of the penalty from.
+ALL_ROWS = 1 / 3
 
 #: Threads pay from so many multiplications an update on.
 THREADED_WORK = 2e7
@@ -33,8 +39,9 @@ class Run:
 
     Each call of `advance` is an epoch, until `done`. `seeds` has a seed for "visible",
     "order", "chains", "pretraining" and "carrying"; every attempt at a rate draws the
-    same. A copy of a `state` that is given goes on in place of a new one. `records` has
-    the records of the joint training.
+    same. A copy of a `state` that is given goes on in place of a new one. Rows that are
+    `held_out`, by index, tell how strong the penalty has to be, and are learned from in
+    the end. `records` has the records of the joint training.
     """
 
     state: State
@@ -56,6 +63,7 @@ class Run:
         pretraining: str | None = None,
         n_pretraining_epochs: int = 0,
         stopping: EarlyStopping | None = None,
+        held_out: Indices | None = None,
         state: State | None = None,
     ) -> None:
         self.machine, self.source, self.options = machine, source, options
@@ -64,6 +72,10 @@ class Run:
         self.attempts_left = n_slower_attempts
         self.pretraining, self.n_pretraining_epochs = pretraining, n_pretraining_epochs
         self.stopping, self.given_state = stopping, state
+        n_rows = len(source)
+        self.held_out = ops.empty(0, int) if held_out is None else held_out
+        self.others = ops.flatnonzero(~ops.isin(ops.arange(n_rows), self.held_out))
+        self.n_all_epochs = math.ceil(ALL_ROWS * n_epochs) if len(self.held_out) else 0
         self._begin()
         self.n_epochs = n_epochs + self.stages_left * n_pretraining_epochs
 
@@ -99,9 +111,17 @@ class Run:
         else:
             machine, chains = self.stage.machine, self.stage.chains
             self.state = State(machine, self.n_chains, seed, chains)
-        n_batches = -(-len(self.stage.source) // self.options.batch_size)
+        self.state.penalty.n_rows = len(self.stage.source)
         self.first_step = self.state.n_steps
-        self.n_updates = self.epochs_left * n_batches
+        n_late = 0 if self.stages_left else self.n_all_epochs
+        self.n_updates = n_late * self._n_batches(len(self.stage.source))
+        self.n_updates += (self.epochs_left - n_late) * self._n_batches(
+            len(self.others)
+        )
+
+    def _n_batches(self, n_rows: int) -> int:
+        """Batches of an epoch of so many rows."""
+        return -(-n_rows // self.options.batch_size)
 
     @property
     def done(self) -> bool:
@@ -110,11 +130,17 @@ class Run:
 
     def advance(self, team: ops.Workers) -> Record | None:
         """Train for an epoch: its record, or None if training begins again, slower."""
-        order = self.order.permutation(len(self.stage.source))
-        batches = batches_of(order, self.options.batch_size)
+        rows, held_out = self._rows()
+        batches = batches_of(self.order.permutation(rows), self.options.batch_size)
         try:
             record = epoch(
-                self.state, self.stage.source, batches, self._rate, self.options, team
+                self.state,
+                self.stage.source,
+                batches,
+                self._rate,
+                self.options,
+                team,
+                held_out,
             )
         except DivergenceError:
             if not self.attempts_left:
@@ -130,6 +156,12 @@ class Run:
         if not self.epochs_left:
             self._leave()
         return record
+
+    def _rows(self) -> tuple[Indices, Indices | None]:
+        """Rows of the next epoch, and others that the penalty learns from, if any."""
+        if self.stages_left or self.epochs_left > self.n_all_epochs:
+            return self.others, self.held_out if len(self.held_out) else None
+        return ops.arange(len(self.stage.source)), None
 
     def end(self, stage: Stage) -> None:
         """End a stage before its last epoch, if it is not over yet."""
@@ -188,8 +220,12 @@ def epoch(
     rate_of: Callable[[int], float],
     options: Options,
     team: ops.Workers,
+    held_out: Indices | None = None,
 ) -> Record:
-    """Train on batches of rows, at the rate that `rate_of` gives for updates done."""
+    """Train on batches of rows, at the rate that `rate_of` gives for updates done.
+
+    From rows that are held out the penalty learns how strong it has to be.
+    """
     if work(state, options) < THREADED_WORK:
         team = ops.Workers(1)
     gathered = EpochRecord(state, options, len(batches))
@@ -197,6 +233,10 @@ def epoch(
     with ops.errstate(over="ignore", invalid="ignore"):
         for indices in batches:
             visible = source.read(indices, state.machine.encoding)
+            if held_out is not None and state.n_steps % penalty.EVERY == 0:
+                some = state.penalty.rng.choice(held_out, penalty.COMPARED)
+                others = source.read(some, state.machine.encoding)
+                state.penalty.learn(state.machine, state.offsets, visible, others)
             rate = rate_of(state.n_steps)
             outcome = update(state, visible, options, rate, team)
             gathered.add(outcome, len(indices), team)

@@ -7,7 +7,7 @@ from .. import ops
 from .._typing import FloatArray, Rng
 from ..encodings.rows import EncodedRows
 from ..machine import DeepBoltzmannMachine
-from ..units import UnitType
+from ..units import Bernoulli, UnitType
 
 #: Training runs in float32 whatever the data: rounding is far below the noise of the
 #: chains, and products are twice as fast.
@@ -47,6 +47,14 @@ def initial_machine(
     bias = free_bias(units[0], rows.column_means(), len(rows))
     machine = DeepBoltzmannMachine(weights, [bias, *resting], units, rows.encoding)
     return machine.astype(TRAINING_DTYPE)
+
+
+def independent_machine(rows: EncodedRows) -> DeepBoltzmannMachine:
+    """Make the machine without couplings that has the means of the data."""
+    unit, n_units = rows.encoding.unit, rows.shape[1]
+    bias = free_bias(unit, rows.column_means(), len(rows))
+    weights, units = [ops.zeros((n_units, 1))], [unit, Bernoulli()]
+    return DeepBoltzmannMachine(weights, [bias, ops.zeros(1)], units, rows.encoding)
 
 
 def free_bias(unit: UnitType, means: FloatArray, n_rows: int) -> FloatArray:

@@ -10,6 +10,7 @@ from .. import ops, sampling
 from .._typing import FloatArray, Rng
 from ..machine import DeepBoltzmannMachine
 from . import optimizers
+from .penalty import Penalty
 from .renewal import Renewal
 from .workspace import Workspace
 
@@ -19,7 +20,7 @@ class Options:
     """What an update depends on; the names are the estimators'."""
 
     batch_size: int
-    alpha: float
+    alpha: float | None  # strength of the penalty; None: what is learned
     n_gibbs_steps: int
     n_mean_field_steps: int
     n_posterior_gibbs_steps: int = 0
@@ -42,10 +43,11 @@ class State:
 
     `machine` has the parameters after the last update, `average` those of the last
     part of the run, the newest not yet among them (see `snapshot`), and `offsets` the
-    moving averages of the data-phase means, which centre the gradient. `renewal` keeps
-    the `chains` right. Each block of them draws from one of `streams`, each block of
-    rows from one of `posterior_streams` after the first, which seeds them: so results
-    do not depend on the number of threads. `row_rng` is for rows that are drawn anew.
+    moving averages of the data-phase means, which centre the gradient. `penalty` pulls
+    on the weights, `renewal` keeps the `chains` right. Each block of them draws from
+    one of `streams`, each block of rows from one of `posterior_streams` after the
+    first, which seeds them: so results do not depend on the number of threads.
+    `row_rng` is for rows that are drawn anew.
     """
 
     def __init__(
@@ -59,12 +61,14 @@ class State:
         first, rows, *own = ops.streams(seed, 2 + len(blocks))
         self.posterior_streams = ops.streams(seed, 1)
         self.renewal = Renewal(n_chains, *ops.streams(seed, 1))
+        self.penalty = Penalty(machine, *ops.streams(seed, 1))
         self.restart_from(machine)
         self.offsets = [
             unit.mean(bias[None])[0]
             for unit, bias in zip(machine.units, machine.biases, strict=True)
         ]
         self.n_steps = 0
+        self.chunk_rate: float | None = None  # the automatic one of `partial_fit`
         self.chains = sampling.initial_states(machine, n_chains, first)
         for state, known in zip(self.chains, chains or (), strict=False):
             ops.copyto(state, known)  # chains of a smaller machine go on
@@ -96,6 +100,7 @@ class State:
         result.streams = [ops.copied(rng) for rng in self.streams]
         result.posterior_streams = [ops.copied(rng) for rng in self.posterior_streams]
         result.renewal = self.renewal.copy()
+        result.penalty = self.penalty.copy()
         result.row_rng = ops.copied(self.row_rng)
         result.learned = copy.deepcopy(self.learned)
         return result

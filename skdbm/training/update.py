@@ -17,7 +17,7 @@ from ..evidence import Conditional, Evidence, filled
 from ..inference.mean_field import start, sweep
 from ..machine import DeepBoltzmannMachine
 from ..sampling.gibbs import draw
-from .optimizers import accelerate, average_rate, average_step, brake
+from .optimizers import accelerate, average_rate, average_step
 from .state import Options, State
 
 #: Rows of a weight matrix are updated in slices of about this many elements, so that
@@ -93,6 +93,8 @@ class Batch:
         hidden = [1 / unit.n_copies for unit in state.machine.units[1:]]
         #: Share of the learning rate of every layer: the more variance, the less.
         self.shares = [state.machine.encoding.rate_factor, *hidden]
+        #: What the penalty adds to the biases below and above each matrix, by slice.
+        self.pulls: dict[tuple[int, int], tuple[slice, FloatArray, FloatArray]] = {}
 
     def renew_chains(self, team: ops.Workers) -> None:
         """Replace some chains by new ones, where they need it."""
@@ -237,30 +239,35 @@ class Batch:
         ]
 
     def slow_weights(self, layer: int, rows: slice) -> None:
-        """Take the newest weights into the average, and slow their velocity."""
+        """Take the newest weights into the average, slow their velocity, and pull."""
         scratch = self.space.weight_scratch[layer][rows]
         arrays = [machine.weights[layer][rows] for machine in self._machines()]
-        self._slow(arrays, scratch, self.options.alpha)
+        self._slow(arrays, scratch)
+        scale = self.state.penalty.scale(layer, self.options.alpha)
+        if scale:
+            weight, offsets = self.state.machine.weights[layer], self.state.offsets
+            self.state.penalty.pull(weight, layer, rows, scale, scratch)
+            arrays[2][...] -= scratch
+            below, above = scratch @ offsets[layer + 1], offsets[layer][rows] @ scratch
+            self.pulls[layer, rows.start] = rows, below, above
 
     def slow_biases(self) -> None:
         """Take the newest biases into the average, and slow their velocity."""
         biases = zip(*(machine.biases for machine in self._machines()), strict=True)
         for arrays in biases:
-            self._slow(arrays, ops.empty_like(arrays[0]), 0.0)
+            self._slow(arrays, ops.empty_like(arrays[0]))
 
     def _machines(self) -> tuple[DeepBoltzmannMachine, ...]:
         """The machine, its average and its velocity."""
         return self.state.machine, self.state.average, self.state.velocity
 
-    def _slow(
-        self, arrays: Sequence[FloatArray], scratch: FloatArray, decay: float
-    ) -> None:
+    def _slow(self, arrays: Sequence[FloatArray], scratch: FloatArray) -> None:
         """What is done to a parameter before its gradient is known."""
         parameter, average, velocity = arrays
         # Before the first update the average is the machine, and stays.
         rate = average_rate(max(1, self.state.n_averaged))
         average_step(average, parameter, rate, scratch)
-        brake(velocity, parameter, self.options.momentum, decay, scratch)
+        velocity *= self.options.momentum
 
     def step_weights(self, layer: int, rows: slice) -> None:
         """Move some rows of a weight matrix along their gradient."""
@@ -278,11 +285,15 @@ class Batch:
         gradients = self.space.bias_gradients(
             state.offsets, self.n_rows, self.of_chains
         )
+        for (layer, _), (rows, below, above) in sorted(self.pulls.items(), key=_place):
+            gradients[layer][rows] += below
+            gradients[layer + 1] += above
         for layer, gradient in enumerate(gradients):
             bias, velocity = state.machine.biases[layer], state.velocity.biases[layer]
             rate = self.shares[layer] * self.learning_rate
             accelerate(bias, velocity, gradient, rate, ops.empty_like(gradient))
         rate = max(OFFSET_RATE, 1 / state.n_steps)  # at first, the mean of all batches
+        state.penalty.look(self.space.phase(self.data), state.offsets, rate)
         means = self.space.data_means(self.n_rows)
         for offset, mean in zip(state.offsets, means, strict=True):
             offset += rate * (mean - offset)
@@ -298,7 +309,7 @@ class Batch:
             data[0], field, known, self.evidence.ties
         )
         scratch, rate = ops.empty_like(gradient), ENCODING_RATE * self.learning_rate
-        brake(learned.velocity, learned.values, self.options.momentum, 0.0, scratch)
+        learned.velocity *= self.options.momentum
         accelerate(learned.values, learned.velocity, gradient, rate, scratch)
         encoding = machine.encoding.with_learned(learned.values)
         self.state.machine = machine.with_encoding(encoding)
@@ -311,6 +322,11 @@ def _parities(layers: list[int]) -> tuple[list[int], list[int]]:
     """Even layers, and odd ones."""
     even = [layer for layer in layers if layer % 2 == 0]
     return even, [layer for layer in layers if layer % 2]
+
+
+def _place(pull: tuple[tuple[int, int], Any]) -> tuple[int, int]:
+    """Where a pull belongs: sums have one order, whichever thread was first."""
+    return pull[0]
 
 
 def _call(task: Callable[[], Any]) -> Any:

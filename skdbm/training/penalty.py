@@ -1,0 +1,136 @@
+"""A penalty on weights that rows cannot tell from chance, whose strength is learned.
+
+Couplings of independent units come out of n rows with a standard error: the gradient
+by W_ij has sd_i sd_j / sqrt(n), with sd the standard deviations of the units over the
+rows. So weights are pulled to zero by multiples of that:
+
+    W_ij is pulled by c sd_i sd_j / sqrt(n) sign(W_ij) / (1 + |W_ij|),
+
+the gradient of a penalty by log(1 + |W|) [1]_: weights that are no more than chance
+become zero, large ones are left alone. In the centred coordinates of the gradient the
+biases follow, so that a pull leaves the means of the units where they are.
+
+The strength c of every matrix is learned from rows that are held out: by how much
+along the pull the moments of rows in training exceed theirs, in the same units. Where
+held-out rows agree with the others there is next to no penalty. Neither log Z nor the
+noise of the chains enters, and no training is repeated.
+
+.. [1] E. Candes, M. Wakin and S. Boyd, "Enhancing sparsity by reweighted l1
+   minimization", Journal of Fourier Analysis and Applications 14, 2008.
+"""
+
+import copy
+import math
+from collections.abc import Sequence
+
+from .. import ops
+from .._typing import FloatArray, Rng
+from ..encodings.ties import PartlyKnown
+from ..evidence import Evidence
+from ..inference.mean_field import posterior
+from ..machine import DeepBoltzmannMachine
+
+#: Rows are compared at every so many updates, so many held-out ones of them; share of
+#: the newest difference in the strength.
+EVERY, COMPARED, NEWEST = 10, 100, 0.02
+
+#: Strength, over the difference of the moments: noise in many small weights is hidden
+#: behind what few large ones have right.
+CAUTION = 5.0
+
+#: Differences beyond this are noise.
+LARGEST = 5.0
+
+#: The least strength between the visible units and the first hidden layer: without
+#: any, deterministic columns set training swinging.
+LEAST = 0.2
+
+#: Mean-field sweeps of the rows that are compared.
+SWEEPS = 2
+
+
+class Penalty:
+    """Strength of the pull for each weight matrix, and the spread of all units.
+
+    `n_rows` is the number of rows that the machine learns from, 0 where they come in
+    chunks: then the `n_seen` rows of all updates count. `spreads` are standard
+    deviations over the rows, by layer, of means for hidden units.
+    """
+
+    def __init__(self, machine: DeepBoltzmannMachine, rng: Rng) -> None:
+        self.rng, self.n_rows, self.n_seen = rng, 0, 0
+        self.strengths = [0.0] * len(machine.weights)
+        self.variances = [ops.zeros_like(bias) for bias in machine.biases]
+        self.spreads = [ops.zeros_like(bias) for bias in machine.biases]
+
+    def copy(self) -> "Penalty":
+        """Copy what changes."""
+        result = copy.copy(self)
+        result.rng, result.strengths = ops.copied(self.rng), self.strengths.copy()
+        result.variances = [variance.copy() for variance in self.variances]
+        return result
+
+    def look(
+        self, states: Sequence[FloatArray], offsets: Sequence[FloatArray], rate: float
+    ) -> None:
+        """Take a batch into the variances, as `rate` of them."""
+        for variance, layer, offset in zip(
+            self.variances, states, offsets, strict=True
+        ):
+            newest = ops.mean(ops.square(layer - offset), axis=0)
+            variance += rate * (newest - variance)
+        self.spreads = [ops.sqrt(variance) for variance in self.variances]
+        self.n_seen += len(states[0])
+
+    def scale(self, layer: int, alpha: float | None) -> float:
+        """c / sqrt(n) for a matrix; `alpha` is the strength, None what was learned."""
+        least = 0.0 if layer else LEAST
+        strength = max(least, self.strengths[layer]) if alpha is None else alpha
+        return strength / math.sqrt(max(1, self.n_rows or self.n_seen))
+
+    def pull(
+        self,
+        weight: FloatArray,
+        layer: int,
+        rows: slice,
+        scale: float,
+        out: FloatArray,
+    ) -> None:
+        """Pull on some rows of a matrix: scale sd_i sd_j sign(W_ij) / (1 + |W_ij|)."""
+        ops.abs(weight[rows], out=out)
+        out += 1
+        ops.divide(self.spreads[layer + 1], out, out=out)
+        out *= scale * self.spreads[layer][rows, None]
+        ops.copysign(out, weight[rows], out=out)
+
+    def learn(
+        self,
+        machine: DeepBoltzmannMachine,
+        offsets: Sequence[FloatArray],
+        seen: FloatArray | PartlyKnown,
+        held_out: FloatArray | PartlyKnown,
+    ) -> None:
+        """Learn the strengths from visible states in training and held-out ones."""
+        both = [_layers(machine, visible) for visible in (seen, held_out)]
+        for layer, weight in enumerate(machine.weights):
+            pull = ops.empty_like(weight)
+            self.pull(weight, layer, slice(0, len(weight)), 1.0, pull)
+            moments = []
+            for states in both:
+                below, above = (states[k] - offsets[k] for k in (layer, layer + 1))
+                moments.append(float(ops.row_dot(below @ pull, above).mean()))
+            size = float(ops.sum(ops.square(pull), dtype=float))
+            newest = (moments[0] - moments[1]) / size if size else 0.0
+            newest *= CAUTION * math.sqrt(self.n_rows)
+            if math.isfinite(newest):
+                newest = min(max(newest, -LARGEST), LARGEST)
+                self.strengths[layer] += NEWEST * (newest - self.strengths[layer])
+
+
+def _layers(
+    machine: DeepBoltzmannMachine, visible: FloatArray | PartlyKnown
+) -> list[FloatArray]:
+    """Visible states of rows, gaps filled, and the means of the hidden layers."""
+    evidence = Evidence.of_rows(visible)
+    given = posterior(machine, evidence, tol=0, max_iter=SWEEPS)
+    return [given.visible, *given.means]

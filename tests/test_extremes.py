@@ -1,0 +1,99 @@
+"""Values far from one: large offsets, huge numbers, counts without end."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+from skdbm import DBMSampler, DBMTransformer
+from skdbm.encodings import Counts, Real
+
+SMALL = {"hidden_layer_sizes": 3, "max_iter": 2, "random_state": 0}
+
+
+def standard(shape=(200, 3), seed=0):
+    return np.random.default_rng(seed).normal(size=shape)
+
+
+@pytest.mark.parametrize(("offset", "scale"), [(1.7e9, 300.0), (-6e5, 1.0), (2e7, 9)])
+def test_offsets_of_float32_are_taken_off(offset, scale):
+    X = (offset + scale * standard()).astype(np.float32)
+    fitted = DBMTransformer(visible="gaussian", **SMALL).fit(X)
+    # The same rows, of which every step is exact: sums of such numbers are not rounded.
+    plain = X.astype(np.float64) - np.float32(offset)
+    wanted = DBMTransformer(visible="gaussian", **SMALL).fit(plain)
+    assert_allclose(fitted.score(X), wanted.score(plain), rtol=1e-4)
+    assert_allclose(fitted.transform(X), wanted.transform(plain), atol=1e-4)
+    encoding = fitted.machine_.encoding
+    states = encoding.encode(X)
+    assert states.dtype == np.float32
+    exact = (X.astype(np.float64) - encoding.loc) / encoding.scale
+    assert_allclose(states, exact, rtol=1e-6, atol=1e-6)
+    assert_array_equal(encoding.decode(states), X)
+
+
+def test_equal_values_do_not_vary_whatever_their_mean():
+    for value in (0.1, 1 / 3, 1e9 / 7, 0.0):
+        for dtype in (np.float32, np.float64):
+            X = np.full((3001, 2), value, dtype)
+            X[::2, 1] = np.nan
+            assert_array_equal(Real().fit(X).scale, [1, 1])
+
+
+def test_huge_values_are_scaled_or_named():
+    frame = pd.DataFrame(standard(), columns=list("abc"))
+    small = DBMTransformer(visible="gaussian", **SMALL).fit(frame)
+    large = DBMTransformer(visible="gaussian", **SMALL).fit(frame * 2.0**300)
+    assert_array_equal(large.transform(frame * 2.0**300), small.transform(frame))
+    frame["b"] *= 1e200
+    for visible in ("gaussian", [("gaussian", ["a", "b"]), ("gaussian", ["c"])]):
+        with pytest.raises(ValueError, match=r"Column 'b' holds .*e\+200"):
+            DBMTransformer(visible=visible, **SMALL).fit(frame)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("method", ["transform", "score", "partial_fit"])
+def test_values_that_stand_for_nothing_are_named(dtype, method):
+    frame = pd.DataFrame(standard(), columns=list("abc"), dtype=dtype)
+    fitted = DBMTransformer(visible="gaussian", **SMALL).fit(frame)
+    frame.loc[7, "c"] = -3.4e38
+    with pytest.raises(ValueError, match=r"Column 'c' holds -3.4e\+38.*NaN"):
+        getattr(fitted, method)(frame)
+    with pytest.raises(ValueError, match=r"Column 2 holds -3.4e\+38.*NaN"):
+        DBMTransformer.from_machine(fitted.machine_).transform(frame.to_numpy())
+
+
+def test_the_first_chunk_has_to_show_how_real_values_spread():
+    X = standard() + np.array([100.0, 5, 3])
+    estimator = DBMTransformer(visible="gaussian", **SMALL)
+    with pytest.raises(
+        ValueError, match=r"\[0, 1, 2\] of real values have one row.*fit"
+    ):
+        estimator.partial_fit(X[:1])
+    assert not hasattr(estimator, "machine_")
+    frame = pd.DataFrame(X[:5], columns=list("abc"))
+    frame["b"] = 5.0
+    with pytest.warns(UserWarning, match=r"\['b'\] of real values do not vary.*fit"):
+        estimator.partial_fit(frame)
+    visible = [("bernoulli", ["a"]), ("categorical", ["b"])]
+    frame["a"] = 1.0
+    DBMTransformer(visible=visible, **SMALL).partial_fit(frame[["a", "b"]].iloc[:1])
+    DBMTransformer(visible="gaussian", **SMALL).fit(X).partial_fit(X[:1])
+
+
+@pytest.mark.parametrize("total", [8e7, 1e13])
+def test_counts_without_end_are_named_before_training(total):
+    X = np.array([[1.0, 2.0], [total / 2, total / 2], [3.0, 4.0]])
+    estimator = DBMSampler(visible="counts", **SMALL)
+    with pytest.raises(ValueError, match=r"Row 1 of counts.*Divide all counts"):
+        estimator.fit(X)
+    with pytest.raises(ValueError, match=r"Row 1 of counts.*Divide all counts"):
+        estimator.partial_fit(X)
+    assert Counts().fit(X[::2]).typical_total == 5
+
+
+def test_log_z_of_counts_has_an_end():
+    X = np.random.default_rng(0).poisson(2.0, (20, 4))
+    fitted = DBMSampler(visible="counts", **SMALL | {"hidden_layer_sizes": 25}).fit(X)
+    with pytest.raises(ValueError, match="total of 10000000000000; log Z is found up"):
+        fitted.score(np.array([[1e13, 0, 0, 0]]))
