@@ -844,7 +844,7 @@ def test_imputation_of_digits_beats_the_column_means(seed):
     train, test = X[order[:1200]], X[order[1200:1500]]
     sampler = DBMSampler(
         hidden_layer_sizes=(64,),
-        max_iter=25,
+        max_iter=60,
         likelihood=Likelihood(n_chains=2),
         random_state=seed,
         n_jobs=1,
