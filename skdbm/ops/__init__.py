@@ -12,7 +12,7 @@ from numpy import (
     divide, dtype, empty, empty_like, equal, errstate, exp, finfo, flatnonzero, float32,
     float64, floor, full, full_like, hstack, int64, intp, isfinite, isin, isnan, less,
     linspace, log, logaddexp, matmul, max, maximum, mean, minimum, multiply, nan,
-    nan_to_num, nanmean, negative, ones, repeat, result_type, searchsorted, sort, split,
+    nan_to_num, negative, ones, repeat, result_type, searchsorted, sort, split,
     sqrt, square, stack, subtract, sum, tile, unique, where, zeros, zeros_like,
 )
 from numpy.linalg import norm
