@@ -215,7 +215,7 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator):
             If the data or a hyper-parameter is not valid.
         FloatingPointError
             If training diverges, with `learning_rate_init="auto"` only after attempts
-            with 1/2, 1/4, ... 1/32 of the first rate.
+            with 1/4, 1/16 and 1/64 of the first rate.
 
         Warns
         -----

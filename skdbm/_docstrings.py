@@ -49,7 +49,7 @@ class Shared:
         number of hidden units, and they move at a share of it, 0.3 over the largest
         variance of the data in any direction; for "counts" it is 0.8 over the mean
         total, at most 6.4 / n_features. If training diverges with the automatic rate,
-        `fit` warns and begins again with half of it, at most five times.
+        `fit` warns and begins again with a quarter of it, at most three times.
     alpha : "auto" or float, default="auto"
         Strength of the penalty on weights that the rows cannot tell from chance, in
         standard errors of the coupling of independent units: the weight between units

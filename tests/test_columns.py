@@ -596,7 +596,8 @@ def test_estimators_around_a_machine_know_its_columns(visible, make, cls):
 def test_chunks_of_whole_batches_are_like_one_chunk(visible, make, cls):
     X = make(np.random.default_rng(0))
     X = np.vstack([X, X])  # the first chunk decides how columns are encoded
-    one, two = (small(cls, visible=visible, batch_size=64) for _ in range(2))
+    params = {"visible": visible, "batch_size": 64, "learning_rate_init": 0.05}
+    one, two = (small(cls, **params) for _ in range(2))
     one.partial_fit(X)
     two.partial_fit(X[:64]).partial_fit(X[64:])
     assert_same_machine(one.machine_, two.machine_)
@@ -842,7 +843,7 @@ def test_imputation_of_digits_beats_the_column_means(seed):
     train, test = X[order[:1200]], X[order[1200:1500]]
     sampler = DBMSampler(
         hidden_layer_sizes=(64,),
-        max_iter=25,
+        max_iter=60,
         likelihood=Likelihood(n_chains=2),
         random_state=seed,
         n_jobs=1,

@@ -1,7 +1,6 @@
 """Encodings: columns to states and back, what is learned, drawn and refused."""
 
 import copy
-import itertools
 import json
 import pickle
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
+from scipy.linalg import hadamard
 
 from skdbm import units
 from skdbm.encodings import (
@@ -22,6 +22,7 @@ from skdbm.encodings import (
     States,
     from_spec,
 )
+from skdbm.encodings.contract import LEADING, RATE
 from skdbm.encodings.rows import EncodedRows
 from skdbm.machine import DeepBoltzmannMachine
 from skdbm.units import (
@@ -381,25 +382,24 @@ def test_share_of_the_learning_rate(encoding, rate_factor):
     assert encoding.rate_factor == pytest.approx(rate_factor)
 
 
-def factorial(n_columns):
-    """All rows of so many binary columns, whose variances are a quarter each."""
-    return np.array(list(itertools.product([0.0, 1.0], repeat=n_columns)))
+def balanced(n_columns):
+    """Binary columns of variance a quarter, uncorrelated; 64 rows."""
+    return (hadamard(64)[:, 1 : n_columns + 1] + 1) / 2
 
 
 @pytest.mark.parametrize(
     "encoding", [Probabilities(), Categories((2,)), States(Binomial(2))], ids=repr
 )
 def test_learning_rates_follow_the_variance(encoding):
-    eight, twelve = factorial(8), factorial(12)
-    assert encoding.learning_rate(eight, 10_000) == 0.3
-    assert encoding.learning_rate(twelve, 10) == 0.2
-    assert encoding.learning_rate(np.repeat(eight, 2, axis=1), 10) == 0.15
-    # What columns have in common counts more, beyond a quarter of all.
-    half_copied = np.hstack([eight, np.repeat(eight[:, :1], 24, axis=1)])
-    assert encoding.learning_rate(half_copied, 10) == 0.024
-    assert encoding.learning_rate(eight + 5, 10) == 0.3
+    few, many = balanced(8), balanced(60)
+    assert encoding.learning_rate(few, 10_000) == pytest.approx(LEADING / 0.25)
+    assert encoding.learning_rate(many, 10) == pytest.approx(RATE / 15, rel=5e-3)
+    assert encoding.learning_rate(few + 5, 10) == pytest.approx(LEADING / 0.25)
+    # What columns have in common counts more.
+    twice = np.repeat(few, 2, axis=1)
+    assert encoding.learning_rate(twice, 10) == pytest.approx(LEADING / 0.5)
     # Where next to nothing varies the rate is limited.
-    assert encoding.learning_rate(np.zeros((4, 3)), 10) == 0.6
+    assert encoding.learning_rate(np.zeros((4, 3)), 10) == RATE
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -408,15 +408,16 @@ def test_learning_rates_are_those_of_the_covariances(seed):
     states = (rng.random((200, 12)) < rng.random(12)).astype(float)
     states[:, :6] = states[:, :1]
     variances = np.linalg.eigvalsh(np.cov(states.T, bias=True))
-    expected = min(0.6 / max(1, variances.sum()), 0.15 / variances.max())
+    expected = min(RATE / max(1, variances.sum()), LEADING / variances.max())
     found = Probabilities().learning_rate(states, 10)
     assert found == pytest.approx(expected, rel=5e-3)  # three digits
 
 
 def test_missing_states_have_the_means_for_the_learning_rate():
-    states = factorial(8)
+    states = balanced(8)
     holes = np.vstack([states, np.full_like(states, nan)])
-    assert Probabilities().learning_rate(holes, 10) == 0.6
+    holes = np.hstack([holes, np.full((len(holes), 1), nan)])  # nothing known of one
+    assert Probabilities().learning_rate(holes, 10) == pytest.approx(LEADING / 0.125)
 
 
 def test_learning_rates_fall_with_the_columns_where_means_are_unbounded():
@@ -430,7 +431,7 @@ def test_learning_rates_fall_with_the_columns_where_means_are_unbounded():
 
 
 def test_learning_rates_of_mixed_columns_add_up_as_variances_do():
-    real, binary = np.zeros((256, 2)), factorial(8)
+    real, binary = np.zeros((64, 2)), balanced(8)
     states = np.hstack([real, binary])
     mixed = Mixed([(Real(), [3, 1]), (Probabilities(), [0, 2, 4, 5, 6, 7, 8, 9])])
     for encoding in (mixed, States(mixed.unit)):

@@ -18,6 +18,10 @@ _Self = TypeVar("_Self", bound="Encoding")
 
 _NOTHING = ops.zeros(0)
 
+#: The automatic learning rate, times the variance of all visible units together, and
+#: times that along their first principal component.
+RATE, LEADING = 2.0, 0.075
+
 
 class Encoding(ABC):
     """The contract of an encoding of columns as states of visible units.
@@ -143,11 +147,13 @@ class Encoding(ABC):
             By default 2 over the sum of the variances, or 0.075 over the variance
             along the first principal component, whichever is less.
         """
-        centred = ops.nan_to_num(states - ops.nanmean(states, axis=0))
+        n_known = ops.maximum(1, (~ops.isnan(states)).sum(axis=0))
+        means = ops.nan_to_num(states).sum(axis=0) / n_known
+        centred = ops.nan_to_num(states - means)
         total = float(ops.square(centred, dtype=float).sum()) / len(centred)
         largest = float(ops.norm(centred, ord=2)) ** 2 / len(centred)
         # Three digits, so that rounding of the data does not reach the weights.
-        return float(f"{min(2 / max(1.0, total), 0.075 / max(1e-3, largest)):.3g}")
+        return float(f"{min(RATE / max(1.0, total), LEADING / max(1e-3, largest)):.3g}")
 
     def check(  # noqa: B027 (any value is right by default)
         self, values: FloatArray

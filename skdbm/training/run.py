@@ -24,7 +24,7 @@ from .update import update, work
 
 #: Where training diverges with the automatic learning rate it begins anew, so often,
 #: each time with the rate divided by so much.
-SLOWER_ATTEMPTS, SLOWER_BY = 5, 2
+SLOWER_ATTEMPTS, SLOWER_BY = 3, 4
 
 #: Share of the joint epochs, the last ones, that learn from all rows, those included
 #: that were held out to learn the strength of the penalty from.

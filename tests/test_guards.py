@@ -1,12 +1,16 @@
-"""The penalty on weights that rows cannot tell from chance."""
+"""Guards of a training: the penalty on weights that are chance, and the last check."""
 
 import itertools
+import re
+import warnings
 
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
+from sklearn.exceptions import ConvergenceWarning
 
 from skdbm import DBMSampler, DeepBoltzmannMachine, _fitting
+from skdbm.likelihood import exact_log_likelihood
 from skdbm.training.penalty import CAUTION, LEAST, NEWEST
 
 from ._trained import step, trainer_of
@@ -160,3 +164,34 @@ def test_a_copy_before_the_first_update_goes_its_own_way():
 def test_few_rows_or_a_given_strength_hold_nothing_out():
     for params, n_rows in (({}, 19), ({"alpha": 0.5}, 100)):
         assert _fitting.unseen_rows(DBMSampler(**params), n_rows) is None
+
+
+# ---------------------------------------------------------------------------
+# The last check: is the machine better than independent columns?
+# ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_machine_worse_than_independent_columns_says_by_how_much(seed):
+    rng = np.random.default_rng(seed)
+    X = (rng.random((300, 6)) < rng.uniform(0.2, 0.8, 6)).astype(float)
+    weights = [rng.normal(0, 3, (6, 4))]
+    machine = DeepBoltzmannMachine(weights, [np.zeros(6), np.zeros(4)])
+    sampler = DBMSampler.from_machine(machine, random_state=0)
+    with pytest.warns(ConvergenceWarning, match="Training has failed") as caught:
+        _fitting.check_worth(sampler, X)
+    said = re.search(r"are (\S+) nats less", str(caught[0].message))[1]
+    # One more row at even chances keeps means off the ends.
+    means = (X.sum(axis=0) + 0.5) / (len(X) + 1)
+    independent = X @ np.log(means) + (1 - X) @ np.log1p(-means)
+    gains = exact_log_likelihood(machine, X) - independent
+    assert_allclose(float(said), -gains.mean(), atol=0.006)
+
+
+@pytest.mark.parametrize("visible", ["bernoulli", "gaussian", "categorical", "counts"])
+def test_a_sound_machine_passes_in_silence(visible):
+    X = np.random.default_rng(0).integers(0, 2, (100, 5)).astype(float)
+    params = {"hidden_layer_sizes": (4, 3), "max_iter": 3, "random_state": 0}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        DBMSampler(visible=visible, **params).fit(X)
