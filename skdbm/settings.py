@@ -77,8 +77,8 @@ class Pretraining(BaseEstimator):  # type: ignore[misc]
     Examples
     --------
     >>> from skdbm import DBMTransformer, Pretraining
-    >>> DBMTransformer(pretraining=Pretraining("grow", max_iter=5)).pretraining
-    Pretraining(max_iter=5, method='grow')
+    >>> DBMTransformer(pretraining=Pretraining("greedy", max_iter=5)).pretraining
+    Pretraining(max_iter=5, method='greedy')
     """
 
     def __init__(self, method: str = "grow", *, max_iter: int | None = None) -> None:

@@ -454,6 +454,7 @@ def test_callback_of_a_refit_gets_the_new_model(cls, X):
         assert_allclose(fitted.score_samples(X), fresh.score_samples(X))
 
 
+@pytest.mark.filterwarnings("ignore:Training has failed")
 def test_callbacks_follow_a_fit_that_begins_again(cls, X, monkeypatch):
     monkeypatch.setattr(Probabilities, "learning_rate", lambda *arguments: 50.0)
     recorder = Recorder()
