@@ -196,13 +196,14 @@ def test_log_likelihoods_are_those_of_the_mixture(hidden, seed):
 
 @each_seed
 @SHAPES
-def test_gibbs_sweeps_find_the_conditional_means(hidden, seed):
+@pytest.mark.parametrize("burn_in", [0, 20])
+def test_completions_have_the_conditional_moments(burn_in, hidden, seed):
     X = with_gaps(correlated(12, 3, seed), seed, 0.5)
     machine = machine_of(X, hidden, seed)
     mixture, n_chains = Mixture(machine), 4000
     sampler = DBMSampler.from_machine(machine, allow_missing=True, random_state=seed)
     holed = X[2:5]
-    drawn = sampler.sample(n_chains, given=holed, burn_in=20)
+    drawn = sampler.sample(n_chains, given=holed, burn_in=burn_in)
     drawn = drawn.reshape(len(holed), n_chains, -1)
     for row, rows in zip(holed, drawn, strict=True):
         known = ~np.isnan(row)
