@@ -35,7 +35,7 @@ EVERY, COMPARED, NEWEST = 10, 100, 0.02
 
 #: Strength, over the difference of the moments: noise in many small weights is hidden
 #: behind what few large ones have right.
-CAUTION = 5.0
+CAUTION = 3.0
 
 #: Differences beyond this are noise.
 LARGEST = 5.0
