@@ -222,8 +222,9 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator):
         DataConversionWarning
             If values above the range of the visible units were clipped.
         ConvergenceWarning
-            If `early_stopping` is on and `max_iter` ended the training first, or
-            training diverged and began again with a smaller automatic rate.
+            If `early_stopping` is on and `max_iter` ended the training first, training
+            diverged and began again with a smaller automatic rate, or the machine of a
+            `DBMSampler` is worse than independent columns on the rows of `X`.
 
         Notes
         -----

@@ -36,7 +36,7 @@ EVERY, COMPARED, NEWEST = 10, 100, 0.02
 
 #: Strength, over the difference of the moments: noise in many small weights is hidden
 #: behind what few large ones have right.
-CAUTION = 5.0
+CAUTION = 3.0
 
 #: Differences beyond this are noise.
 LARGEST = 5.0
@@ -50,18 +50,17 @@ SWEEPS = 2
 
 
 class Penalty:
-    """Strength of the pull for each weight matrix, and the spread of all units.
+    """Strength of the pull for each weight matrix, and the variance of all units.
 
     `n_rows` is the number of rows that the machine learns from, 0 where they come in
-    chunks: then the `n_seen` rows of all updates count. `spreads` are standard
-    deviations over the rows, by layer, of means for hidden units.
+    chunks: then the `n_seen` rows of all updates count. `variances` are those over the
+    rows, by layer, of means for hidden units.
     """
 
     def __init__(self, machine: DeepBoltzmannMachine, rng: Rng) -> None:
         self.rng, self.n_rows, self.n_seen = rng, 0, 0
         self.strengths = [0.0] * len(machine.weights)
         self.variances = [ops.zeros_like(bias) for bias in machine.biases]
-        self.spreads = [ops.zeros_like(bias) for bias in machine.biases]
 
     def copy(self) -> "Penalty":
         """Copy what changes."""
@@ -69,6 +68,11 @@ class Penalty:
         result.rng, result.strengths = ops.copied(self.rng), self.strengths.copy()
         result.variances = [variance.copy() for variance in self.variances]
         return result
+
+    @property
+    def spreads(self) -> list[FloatArray]:
+        """Standard deviations of the units of every layer."""
+        return [ops.sqrt(variance) for variance in self.variances]
 
     def look(
         self, states: Sequence[FloatArray], offsets: Sequence[FloatArray], rate: float
@@ -79,7 +83,6 @@ class Penalty:
         ):
             newest = ops.mean(ops.square(layer - offset), axis=0)
             variance += rate * (newest - variance)
-        self.spreads = [ops.sqrt(variance) for variance in self.variances]
         self.n_seen += len(states[0])
 
     def scale(self, layer: int, alpha: float | None) -> float:
@@ -99,8 +102,9 @@ class Penalty:
         """Pull on some rows of a matrix: scale sd_i sd_j sign(W_ij) / (1 + |W_ij|)."""
         ops.abs(weight[rows], out=out)
         out += 1
-        ops.divide(self.spreads[layer + 1], out, out=out)
-        out *= scale * self.spreads[layer][rows, None]
+        below, above = self.spreads[layer : layer + 2]
+        ops.divide(above, out, out=out)
+        out *= scale * below[rows, None]
         ops.copysign(out, weight[rows], out=out)
 
     def learn(

@@ -285,7 +285,9 @@ class Batch:
         gradients = self.space.bias_gradients(
             state.offsets, self.n_rows, self.of_chains
         )
-        for (layer, _), (rows, below, above) in sorted(self.pulls.items(), key=_place):
+        # In one order, whichever thread was first: sums of floats depend on it.
+        for layer, first in sorted(self.pulls):
+            rows, below, above = self.pulls[layer, first]
             gradients[layer][rows] += below
             gradients[layer + 1] += above
         for layer, gradient in enumerate(gradients):
@@ -322,11 +324,6 @@ def _parities(layers: list[int]) -> tuple[list[int], list[int]]:
     """Even layers, and odd ones."""
     even = [layer for layer in layers if layer % 2 == 0]
     return even, [layer for layer in layers if layer % 2]
-
-
-def _place(pull: tuple[tuple[int, int], Any]) -> tuple[int, int]:
-    """Where a pull belongs: sums have one order, whichever thread was first."""
-    return pull[0]
 
 
 def _call(task: Callable[[], Any]) -> Any:
