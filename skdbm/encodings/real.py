@@ -11,7 +11,7 @@ from .._typing import ArrayLike, BoolArray, FloatArray, Rng, Rows
 from ..units import Gaussian, UnitType
 from .contract import Encoding
 from .covariance import normal_of
-from .ties import Ties, given_the_others
+from .ties import Ties, spans
 
 _NOT_FITTED = "These Real columns know no matrix yet; fit them first."
 
@@ -227,12 +227,7 @@ class Real(Encoding):
         points = ops.where(gaps, 0, X - self.loc) @ matrix.T
         complete: BoolArray = ~ops.any(gaps, axis=1, keepdims=True)
         ops.copyto(states, points, where=~complete)
-        patterns, pattern = ops.unique(gaps, axis=0, return_inverse=True)
-        spreads, _ = given_the_others(matrix.T @ matrix, patterns)
-        projections, n_closed = matrix @ spreads @ matrix.T, (~patterns).sum(axis=1)
-        # Where nothing is missing units are known one by one.
-        projections[n_closed == n], n_closed[n_closed == n] = ops.eye(n), 0
-        return (Ties(slice(0, n), pattern.ravel(), projections, n_closed),)
+        return (Ties(slice(0, n), matrix, gaps),)
 
     def decode(self, states: FloatArray) -> FloatArray:
         """Compute v = loc + M^-1 s."""
@@ -261,13 +256,12 @@ class Real(Encoding):
         if self.loc is None:
             return super().log_jacobian(X)
         result = ops.full(len(X), ops.slogdet(self.matrix)[1])
-        precision, gaps = self.matrix.T @ self.matrix, ops.isnan(X)
+        gaps = ops.isnan(X)
         incomplete = ops.flatnonzero(gaps.any(axis=1))
         for block in ops.row_blocks(len(incomplete), ops.INFERENCE_ROWS):
             rows = incomplete[block]
             patterns, which = ops.unique(gaps[rows], axis=0, return_inverse=True)
-            _, log_det = given_the_others(precision, patterns)
-            result[rows] -= log_det[which.ravel()] / 2
+            result[rows] -= spans(self.matrix, patterns)[1][which.ravel()]
         return result
 
     @property
@@ -313,7 +307,7 @@ class Real(Encoding):
             move, open_variance = -off[rows], ops.eye(len(open_variance)) * len(rows)
             for of_rows in (tie[rows] for tie in ties):
                 move = of_rows.projected(move)
-                open_variance = of_rows.open[of_rows.pattern].sum(axis=0)
+                open_variance = of_rows.total_covariance
             states[rows] += move
             off[rows] += move
         second = (off.T @ states + open_variance) / len(states)

@@ -6,60 +6,76 @@ leaves fewer directions open. With s standard normal but for their field,
 
     s = p + P (s - p),
 
-where p is any point that agrees with what is known and P projects onto what is open.
+where p is any point that agrees with what is known and P projects onto what is open:
+the span of what the missing columns add to the units, P = B B^T for an orthonormal
+basis B of it.
 """
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from .. import ops
-from .._typing import BoolArray, DTypeLike, FloatArray, IntArray, Rows
+from .._typing import BoolArray, DTypeLike, FloatArray, Rows
 
 _LOG_TWO_PI = math.log(2 * math.pi)
 
 
-@dataclass(frozen=True)
 class Ties:
     """Directions in which rows of some Gaussian units are open.
 
-    `units` are the columns of a layer, `pattern` of shape (n_rows,) says which of the
-    projections `open`, of shape (n_patterns, n_units, n_units), holds for a row, and
-    `n_closed`, of shape (n_patterns,), how many directions it leaves known. Rows whose
-    units are known one by one have the identity.
+    `units` are the columns of a layer, states of which are the columns of data times
+    `matrix`, and `gaps`, of shape (n_rows, n_columns), says which of those are missing.
     """
 
-    units: slice
-    pattern: IntArray
-    open: FloatArray
-    n_closed: IntArray
+    # Bases take memory: they are made when first asked for, of a block of rows as a
+    # rule, and go on to the rows that are taken out after that.
+
+    def __init__(
+        self,
+        units: slice,
+        matrix: FloatArray,
+        gaps: BoolArray,
+        bases: FloatArray | None = None,
+    ) -> None:
+        self.units, self.matrix, self.gaps, self._bases = units, matrix, gaps, bases
 
     def __getitem__(self, rows: Any) -> "Ties":
-        return self.map(lambda pattern: pattern[rows])
+        return self.map(lambda array: array[rows])
 
     def map(self, function: Callable[[Any], Any]) -> "Ties":
         """Map what has an entry for each row."""
-        return replace(self, pattern=function(self.pattern))
+        bases = None if self._bases is None else function(self._bases)
+        return Ties(self.units, self.matrix, function(self.gaps), bases)
 
     def astype(self, dtype: DTypeLike) -> "Ties":
-        """Give the projections in another dtype."""
-        return replace(self, open=self.open.astype(dtype, copy=False))
+        """Give the bases, which are made now, in another dtype."""
+        bases = self.bases.astype(dtype, copy=False)
+        return Ties(self.units, self.matrix, self.gaps, bases)
 
     def shifted(self, n_units: int) -> "Ties":
         """Give the same for units that stand so many columns further to the right."""
         start, stop = self.units.start + n_units, self.units.stop + n_units
-        return replace(self, units=slice(start, stop))
+        return Ties(slice(start, stop), self.matrix, self.gaps, self._bases)
+
+    @property
+    def bases(self) -> FloatArray:
+        """Bases of what is open, (n_rows, n_units, most gaps), zero beyond the gaps."""
+        if self._bases is None:
+            patterns, which = ops.unique(self.gaps, axis=0, return_inverse=True)
+            self._bases = spans(self.matrix, patterns)[0][which.ravel()]
+        return self._bases
 
     @property
     def tied(self) -> BoolArray:
-        """In which rows something is known."""
-        result: BoolArray = self.n_closed[self.pattern] > 0
+        """In which rows units are known together, rather than one by one."""
+        result: BoolArray = self.gaps.any(axis=1)
         return result
 
     def projected(self, vectors: FloatArray) -> FloatArray:
         """P x of every row."""
-        result: FloatArray = ops.matmul(self.open[self.pattern], vectors[..., None])
+        within = ops.matmul(vectors[:, None], self.bases)
+        result: FloatArray = ops.matmul(self.bases, within[:, 0, :, None])
         return result[..., 0]
 
     def hold(self, states: FloatArray, points: FloatArray) -> None:
@@ -82,14 +98,22 @@ class Ties:
 
     @property
     def log_constant(self) -> FloatArray:
-        """-log(2 pi) / 2 for every direction that is known."""
-        return -_LOG_TWO_PI / 2 * self.n_closed[self.pattern]
+        """-log(2 pi) / 2 for every direction that is known of units that are tied."""
+        n_known = (~self.gaps).sum(axis=1) * self.tied
+        return -_LOG_TWO_PI / 2 * n_known
 
     @property
     def variances(self) -> FloatArray:
         """Variance that is left to every unit, (n_rows, n_units)."""
-        diagonals: FloatArray = ops.einsum("pii->pi", self.open)
-        return diagonals[self.pattern]
+        result: FloatArray = ops.square(self.bases).sum(axis=2)
+        return result
+
+    @property
+    def total_covariance(self) -> FloatArray:
+        """Covariance that is left to the units, summed over the rows."""
+        vectors = self.bases.swapaxes(1, 2).reshape(-1, len(self.matrix))
+        result: FloatArray = vectors.T @ vectors
+        return result
 
 
 class PartlyKnown(NamedTuple):
@@ -103,6 +127,22 @@ class PartlyKnown(NamedTuple):
 def states_of(rows: Rows | PartlyKnown) -> Rows:
     """States alone, NaN where nothing is known; of tied units some that agree."""
     return rows.states if isinstance(rows, PartlyKnown) else rows
+
+
+def spans(matrix: FloatArray, chosen: BoolArray) -> tuple[FloatArray, FloatArray]:
+    """Orthonormal bases of chosen columns of a matrix, and logs of their volumes.
+
+    For each row of `chosen` one; of shapes (n_rows, n, most that are chosen), zero
+    beyond those, and (n_rows,).
+    """
+    n_chosen = chosen.sum(axis=1)
+    width = int(n_chosen.max(initial=0))
+    used = ops.arange(width) < n_chosen[:, None]
+    first = ops.argsort(~chosen, axis=1, kind="stable")[:, :width]
+    columns = matrix.T[first] * used[..., None]
+    bases, triangles = ops.qr(columns.swapaxes(1, 2))
+    sizes = ops.where(used, ops.abs(ops.einsum("pii->pi", triangles)), 1.0)
+    return bases * used[:, None], ops.log(sizes).sum(axis=1)
 
 
 def given_the_others(

@@ -16,7 +16,7 @@ from numpy import (
     repeat, result_type, searchsorted, sort, split, sqrt, square, stack, subtract, sum,
     tile, unique, where, zeros, zeros_like,
 )
-from numpy.linalg import LinAlgError, cholesky, eigh, inv, norm, slogdet, solve
+from numpy.linalg import LinAlgError, cholesky, eigh, inv, norm, qr, slogdet, solve
 from numpy.random import SeedSequence
 from scipy.special import gammaln, logsumexp
 from scipy.special import stdtrit as student_quantile
