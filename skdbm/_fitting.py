@@ -250,30 +250,39 @@ def check_possible(estimator, scores, error, n_importance_samples):
 
 
 def check_worth(estimator, X):
-    """Warn if independent units explain the rows better than the machine does."""
+    """Warn if rows are less likely than under the machine that knows no couplings.
+
+    That has independent columns, and a normal distribution of those of real values.
+    """
     machine = estimator.machine_
     some = X[:: -(-X.shape[0] // JUDGED_ROWS)]
     if machine.units[0].totals(some[:1]) is not None:
         return
-    rows = EncodedRows(machine.encoding, some, machine.dtype)
-    free = start.independent_machine(EncodedRows(machine.encoding, X, np.float64))
+    plain = machine.encoding.unlearned
+    free = start.independent_machine(EncodedRows(plain, X, np.float64))
     gains = bounds.importance_weighted_log_likelihood(
         machine,
-        rows,
+        EncodedRows(machine.encoding, some, machine.dtype),
         estimator.log_partition_,
         n_importance_samples=10,
         random_state=estimator._annealing_seed,
         tol=0.05,
         n_jobs=estimator.n_jobs,
-    ) - bounds.bound(free, rows, exact_log_partition(free), n_jobs=estimator.n_jobs)
+    ) - bounds.bound(
+        free,
+        EncodedRows(plain, some, machine.dtype),
+        exact_log_partition(free),
+        n_jobs=estimator.n_jobs,
+    )
+    gains += machine.encoding.log_jacobian(some) - plain.log_jacobian(some)
     spread = np.std(gains) / len(gains) ** 0.5
     error = np.hypot(spread, estimator.log_partition_std_)
     if np.mean(gains) < -3 * error - POSSIBLE:
         warn(
             f"Training has failed: the rows are {-np.mean(gains):.2f} nats less likely "
-            "than if all columns were independent. A smaller learning_rate_init, more "
-            "n_gibbs_steps or a larger alpha may help; `history_` and its display show "
-            "where training went wrong.",
+            "than under independent columns, or a normal distribution of real ones. A "
+            "smaller learning_rate_init, more n_gibbs_steps or a larger alpha may "
+            "help; `history_` and its display show where training went wrong.",
             ConvergenceWarning,
         )
 

@@ -23,6 +23,7 @@ from skdbm.encodings import (
     from_spec,
 )
 from skdbm.encodings.contract import LEADING, RATE
+from skdbm.encodings.real import EXPLAINED
 from skdbm.encodings.rows import EncodedRows
 from skdbm.machine import DeepBoltzmannMachine
 from skdbm.units import (
@@ -618,13 +619,44 @@ def test_mixed_columns_share_what_did_not_change():
     assert MIXED.parts[0][0].sharpening == [[1.0]]
 
 
-def test_few_units_above_real_columns_begin_further_out():
+@pytest.mark.parametrize(("n_units", "n_above"), [(6, 4), (6, 6), (4, 40)])
+def test_first_weights_of_real_columns_are_orthogonal(n_units, n_above):
+    """Together they explain a fifth of the variance, at lengths of at most 1."""
     real = Real()
-    assert [real.initial_spread(n) for n in (4, 64, 1000)] == [1.0, 0.5, 0.3]
-    assert [real.initial_activity(n) for n in (4, 50, 1000)] == [0.3, 0.1, 0.02]
+    W = real.initial_weights(n_units, n_above, np.random.default_rng(0))
+    assert W.shape == (n_units, n_above)
+    few = W.T if n_above > n_units else W
+    squares = few.T @ few
+    assert_allclose(squares, squares[0, 0] * np.eye(min(n_units, n_above)), atol=1e-12)
+    p = real.initial_activity(n_above)
+    lengths = np.square(W).sum(axis=0).mean()
+    explained = p * (1 - p) * squares[0, 0]
+    assert lengths == pytest.approx(1) or explained == pytest.approx(EXPLAINED)
+    assert lengths < 1 + 1e-9
+    assert explained < EXPLAINED + 1e-9
+
+
+def test_first_weights_and_means_of_other_columns():
+    assert [Real().initial_activity(n) for n in (4, 50, 1000)] == [0.3, 0.1, 0.02]
     for encoding in (Probabilities(), States(Bernoulli()), Counts(3)):
-        assert encoding.initial_spread(4) == 0.3
+        weights = encoding.initial_weights(3, 4, np.random.default_rng(1))
+        wanted = np.random.default_rng(1).normal(0, 0.3 / 3**0.5, (3, 4))
+        assert_array_equal(weights, wanted)
         assert encoding.initial_activity(4) == 0.02
-    assert States(Gaussian()).initial_spread(4) == 1.0
-    assert_array_equal(MIXED.initial_spread(4).ravel(), [1.0, 0.3, 0.3, 0.3, 0.3, 0.3])
+        same, shift, squares = encoding.balanced(weights, np.ones(4), np.ones(4))
+        assert same is encoding
+        assert not shift.any()
+        assert not squares.any()
+    weights = MIXED.initial_weights(6, 4, np.random.default_rng(1))
+    assert np.square(weights[:1]).sum() == pytest.approx(EXPLAINED / 0.21)
     assert MIXED.initial_activity(4) == 0.3
+
+
+def test_mixed_columns_balance_each_part_by_itself():
+    weights = MIXED.initial_weights(6, 4, np.random.default_rng(0))
+    means, variances = np.full(4, 0.3), np.full(4, 0.21)
+    moved, shift, squares = MIXED.balanced(weights, means, variances)
+    assert_allclose(moved.learned**2, 1 + np.sum(weights[:1] ** 2 * variances))
+    assert_allclose(shift, [-0.3 * weights[0].sum(), 0, 0, 0, 0, 0])
+    assert_allclose(squares, weights[0] ** 2)
+    assert_array_equal(moved.unlearned.learned, [1.0])

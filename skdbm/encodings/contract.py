@@ -58,22 +58,25 @@ class Encoding(ABC):
     is_categorical: bool = False
     may_be_doubled: bool = True
 
-    def initial_spread(self, n_above: int) -> float | FloatArray:
-        """Give the spread of the first weights, times the root of the width.
-
-        Enough for small layers to leave the start, little for large ones.
+    def initial_weights(self, n_units: int, n_above: int, rng: Rng) -> FloatArray:
+        """Draw the first weights.
 
         Parameters
         ----------
-        n_above : int
-            Number of units in the first hidden layer.
+        n_units, n_above : int
+            Numbers of visible units, and of units in the first hidden layer.
+        rng : numpy.random.Generator
+            Source of the draws.
 
         Returns
         -------
-        float or ndarray of shape (n_units, 1)
-            0.3 by default; or one for each unit.
+        ndarray of shape (n_units, n_above)
+            By default independent, with a standard deviation of 0.3 over the root of
+            `n_units`: enough for small layers to leave the start, little for large
+            ones.
         """
-        return 0.3
+        weights: FloatArray = rng.normal(0, 0.3 / n_units**0.5, (n_units, n_above))
+        return weights
 
     def initial_activity(self, n_above: int) -> float:
         """Give the first mean of the units in the first hidden layer.
@@ -92,6 +95,30 @@ class Encoding(ABC):
             0.02 by default.
         """
         return 0.02
+
+    def balanced(
+        self, weights: FloatArray, means: FloatArray, variances: FloatArray
+    ) -> tuple["Encoding", FloatArray, FloatArray]:
+        """Say how first weights leave means and covariances of the data as they are.
+
+        Parameters
+        ----------
+        weights : ndarray of shape (n_units, n_above)
+            The first weights.
+        means, variances : ndarray of shape (n_above,)
+            Means and variances of the units above.
+
+        Returns
+        -------
+        encoding : Encoding
+            With learned parameters that make room for what the weights explain.
+        shift : ndarray of shape (n_units,)
+            What to add to the biases of the units.
+        squares : ndarray of shape (n_above,)
+            Twice what the log-partition functions of the units add to the energy for a
+            unit above whose state is 1 away from its mean.
+        """
+        return self, ops.zeros(len(weights)), ops.zeros(len(means))
 
     def __eq__(self, other: object) -> bool:
         if self is other:
@@ -326,6 +353,11 @@ class Encoding(ABC):
         Unconstrained values of shape (n_learned,), float64; none by default.
         """
         return _NOTHING
+
+    @property
+    def unlearned(self) -> "Encoding":
+        """This encoding as `fit` gives it, before training; itself by default."""
+        return self
 
     def with_learned(self, values: FloatArray) -> "Encoding":
         """Give this encoding with other learned parameters.

@@ -4,11 +4,11 @@ from dataclasses import dataclass, replace
 
 from .. import ops
 from .._typing import BoolArray, FloatArray, Rows
-from .ties import given_the_others
+from .ties import chosen_first
 
-#: Rows of which the shrinkage is judged, and those with gaps that are filled; their
-#: matrices have so many entries together at most.
-MOST_ROWS, MOST_ENTRIES = 2000, 2**23
+#: Rows of which the shrinkage is judged, and those with gaps that are filled; matrices
+#: for what they lack are made for some at a time, of so many entries together at most.
+MOST_ROWS, MOST_ENTRIES = 2000, 2**22
 
 #: Least shrinkage of a covariance: no direction has a standard deviation below about
 #: 0.03 of that of its columns, or its precision would have no end.
@@ -53,8 +53,7 @@ def normal_of(X: Rows) -> Normal:
         return ops.where(varies, part, part * 0)
 
     n_rows, n_columns = X.shape
-    every = -(-n_rows // max(1, min(MOST_ROWS, MOST_ENTRIES // n_columns**2)))
-    some = standardised(slice(None, None, every))
+    some = standardised(slice(None, None, -(-n_rows // MOST_ROWS)))
     if ops.missing(X) is None:
         correlation: FloatArray = ops.zeros((n_columns, n_columns))
         for rows in ops.row_blocks(n_rows, ops.INFERENCE_ROWS):
@@ -112,32 +111,51 @@ def _filled(rows: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
     Society B 39, 1977. What is missing is drawn given what is known, so that the rows
     spread as complete ones do.
     """
-    n_rows, n_columns = rows.shape
     gaps: BoolArray = ops.isnan(rows)
-    patterns, which = ops.unique(gaps, axis=0, return_inverse=True)
-    which = which.ravel()
-    shares = ops.bincount(which, minlength=len(patterns)) / n_rows
+    n_columns = rows.shape[1]
     mean, covariance = ops.zeros(n_columns), ops.eye(n_columns)
     for _ in range(MOST_STEPS):
         shrunk = Normal(mean, mean, covariance, LEAST_SHRINKAGE).shrunk
         precision = ops.inv(shrunk)
-        spreads, _ = given_the_others(precision, patterns)
-        gains = precision @ spreads
-        deviations = ops.where(gaps, 0, rows - mean)
-        deviations -= _pull(deviations, gains[which])
+        known = ops.where(gaps, 0, rows - mean)
+        expected, spread = _in_gaps(known, gaps, precision)
+        deviations = known + expected
         change = deviations.mean(axis=0)
         before, mean = covariance, mean + change
-        covariance = deviations.T @ deviations / n_rows - ops.outer(change, change)
-        covariance += ops.einsum("p,pij->ij", shares, spreads)
+        second = (deviations.T @ deviations + spread) / len(rows)
+        covariance = second - ops.outer(change, change)
         if ops.abs(covariance - before).max() < SMALL_CHANGE:
             break
     # A draw of all columns, less what it lets one expect in the gaps.
     noise = ops.generator(0).standard_normal(rows.shape) @ ops.cholesky(shrunk).T
-    noise = ops.where(gaps, noise + _pull(ops.where(gaps, 0, noise), gains[which]), 0)
+    expected, _ = _in_gaps(ops.where(gaps, 0, noise), gaps, precision)
+    noise = ops.where(gaps, noise - expected, 0)
     return mean, covariance, deviations - change + noise
 
 
-def _pull(known: FloatArray, gains: FloatArray) -> FloatArray:
-    """Minus what is expected in the gaps, of deviations that are zero there."""
-    pull: FloatArray = ops.einsum("ni,nij->nj", known, gains)
-    return pull
+def _in_gaps(
+    known: FloatArray, gaps: BoolArray, precision: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Means in the gaps of deviations, zero elsewhere, and their summed covariance."""
+    n_rows, n = known.shape
+    means, covariance = ops.zeros_like(known), ops.zeros(n * n)
+    field = -known @ precision
+    n_gaps = gaps.sum(axis=1)
+    # Rows with as many gaps stand together, since matrices of a block have one size.
+    order, widest = ops.argsort(n_gaps, kind="stable"), max(1, n_gaps.max())
+    for block in ops.row_blocks(n_rows, max(1, MOST_ENTRIES // widest**2)):
+        rows = order[block]
+        patterns, which = ops.unique(gaps[rows], axis=0, return_inverse=True)
+        first, used = chosen_first(patterns)
+        both = used[:, :, None] & used[:, None, :]
+        inside = precision[first[:, :, None], first[:, None, :]]
+        inside = ops.where(both, inside, ops.eye(first.shape[1]))
+        inverse = ops.where(both, ops.inv(inside), 0)
+        which = which.ravel()
+        places = rows[:, None], first[which]
+        means[places] = ops.matmul(inverse[which], field[places][..., None])[..., 0]
+        counts = ops.bincount(which, minlength=len(patterns))
+        pairs = first[:, :, None] * n + first[:, None, :]
+        weights = counts[:, None, None] * inverse
+        covariance += ops.bincount(pairs.ravel(), weights.ravel(), n * n)
+    return means, covariance.reshape(n, n)

@@ -97,19 +97,32 @@ class Mixed(Encoding):
             [(part.unit, s.stop - s.start) for part, s, _ in self._joint()]
         )
 
-    def initial_spread(self, n_above: int) -> FloatArray:
-        """Give those of the parts, for each unit."""
-        spreads: FloatArray = ops.concatenate(
+    def initial_weights(self, n_units: int, n_above: int, rng: Rng) -> FloatArray:
+        """Draw those of the parts."""
+        weights: FloatArray = ops.concatenate(
             [
-                ops.full((s.stop - s.start, 1), part.initial_spread(n_above))
+                part.initial_weights(s.stop - s.start, n_above, rng)
                 for part, s, _ in self._joint()
             ]
         )
-        return spreads
+        return weights
 
     def initial_activity(self, n_above: int) -> float:
         """Give the largest of the parts."""
         return max(part.initial_activity(n_above) for part, _ in self.parts)
+
+    def balanced(
+        self, weights: FloatArray, means: FloatArray, variances: FloatArray
+    ) -> tuple["Mixed", FloatArray, FloatArray]:
+        """Balance the parts, each by itself."""
+        encodings, shifts, squares = zip(
+            *(
+                part.balanced(weights[s], means, variances)
+                for part, s, _ in self._joint()
+            ),
+            strict=True,
+        )
+        return self._with_encodings(encodings), ops.concatenate(shifts), sum(squares)
 
     @property
     def rate_factor(self) -> float:
@@ -187,14 +200,26 @@ class Mixed(Encoding):
         """Those of the parts, one after the other."""
         return ops.concatenate([part.learned for part, _ in self.parts])
 
+    @property
+    def unlearned(self) -> "Mixed":
+        """The same for every part."""
+        return self._with_encodings([part.unlearned for part, _ in self.parts])
+
     def with_learned(self, values: FloatArray) -> "Mixed":
         """Give every part its own."""
-        start, parts = 0, []
-        for part, columns in self.parts:
-            stop = start + len(part.learned)
-            parts.append((part.with_learned(values[start:stop]), columns))
-            start = stop
-        return self._changed(parts=tuple(parts))
+        sizes = [len(part.learned) for part, _ in self.parts]
+        shares = ops.split(values, ops.cumsum(sizes)[:-1])
+        return self._with_encodings(
+            [
+                part.with_learned(own)
+                for (part, _), own in zip(self.parts, shares, strict=True)
+            ]
+        )
+
+    def _with_encodings(self, encodings: Iterable[Encoding]) -> "Mixed":
+        """Give other encodings to the same columns."""
+        pairs = zip(encodings, self.parts, strict=True)
+        return self._changed(parts=tuple((e, columns) for e, (_, columns) in pairs))
 
     def learned_gradient(
         self,

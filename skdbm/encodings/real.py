@@ -15,6 +15,9 @@ from .ties import Ties, spans
 
 _NOT_FITTED = "These Real columns know no matrix yet; fit them first."
 
+#: Variance that hidden units explain at the start, over that which they leave.
+EXPLAINED = 0.2
+
 #: Steps in which the largest variance of the states is found.
 POWER_STEPS = 5
 
@@ -140,17 +143,36 @@ class Real(Encoding):
         """Gaussian units."""
         return Gaussian()
 
-    def initial_spread(self, n_above: int) -> float:
-        """Give 4 over the root of `n_above`, from 0.3 to 1."""
-        # Whitening leaves no variance that would make small weights grow, and a second
-        # peak is of the fourth order in them, less than their decay. What many units
-        # say together would grow too fast.
-        return min(max(0.3, 4 / math.sqrt(n_above)), 1.0)
+    def initial_weights(self, n_units: int, n_above: int, rng: Rng) -> FloatArray:
+        """Draw orthogonal weights, which together explain a fifth of the variance."""
+        # Whitening leaves no variance that would make small weights grow: a second peak
+        # is of the fourth order in them. So they begin as large as lets the units above
+        # be independent, but for that, and no two of few tell of the same direction.
+        shape = max(n_units, n_above), min(n_units, n_above)
+        directions: FloatArray = ops.qr(rng.normal(size=shape))[0]
+        crowd = max(1.0, n_above / n_units)
+        activity = self.initial_activity(n_above)
+        square = EXPLAINED / (activity * (1 - activity) * crowd)
+        directions *= math.sqrt(min(1.0, square) * crowd)
+        return directions.T if n_above > n_units else directions
 
     def initial_activity(self, n_above: int) -> float:
         """Give a mean at which about five units are on, from 0.02 to 0.3."""
         # Few units that are mostly off would not tell two kinds of rows apart.
         return min(max(super().initial_activity(n_above), 5 / n_above), 0.3)
+
+    def balanced(
+        self, weights: FloatArray, means: FloatArray, variances: FloatArray
+    ) -> tuple["Real", FloatArray, FloatArray]:
+        """Sharpen by the root of the covariance that the weights add to the identity.
+
+        So the machine is the normal distribution, to second order.
+        """
+        covariance = ops.eye(len(weights)) + weights * variances @ weights.T
+        eigenvalues, directions = ops.eigh(covariance)
+        root = directions * ops.sqrt(eigenvalues) @ directions.T
+        squares: FloatArray = ops.square(weights).sum(axis=0)
+        return self.with_learned(root.ravel()), -weights @ means, squares
 
     @property
     def rate_factor(self) -> float:
@@ -270,6 +292,11 @@ class Real(Encoding):
         if self.sharpening is None:
             return super().learned
         return self.sharpening.flatten()
+
+    @property
+    def unlearned(self) -> "Real":
+        """The same without sharpening."""
+        return self if self.loc is None else self.with_learned(ops.eye(len(self.loc)))
 
     def with_learned(self, values: FloatArray) -> "Real":
         """Give this encoding with another sharpening."""

@@ -69,18 +69,6 @@ class States(Encoding):
             return (0, int(ops.max(self.unit.n_trials)))
         return super().bounds
 
-    def initial_spread(self, n_above: int) -> float | FloatArray:
-        """Give that of the encoding made for such units."""
-        if self._kin is None:
-            return super().initial_spread(n_above)
-        return self._kin.initial_spread(n_above)
-
-    def initial_activity(self, n_above: int) -> float:
-        """Give that of the encoding made for such units."""
-        if self._kin is None:
-            return super().initial_activity(n_above)
-        return self._kin.initial_activity(n_above)
-
     @property
     def rate_factor(self) -> float:
         """That of the encoding made for such units, or one over their copies."""

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from .. import ops
-from .._typing import BoolArray, DTypeLike, FloatArray, Rows
+from .._typing import BoolArray, DTypeLike, FloatArray, IntArray, Rows
 
 _LOG_TWO_PI = math.log(2 * math.pi)
 
@@ -69,14 +69,14 @@ class Ties:
     @property
     def tied(self) -> BoolArray:
         """In which rows units are known together, rather than one by one."""
-        result: BoolArray = self.gaps.any(axis=1)
+        result: BoolArray = (~self.gaps).sum(axis=1) < self.gaps.shape[1]
         return result
 
     def projected(self, vectors: FloatArray) -> FloatArray:
         """P x of every row."""
         within = ops.matmul(vectors[:, None], self.bases)
         result: FloatArray = ops.matmul(self.bases, within[:, 0, :, None])
-        return result[..., 0]
+        return ops.asarray(result[..., 0])
 
     def hold(self, states: FloatArray, points: FloatArray) -> None:
         """Move the states of a layer in place to what agrees with what is known."""
@@ -99,7 +99,7 @@ class Ties:
     @property
     def log_constant(self) -> FloatArray:
         """-log(2 pi) / 2 for every direction that is known of units that are tied."""
-        n_known = (~self.gaps).sum(axis=1) * self.tied
+        n_known: FloatArray = (~self.gaps).sum(axis=1) * self.tied
         return -_LOG_TWO_PI / 2 * n_known
 
     @property
@@ -111,7 +111,8 @@ class Ties:
     @property
     def total_covariance(self) -> FloatArray:
         """Covariance that is left to the units, summed over the rows."""
-        vectors = self.bases.swapaxes(1, 2).reshape(-1, len(self.matrix))
+        vectors: FloatArray = self.bases.swapaxes(1, 2)
+        vectors = vectors.reshape(-1, len(self.matrix))
         result: FloatArray = vectors.T @ vectors
         return result
 
@@ -135,25 +136,16 @@ def spans(matrix: FloatArray, chosen: BoolArray) -> tuple[FloatArray, FloatArray
     For each row of `chosen` one; of shapes (n_rows, n, most that are chosen), zero
     beyond those, and (n_rows,).
     """
-    n_chosen = chosen.sum(axis=1)
-    width = int(n_chosen.max(initial=0))
-    used = ops.arange(width) < n_chosen[:, None]
-    first = ops.argsort(~chosen, axis=1, kind="stable")[:, :width]
+    first, used = chosen_first(chosen)
     columns = matrix.T[first] * used[..., None]
     bases, triangles = ops.qr(columns.swapaxes(1, 2))
     sizes = ops.where(used, ops.abs(ops.einsum("pii->pi", triangles)), 1.0)
     return bases * used[:, None], ops.log(sizes).sum(axis=1)
 
 
-def given_the_others(
-    precision: FloatArray, open_columns: BoolArray
-) -> tuple[FloatArray, FloatArray]:
-    """Covariance of some columns given the others, and log-determinant of its inverse.
-
-    Of shapes (n_patterns, n, n), zero but for the open columns, and (n_patterns,).
-    """
-    outer = open_columns[:, :, None] & open_columns[:, None, :]
-    identity = ops.eye(len(precision))
-    # With ones on the diagonal for the others all patterns have one size.
-    padded = ops.where(outer, precision, 0) + identity * ~open_columns[:, None, :]
-    return ops.where(outer, ops.inv(padded), 0), ops.slogdet(padded)[1]
+def chosen_first(chosen: BoolArray) -> tuple[IntArray, BoolArray]:
+    """Indices of what is chosen in every row, and which of them: the rest fills up."""
+    n_chosen = chosen.sum(axis=1)
+    width = int(n_chosen.max(initial=0))
+    used = ops.arange(width) < n_chosen[:, None]
+    return ops.argsort(~chosen, axis=1, kind="stable")[:, :width], used

@@ -15,7 +15,7 @@ TRAINING_DTYPE = ops.float32
 
 #: Standard deviation of the first weights above the first hidden layer, times the root
 #: of the number of units in the layer below, and the first mean of units there; those
-#: of the first hidden layer depend on the columns, see `Encoding.initial_spread`.
+#: of the first hidden layer depend on the columns, see `Encoding.initial_weights`.
 INITIAL_SCALE, INITIAL_ACTIVITY = 0.3, 0.02
 
 #: The automatic number of epochs, and the ranges of updates and epochs it is moved
@@ -31,21 +31,22 @@ def initial_machine(
     """Make the first machine: small random weights, the data means in the biases."""
     units = [rows.encoding.unit, *(unit for unit, _ in hidden)]
     sizes = [rows.shape[1], *(size for _, size in hidden)]
-    encoding, n_above = rows.encoding, hidden[0][1]
-    scales = [encoding.initial_spread(n_above), *[INITIAL_SCALE] * (len(hidden) - 1)]
-    weights = [
-        rng.normal(0, scale / below**0.5, (below, above))
-        for scale, (below, above) in zip(scales, pairwise(sizes), strict=True)
-    ]
-    first = encoding.initial_activity(n_above)
+    weights = [rows.encoding.initial_weights(sizes[0], sizes[1], rng)]
+    for below, above in pairwise(sizes[1:]):
+        weights.append(rng.normal(0, INITIAL_SCALE / below**0.5, (below, above)))
+    first = rows.encoding.initial_activity(sizes[1])
     activities = [first, *[INITIAL_ACTIVITY] * (len(hidden) - 1)]
     # A constant in a group of units, of which one is on, changes nothing.
-    resting = [
-        unit.field_of_mean(ops.full(n, activity))
-        for (unit, n), activity in zip(hidden, activities, strict=True)
-    ]
-    bias = free_bias(units[0], rows.column_means(), len(rows))
-    machine = DeepBoltzmannMachine(weights, [bias, *resting], units, rows.encoding)
+    biases = [free_bias(units[0], rows.column_means(), len(rows))]
+    for (unit, n), activity in zip(hidden, activities, strict=True):
+        biases.append(unit.field_of_mean(ops.full(n, activity)))
+    mean = units[1].mean(biases[1][None])
+    variance, slope = units[1].reaction(mean)
+    encoding, shift, squares = rows.encoding.balanced(weights[0], mean[0], variance[0])
+    biases[0] = biases[0] + shift
+    # To second order, which is enough for weights that leave units independent.
+    biases[1] = biases[1] - slope[0] / 2 * squares
+    machine = DeepBoltzmannMachine(weights, biases, units, encoding)
     return machine.astype(TRAINING_DTYPE)
 
 
