@@ -224,7 +224,8 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator):
         ConvergenceWarning
             If `early_stopping` is on and `max_iter` ended the training first, training
             diverged and began again with a smaller automatic rate, or the machine of a
-            `DBMSampler` is worse than independent columns on the rows of `X`.
+            `DBMSampler` is worse on the rows of `X` than independent columns, or one
+            normal distribution of those of real values.
 
         Notes
         -----

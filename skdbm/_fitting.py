@@ -12,6 +12,7 @@ from .columns import check_unchanged
 from .encodings import Probabilities
 from .encodings.rows import EncodedRows
 from .encodings.ties import states_of
+from .evidence import Evidence
 from .likelihood import bounds
 from .likelihood.exact import exact_log_partition, prefers_exact
 from .settings import Pretraining
@@ -259,10 +260,17 @@ def check_worth(estimator, X):
     if machine.units[0].totals(some[:1]) is not None:
         return
     plain = machine.encoding.unlearned
+
+    def presented(encoding):
+        # As training presents them, to both machines alike.
+        rng = ops.generator(estimator._annealing_seed)
+        rows = EncodedRows(encoding, some, machine.dtype, rng)
+        return Evidence.of_rows(rows.read(np.arange(some.shape[0])))
+
     free = start.independent_machine(EncodedRows(plain, X, np.float64))
     gains = bounds.importance_weighted_log_likelihood(
         machine,
-        EncodedRows(machine.encoding, some, machine.dtype),
+        presented(machine.encoding),
         estimator.log_partition_,
         n_importance_samples=10,
         random_state=estimator._annealing_seed,
@@ -270,7 +278,7 @@ def check_worth(estimator, X):
         n_jobs=estimator.n_jobs,
     ) - bounds.bound(
         free,
-        EncodedRows(plain, some, machine.dtype),
+        presented(plain),
         exact_log_partition(free),
         n_jobs=estimator.n_jobs,
     )
