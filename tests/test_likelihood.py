@@ -898,7 +898,7 @@ def test_one_kept_log_z_can_be_asked_by_several_threads():
 def test_interrupted_annealing_leaves_nothing_behind(monkeypatch):
     machine = random_model((24, 24), 0, scale=0.2).machine()
     log_z, calls = kept(machine), []
-    original = path._Chains.sweep
+    original = path.Chains.sweep
 
     def interrupted(self, *args):
         calls.append(args)
@@ -907,7 +907,7 @@ def test_interrupted_annealing_leaves_nothing_behind(monkeypatch):
         return original(self, *args)
 
     with monkeypatch.context() as patch:
-        patch.setattr(path._Chains, "sweep", interrupted)
+        patch.setattr(path.Chains, "sweep", interrupted)
         with pytest.raises(KeyboardInterrupt):
             log_z.of()
     assert log_z.of() == kept(machine).of()

@@ -32,7 +32,7 @@ from skdbm.sampling import (
     path,
 )
 from skdbm.sampling.annealing import base_of, chains_given
-from skdbm.sampling.path import Ladder, Path, carry
+from skdbm.sampling.path import GivenSteps, Path, carry
 from skdbm.training.pretraining import CarriedRows, TiedRows
 from skdbm.training.update import ENCODING_RATE
 from skdbm.units import Bernoulli, Gaussian
@@ -821,7 +821,7 @@ def test_weights_given_known_states_are_ratios_of_their_probabilities(
         evidence.hold(layer, state)
     run = carry(
         Path(base, machine),
-        Ladder(np.linspace(0, 1, 21)),
+        GivenSteps(np.linspace(0, 1, 21)),
         states,
         np.random.SeedSequence(seed),
         ops.Workers(1),

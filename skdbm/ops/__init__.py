@@ -9,11 +9,12 @@ rows, too. A second array library would be chosen here.
 from numpy import (
     abs, add, any, arange, argsort, array, array_equal, asarray, bincount,
     broadcast_to, clip, concatenate, copysign, copyto, count_nonzero, cumsum, diff,
-    divide, dtype, empty, empty_like, equal, errstate, exp, finfo, flatnonzero, float32,
-    float64, floor, full, full_like, hstack, int64, intp, isfinite, isin, isnan, less,
-    linspace, log, logaddexp, matmul, max, maximum, mean, minimum, multiply, nan,
-    nan_to_num, negative, ones, repeat, result_type, searchsorted, sort, split,
-    sqrt, square, stack, subtract, sum, tile, unique, where, zeros, zeros_like,
+    divide, dtype, empty, empty_like, equal, errstate, exp, finfo, flatnonzero,
+    float32, float64, floor, full, full_like, hstack, int64, interp, intp, isfinite,
+    isin, isnan, less, linspace, log, logaddexp, matmul, max, maximum, mean, minimum,
+    multiply, nan, nan_to_num, negative, ones, repeat, result_type, searchsorted,
+    sort, split, sqrt, square, stack, subtract, sum, tile, unique, where, zeros,
+    zeros_like,
 )
 from numpy.linalg import norm
 from numpy.random import SeedSequence

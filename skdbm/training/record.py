@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 from .. import ops
 from .._typing import FloatArray, Record
 from ..machine import DeepBoltzmannMachine
-from .renewal import correlation
+from .mixing import correlation
 from .state import Options, State
 
 History = Mapping[str, list[Any]]
@@ -46,8 +46,8 @@ class EpochRecord:
         self.errors: list[float] = []
         self.gaps: list[float] = []
         self.correlations: list[float] = []
-        self.effective: list[float] = []
-        self.renewed_before = state.renewal.n_renewals
+        self.acceptances: list[float] = []
+        self.renewed_before = state.mixing.n_renewed
         self.visible: FloatArray | None = None
         sizes = state.machine.layer_sizes[1:]
         self.sums = [(ops.zeros(size), ops.zeros(size)) for size in sizes]
@@ -79,9 +79,10 @@ class EpochRecord:
             lambda states: machine.energy(states, dtype=machine.dtype), [data, chains]
         )
         self.errors.append(float(ops.mean((means[0] - data[0]) ** 2, dtype=float)))
-        weights = self.state.renewal.shares
-        self.gaps.append(float(energies[0].mean() - weights @ energies[1]))
-        self.effective.append(self.state.renewal.effective_share)
+        self.gaps.append(float(energies[0].mean() - energies[1].mean()))
+        ladder = self.state.mixing.ladder
+        if ladder is not None:
+            self.acceptances.append(float(1 - ladder.rejections.max()))
         for (total, squares), mean in zip(self.sums, means[1:], strict=True):
             total += mean.sum(axis=0, dtype=float)
             squares += ops.square(mean, dtype=float).sum(axis=0)
@@ -93,14 +94,16 @@ class EpochRecord:
 
     def close(self, learning_rate: float) -> Record:
         """Give the record of the epoch, whose last learning rate is given."""
+        ladder = self.state.mixing.ladder
         sweeps, converged = zip(*self.mean_field, strict=True)
         norms = [float(ops.norm(weight)) for weight in self.state.machine.weights]
         return {
             "reconstruction_error": float(ops.mean(self.errors)),
             "energy_gap": float(ops.mean(self.gaps)),
             "chain_autocorrelation": float(ops.mean(self.correlations or [math.nan])),
-            "effective_chains": float(ops.mean(self.effective)),
-            "renewals": self.state.renewal.n_renewals - self.renewed_before,
+            "least_acceptance": float(ops.mean(self.acceptances or [math.nan])),
+            "rungs": len(ladder.stops) if ladder is not None else 0,
+            "renewals": self.state.mixing.n_renewed - self.renewed_before,
             "mean_field_sweeps": float(ops.mean(sweeps)),
             "unconverged": 1 - float(ops.mean(converged)),
             "dead_units": tuple(self._dead(*sums) for sums in self.sums),

@@ -44,7 +44,7 @@ def update(
     the tolerance.
     """
     batch = Batch(state, visible, options, learning_rate)
-    batch.renew_chains(team)
+    batch.mix_chains(team)
     # The phases. Whoever is done early takes over what needs no gradient.
     of_rows = batch.data_phases()
     of_chains = batch.chain_phases()
@@ -57,7 +57,7 @@ def update(
     batch.space.close(state.offsets, batch.n_rows)
     team.map(_call, [batch.step_biases, *batch.over_parameters(batch.step_weights)])
     n_sweeps, converged = zip(*mean_field, strict=True)
-    batch.weigh_chains(max(n_sweeps), team)
+    batch.look_at_chains(max(n_sweeps))
     return max(n_sweeps), all(converged)
 
 
@@ -90,35 +90,19 @@ class Batch:
         #: What the penalty adds to the biases below and above each matrix, by slice.
         self.pulls: dict[tuple[int, int], tuple[slice, FloatArray, FloatArray]] = {}
 
-    def renew_chains(self, team: ops.Workers) -> None:
-        """Replace some chains by new ones, where they need it."""
+    def mix_chains(self, team: ops.Workers) -> None:
+        """Let chains mix, as much as they need and the last updates have earned."""
         state = self.state
-        state.renewal.renew(state.machine, state.offsets, state.chains, team)
-        self.of_chains = state.renewal.shares.astype(self.space.left[0].dtype)
+        state.mixing.mix(state.machine, state.offsets, state.chains, team)
 
-    def weigh_chains(self, n_mean_field_sweeps: int, team: ops.Workers) -> None:
-        """Take the step just made into the weights of the chains, if they are slow."""
+    def look_at_chains(self, n_mean_field_sweeps: int) -> None:
+        """Take note of how slow the chains are, and of the sweeps that were made."""
         state, options = self.state, self.options
         # Rows of different totals are not samples of one distribution.
-        if not options.renew_chains or self.totals_of_chains() is not None:
-            return
-        of_rows = n_mean_field_sweeps + options.n_posterior_gibbs_steps
-        n_sweeps = self.n_chains * options.n_gibbs_steps + self.n_rows * of_rows
-        state.renewal.look(state.chains[0], n_sweeps)
-        if state.renewal.slow:
-            blocks = ops.row_blocks(self.n_chains, ops.TRAINING_ROWS)
-            parts = team.map(self.tilt_of_step, blocks)
-            changes = self.learning_rate * ops.concatenate(parts)
-            state.renewal.weigh(changes, state.chains)
-
-    def tilt_of_step(self, rows: slice) -> FloatArray:
-        """Change of the log-probability of some chains' states, over the rate."""
-        # The energy is bilinear in neighbours: shares of layers may scale their states.
-        pairs = zip(self.shares, self.state.chains, strict=True)
-        states, velocity = [share * x[rows] for share, x in pairs], self.state.velocity
-        energy = velocity.energy(states, dtype=states[0].dtype)
-        bases = zip(velocity.units, states, strict=True)
-        return sum(unit.base(state) for unit, state in bases) - energy
+        if options.mix_chains and self.totals_of_chains() is None:
+            of_rows = n_mean_field_sweeps + options.n_posterior_gibbs_steps
+            n_sweeps = self.n_chains * options.n_gibbs_steps + self.n_rows * of_rows
+            state.mixing.look(state.chains[0], n_sweeps)
 
     def data_phases(self) -> list[Callable[[], tuple[int, bool]]]:
         """The data phase of every block of rows."""
@@ -205,7 +189,7 @@ class Batch:
             field = given.field(layer, states, states[layer], scratch[layer])
             unit.mean(field, out=measured[layer])
             unit.sample(field, rng, out=field, scratch=scratch[layer])
-        self.space.centre(rows, self.state.offsets, -self.of_chains[rows, None])
+        self.space.centre(rows, self.state.offsets, -1 / self.n_chains)
 
     def totals_of_chains(self) -> IntArray | None:
         """Totals of the rows, if they have some, spread over the chains by size."""
@@ -276,9 +260,7 @@ class Batch:
     def step_biases(self) -> None:
         """Move the biases along their gradients, and then the offsets."""
         state = self.state
-        gradients = self.space.bias_gradients(
-            state.offsets, self.n_rows, self.of_chains
-        )
+        gradients = self.space.bias_gradients(state.offsets, self.n_rows)
         # In one order, whichever thread was first: sums of floats depend on it.
         for layer, first in sorted(self.pulls):
             rows, below, above = self.pulls[layer, first]
