@@ -362,6 +362,8 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator):
 
     def _score(self, X, n_importance_samples=None):
         """Score rows that have been validated."""
+        if n_importance_samples is None:
+            n_importance_samples = self._setting("likelihood").n_importance_samples
         totals = self.machine_.units[0].totals(X)
         log_partition, error = self._log_partition().of(totals, n_jobs=self.n_jobs)
         scores = log_likelihood(
@@ -373,7 +375,7 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator):
             n_importance_samples=n_importance_samples,
             n_jobs=self.n_jobs,
         )
-        _fitting.check_possible(self, scores, error, n_importance_samples)
+        _fitting.check_possible(self, X, scores, error, n_importance_samples)
         return scores
 
     def score(self, X, y=None):
