@@ -111,7 +111,7 @@ def importance_weighted_log_likelihood(
     float32. So its estimate does not depend on the rows beside it, equal rows have
     equal estimates, and machines are compared by the same random numbers. Different
     rows have independent ones: the same for all would tie the errors of rows together,
-    and those of their mean were seven to nine times as large on machines of digits.
+    and that of the mean of 397 digits was seven to nine times as large.
 
     Parameters
     ----------
