@@ -26,7 +26,7 @@ from skdbm.training.renewal import Renewal
 from skdbm.training.state import Options, State
 from skdbm.training.update import update
 
-from ._reference import Model, joint_states, largest_error
+from ._reference import Model, joint_states, largest_error, random_model
 
 #: Machines of the slow test: kinds of data, hidden layers, and seeds.
 KINDS = ("prototypes", "rare", "categories", "digits", "stripes")
@@ -353,8 +353,10 @@ def test_rows_likelier_than_certain_are_an_error(hidden_layer_sizes):
 
 def test_estimates_above_zero_by_chance_are_no_error():
     """The bound of the row is below zero, so log Z may be right."""
-    X = clustered("prototypes", 0)[:200]
-    model = DBMSampler(hidden_layer_sizes=(8, 4), max_iter=20, random_state=0).fit(X)
+    X = joint_states([1] * 6)
+    machine = random_model((6, 5, 4), 4, 3).machine()
+    model = DBMSampler.from_machine(machine, random_state=0)
+    model.score(X)
     value, _ = model._kept_log_partition._values["None"]
     lower = model.score_samples(X, n_importance_samples=0)
     estimate = model.score_samples(X, n_importance_samples=1)

@@ -107,11 +107,11 @@ def importance_weighted_log_likelihood(
     a single sample gives a tighter bound than mean field, unless couplings are so
     strong that the correction fails.
 
-    What is drawn for a row follows from the seed and from what is known of the row, in
-    float32. So its estimate does not depend on the rows beside it, equal rows have
-    equal estimates, and machines are compared by the same random numbers. Different
-    rows have independent ones: the same for all would tie the errors of rows together,
-    and that of the mean of 397 digits was seven to nine times as large.
+    What is drawn for a row follows from the seed and from what is known of the row, to
+    three decimals. So its estimate does not depend on the rows beside it, equal rows
+    have equal estimates, and machines are compared by the same random numbers. The same
+    ones for all rows would do that, too, but tie the errors of rows together: that of
+    the mean of 397 digits was seven to nine times as large.
 
     Parameters
     ----------

@@ -50,10 +50,10 @@ def streams(seed: np.random.SeedSequence, n: int) -> list[Rng]:
 
 
 def streams_of_rows(seed: np.random.SeedSequence, rows: FloatArray) -> list[Rng]:
-    """Make a generator for each row, which follows from its values in float32 alone."""
-    # So neither the rows beside it count, nor the rounding of float64. Adding 0 makes
-    # the negative zero the positive one, whose bytes are others.
-    values = np.ascontiguousarray(rows, dtype=np.float32) + np.float32(0)
+    """Make a generator for each row, which follows from its values alone."""
+    # Three decimals of them, in float32: rounding in what came before does not count.
+    # Adding 0 makes a negative zero a positive one, whose bytes are others.
+    values = np.ascontiguousarray(np.round(rows, 3) + 0.0, dtype=np.float32)
     keys = (hashlib.blake2b(row, digest_size=16).digest() for row in values)
     return [
         generator(
