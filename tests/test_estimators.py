@@ -795,7 +795,8 @@ def test_partial_fit_removes_the_log_partition(X):
     sampler.partial_fit(X)
     assert not hasattr(sampler, "log_partition_")
     assert not hasattr(sampler, "log_partition_std_")
-    gap = enumerated_log_likelihood(sampler.machine_, X) - sampler.score_samples(X)
+    lower = sampler.score_samples(X, n_importance_samples=0)
+    gap = enumerated_log_likelihood(sampler.machine_, X) - lower
     assert -1e-9 < gap.min() < gap.max() < 1
 
 
@@ -1538,7 +1539,8 @@ def test_interrupt_keeps_what_was_learned(
     assert len(estimator.history_["seconds"]) == n_joint
     monkeypatch.undo()
     exact = enumerated_log_likelihood(estimator.machine_, X)
-    assert np.all(estimator.score_samples(X) < exact + 1e-5)
+    lower = estimator.score_samples(X, n_importance_samples=0)
+    assert np.all(lower < exact + 1e-5)
     if name == "epoch":
         fitted = small(cls)
         kept = []
@@ -1616,7 +1618,8 @@ def test_interrupt_of_log_partition_leaves_no_stale_one(X, monkeypatch):
     assert sampler.n_iter_ == 3
     assert not hasattr(sampler, "log_partition_")
     assert not hasattr(sampler, "log_partition_std_")
-    gap = enumerated_log_likelihood(sampler.machine_, X) - sampler.score_samples(X)
+    lower = sampler.score_samples(X, n_importance_samples=0)
+    gap = enumerated_log_likelihood(sampler.machine_, X) - lower
     assert -1e-5 < gap.min() < gap.max() < 1
 
 
