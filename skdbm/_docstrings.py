@@ -77,11 +77,10 @@ class Shared:
         Gibbs sweeps over the hidden layers of every row, and over what is missing in
         it, that follow mean field in training. Mean field takes the units of a row for
         independent; sweeps bring in that they are not, with which upper layers learn
-        more. The likelihood, as scores with ``Likelihood(n_importance_samples=10)``
-        estimate it, becomes better, but the bound that is the score without them, made
-        by mean field, looser. With 0 mean field alone is used, and more than one sweep
-        of it pays. It makes no difference to one hidden layer without missing values,
-        where the posterior is exact.
+        more. The likelihood, and its estimate, the score, become better, but the bound
+        by mean field, ``Likelihood(n_importance_samples=0)``, looser. With 0 mean field
+        alone is used, and more than one sweep of it pays. It makes no difference to one
+        hidden layer without missing values, where the posterior is exact.
     pretraining : {"grow", "greedy", None} or Pretraining, default="grow"
         How the joint training starts, if there is more than one hidden layer. "grow"
         trains the machine of the lowest hidden layer, then that of the two lowest, and

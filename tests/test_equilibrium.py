@@ -12,6 +12,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.datasets import load_digits
 
 from skdbm import DBMSampler, DBMTransformer, DeepBoltzmannMachine, ops
+from skdbm._fitting import POSSIBLE
 from skdbm.likelihood import (
     annealed_log_partition,
     exact_log_partition,
@@ -26,7 +27,7 @@ from skdbm.training.state import Options, State
 from skdbm.training.update import update
 from skdbm.units import Bernoulli, Binomial, Categorical, Gaussian
 
-from ._reference import Model, joint_states, largest_error
+from ._reference import Model, joint_states, largest_error, random_model
 
 #: Machines of the slow test: kinds of data, hidden layers, and seeds.
 KINDS = ("prototypes", "rare", "categories", "digits", "stripes")
@@ -409,13 +410,38 @@ def test_rows_bound_the_log_partition():
     assert least_log_partition(machine, np.full((3, 30), 0.5)) == -np.inf
 
 
-def test_rows_likelier_than_certain_are_an_error():
+@pytest.mark.parametrize("hidden_layer_sizes", [8, (8, 4)], ids=str)
+def test_rows_likelier_than_certain_are_an_error(hidden_layer_sizes):
     X = clustered("prototypes", 0)
-    model = DBMSampler(hidden_layer_sizes=8, max_iter=20, random_state=0).fit(X)
+    model = DBMSampler(
+        hidden_layer_sizes=hidden_layer_sizes, max_iter=20, random_state=0
+    ).fit(X)
     value, _ = model._kept_log_partition._values["None"]
     model._kept_log_partition._values["None"] = value - 50, 0.1
     with pytest.raises(FloatingPointError, match="too low, because the chains"):
         model.score(X)
+
+
+def test_estimates_above_zero_by_chance_are_no_error():
+    """The bound of the row is below zero, so log Z may be right."""
+    X = joint_states([1] * 6)
+    machine = random_model((6, 5, 4), 4, 3).machine()
+    model = DBMSampler.from_machine(machine, random_state=0)
+    model.score(X)
+    value, _ = model._kept_log_partition._values["None"]
+    lower = model.score_samples(X, n_importance_samples=0)
+    estimate = model.score_samples(X, n_importance_samples=1)
+    row = np.argmax(estimate - lower)
+    assert estimate[row] > lower[row] + 0.02
+    # Log Z is such that zero is between the two.
+    between = (estimate[row] + lower[row]) / 2
+    model._kept_log_partition._values["None"] = value + between - POSSIBLE, 0.0
+    some = X[row : row + 1]
+    assert model.score_samples(some, n_importance_samples=1)[0] > POSSIBLE
+    model._kept_log_partition._values["None"] = value + between - POSSIBLE - 9, 0.0
+    for n_importance_samples in (0, 1):
+        with pytest.raises(FloatingPointError, match="too low, because the chains"):
+            model.score_samples(some, n_importance_samples=n_importance_samples)
 
 
 def test_log_partition_is_lifted_to_what_the_rows_have():

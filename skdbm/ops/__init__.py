@@ -27,7 +27,7 @@ from .arrays import (
 )
 from .random import (
     bernoulli, copied, generator, gumbel, normal, seed_sequence, spawn, streams,
-    uniform,
+    streams_of_rows, uniform,
 )
 from .threads import (
     ANNEALING_ROWS, INFERENCE_ROWS, TRAINING_ROWS, Workers, row_blocks, workers,
