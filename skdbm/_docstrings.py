@@ -132,7 +132,8 @@ class Shared:
         means given the first hidden layer), "energy_gap" (mean energy of the data
         minus that of the chains, nats), "chain_autocorrelation" (correlation of the
         visible states of the chains with those a tenth of the epoch before, 1 where
-        they stand still; NaN for an epoch of one batch), "least_acceptance" (of
+        they stand still; NaN for an epoch of one batch), "effective_chains" (effective
+        sample size of the weighted chains, over their number), "least_acceptance" (of
         exchanges between neighbours on the ladder down to independent units, where they
         are least often accepted; NaN before the first), "rungs" (of the ladder),
         "renewals" (chains that came up from independent units), "mean_field_sweeps",

@@ -31,6 +31,7 @@ QUANTITIES = [
     "reconstruction_error",
     "energy_gap",
     "chain_autocorrelation",
+    "effective_chains",
     "least_acceptance",
     "mean_field_sweeps",
     "unconverged",
@@ -358,9 +359,9 @@ def test_reconstructions_of_other_rows(X):
 def test_learning_curves_are_the_record(transformer):
     display = LearningCurveDisplay.from_estimator(transformer)
     assert list(display.lines_) == QUANTITIES
-    assert [len(lines) for lines in display.lines_.values()] == [1] * 6 + [3, 3]
+    assert [len(lines) for lines in display.lines_.values()] == [1] * 7 + [3, 3]
     history = transformer.history_
-    for name in QUANTITIES[:6]:
+    for name in QUANTITIES[:7]:
         (line,) = display.lines_[name]
         known = np.isfinite(history[name])  # chains that mix exchange late
         assert known.all() or name == "least_acceptance"

@@ -23,6 +23,7 @@ from skdbm.likelihood.bounds import least_log_partition
 from skdbm.sampling import annealing, gibbs_sweeps, initial_states, path
 from skdbm.sampling.annealing import fresh_chains
 from skdbm.sampling.tempering import COLUMNS, Ladder
+from skdbm.training.mixing import LAG, Mixing
 from skdbm.training.state import Options, State
 from skdbm.training.update import update
 from skdbm.units import Bernoulli, Binomial, Categorical, Gaussian
@@ -144,6 +145,51 @@ def state_in(machine, mode, seed=0, **options):
     return state, Options(**defaults, n_mean_field_steps=1, **options)
 
 
+def test_weights_of_chains_are_ratios_of_probabilities():
+    """Those of the newest step; of older ones less is remembered."""
+    machine = two_modes(0.5)
+    state, options = state_in(machine, 1.0)
+    mixing = state.mixing
+    rng, team, rate = np.random.default_rng(0), ops.Workers(1), 0.001
+    for _ in range(4):
+        mixing.correlation, mixing.budget, mixing.looking_budget = 0.5, -1e9, -1e9
+        rows = (rng.random((50, 10)) < 0.2).astype(np.float32)
+        before = state.machine.map(np.copy)
+        remembered = mixing.log_weights * mixing.correlation ** (1 / LAG)
+        update(state, rows, options, rate, team)
+        ratio = before.energy(state.chains) - state.machine.energy(state.chains)
+        assert np.ptp(ratio) > 1e-3
+        added = mixing.log_weights - remembered
+        assert_allclose(added - added.mean(), ratio - ratio.mean(), atol=1e-4)
+        assert np.exp(mixing.log_weights).mean() == pytest.approx(1)
+
+
+def test_weights_that_are_noise_are_shrunk():
+    mixing = Mixing(100, ops.generator(0))
+    changes = 20 * np.random.default_rng(0).normal(size=100)
+    mixing.weigh(changes)
+    assert 0.3 <= mixing.effective_share < 0.5
+    assert np.argmax(mixing.shares) == np.argmax(changes)
+    mixing.weigh(np.full(100, np.nan))
+    assert_array_equal(mixing.log_weights, 0)
+
+
+def test_weights_go_with_the_states():
+    machine = two_modes().astype(np.float32)
+    ladder = Ladder(machine, np.random.default_rng(0))
+    chains = initial_states(machine, 40, 0)
+    means, weights = [np.full(n, 0.3) for n in machine.layer_sizes], np.arange(1.0, 41)
+    for _ in range(500):
+        ladder.exchange(machine, means, chains, weights, ops.Workers(1))
+        every = np.concatenate([weights, ladder.log_weights])
+        # A weight is in one place, or has been forgotten at the lowest rung.
+        kept, count = np.unique(every[every != 0], return_counts=True)
+        assert np.all(count == 1)
+        assert set(kept) <= set(range(1, 41))
+        assert_array_equal(ladder.log_weights[ladder.fresh], 0)
+    assert np.sum(weights == 0) > 20
+
+
 @functools.cache
 def machines_of_kinds():
     """Machines of all kinds of units, with strong couplings, and states to start at."""
@@ -177,7 +223,7 @@ def test_exchange_keeps_the_distribution_of_the_machine(name):
     means = [np.asarray(mean * 0.8 + 0.1, np.float32) for mean in exact]
     seen, log_z, arrived = [], [], 0
     for _ in range(4000):
-        arrived += ladder.exchange(single, means, chains, ops.Workers(1))
+        arrived += ladder.exchange(single, means, chains, np.zeros(100), ops.Workers(1))
         seen.append(np.concatenate([chain.mean(axis=0) for chain in chains]))
         log_z.append(ladder.log_partition)
     assert arrived > 1000
@@ -197,7 +243,7 @@ def test_rungs_have_equal_rejections_and_follow_the_barrier():
     chains = initial_states(machine, COLUMNS, 0)
     means, rejections = [np.full(n, 0.3) for n in machine.layer_sizes], []
     for number in range(3000):
-        ladder.exchange(machine, means, chains, ops.Workers(1))
+        ladder.exchange(machine, means, chains, np.zeros(COLUMNS), ops.Workers(1))
         if number > 1000:
             rejections.append(ladder.rejections.mean())
             assert len(ladder.states[0]) == COLUMNS * (len(ladder.stops) - 1)
@@ -238,7 +284,7 @@ def test_gradient_of_mixing_chains_is_that_of_enumeration(seed):
         rows, seen = np.repeat([[1.0], [0.0]], [35, 15], axis=0) * np.ones(10), []
         for _ in range(1500):
             update(state, rows.astype(np.float32), options, 0.0, team)
-            seen.append(state.chains[0].mean())
+            seen.append(state.mixing.shares @ state.chains[0].mean(axis=1))
         parts = np.array(seen[500:]).reshape(10, 100).mean(axis=1)
         means[mixes] = parts.mean(), parts.std(ddof=1) / np.sqrt(10)
     # Student's t with 9 degrees of freedom is beyond 8 once in 40,000 times.

@@ -1219,6 +1219,7 @@ def test_history(cls, X):
         "reconstruction_error",
         "energy_gap",
         "chain_autocorrelation",
+        "effective_chains",
         "least_acceptance",
         "rungs",
         "renewals",
@@ -1238,6 +1239,8 @@ def test_history(cls, X):
     assert max(sweeps) <= SMALL["n_mean_field_steps"]
     assert {len(shares) for shares in estimator.history_["dead_units"]} == {2}
     assert np.max(np.abs(estimator.history_["chain_autocorrelation"])) < 1
+    assert min(estimator.history_["effective_chains"]) > 0
+    assert max(estimator.history_["effective_chains"]) <= 1 + 1e-9
     acceptance = np.array(estimator.history_["least_acceptance"])
     assert np.all(np.isnan(acceptance) | ((acceptance >= 0) & (acceptance <= 1)))
     assert min(estimator.history_["rungs"]) >= 0

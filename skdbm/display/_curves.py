@@ -11,6 +11,7 @@ _LABELS = {
     "reconstruction_error": "reconstruction error",
     "energy_gap": "energy gap (nats)",
     "chain_autocorrelation": "autocorrelation of the chains",
+    "effective_chains": "effective share of the chains",
     "least_acceptance": "acceptance on the ladder",
     "mean_field_sweeps": "mean-field sweeps",
     "unconverged": "share of unconverged batches",
@@ -48,8 +49,9 @@ class LearningCurveDisplay:
     >>> X = [[0, 1], [1, 0]] * 20
     >>> model = DBMTransformer(hidden_layer_sizes=(3, 2), max_iter=5).fit(X)
     >>> list(LearningCurveDisplay.from_estimator(model).lines_)
-    ['reconstruction_error', 'energy_gap', 'chain_autocorrelation', 'least_acceptance',
-    'mean_field_sweeps', 'unconverged', 'dead_units', 'weight_norms']
+    ['reconstruction_error', 'energy_gap', 'chain_autocorrelation', 'effective_chains',
+    'least_acceptance', 'mean_field_sweeps', 'unconverged', 'dead_units',
+    'weight_norms']
     """
 
     def __init__(self, history):

@@ -52,7 +52,8 @@ class Ladder:
 
     `stops` run from 0, the independent units, to 1, the machine; `states` hold
     `COLUMNS` chains for every stop but the last, rung by rung. `fresh` tells which of
-    them have been on the lowest rung since they last were chains of the machine.
+    them have been on the lowest rung since they last were chains of the machine, and
+    `log_weights` are those that came with the others from there.
     `rejections` and `log_ratios`, of Z from each stop to the next, are moving averages.
     """
 
@@ -64,6 +65,7 @@ class Ladder:
         self.states = initial_states(machine, COLUMNS * (LEAST_RUNGS - 1), rng)
         self.fresh = ops.zeros(len(self.states[0]), dtype=bool)
         self.log_partition = math.nan
+        self.log_weights = ops.zeros(len(self.fresh))
 
     def copy(self) -> "Ladder":
         """Copy what changes."""
@@ -72,6 +74,7 @@ class Ladder:
         result.states = [state.copy() for state in self.states]
         result.rejections = self.rejections.copy()
         result.log_ratios = self.log_ratios.copy()
+        result.log_weights = self.log_weights.copy()
         return result
 
     @property
@@ -84,11 +87,13 @@ class Ladder:
         machine: DeepBoltzmannMachine,
         means: Sequence[FloatArray],
         chains: Sequence[FloatArray],
+        log_weights: FloatArray,
         team: ops.Workers,
     ) -> int:
         """Exchange states of neighbours, then sweep; how many new ones reached the top.
 
         Some `chains` of the machine, at least `COLUMNS`, take part, and are changed.
+        Their weights go with the states; those that come from the lowest rung have 1.
         """
         top = self.rng.permutation(len(chains[0]))[:COLUMNS]
         states = [
@@ -123,7 +128,7 @@ class Ladder:
         )
         self.n_exchanges += 1
         self.log_partition = self.log_ratios.sum() + log_partition_of_base(base)
-        arrived = self._put_back(states, rungs, chains, top)
+        arrived = self._put_back(states, rungs, chains, log_weights, top)
         if self.n_exchanges % SPACED_EVERY == 0:
             self._space()
         return arrived
@@ -161,6 +166,7 @@ class Ladder:
         states: Sequence[FloatArray],
         rungs: IntArray,
         chains: Sequence[FloatArray],
+        log_weights: FloatArray,
         top: IntArray,
     ) -> int:
         """Sort states by rung, the highest into the chains; how many are fresh."""
@@ -171,6 +177,9 @@ class Ladder:
         fresh = ops.concatenate([self.fresh, ops.zeros(COLUMNS, dtype=bool)])
         self.fresh = fresh[below]
         self.fresh[:COLUMNS] = True
+        weights = ops.concatenate([self.log_weights, log_weights[top]])
+        self.log_weights, log_weights[top] = weights[below], weights[above]
+        self.log_weights[:COLUMNS] = 0.0
         return int(fresh[above].sum())
 
     def _space(self) -> None:
@@ -189,5 +198,6 @@ class Ladder:
         places = COLUMNS * distances.argmin(axis=1)[:, None] + ops.arange(COLUMNS)
         self.states = [state[places.ravel()] for state in self.states]
         self.fresh = self.fresh[places.ravel()]
+        self.log_weights = self.log_weights[places.ravel()]
         self.rejections = ops.full(n_rungs - 1, barrier[-1] / (n_rungs - 1))
         self.log_ratios = ops.diff(ops.interp(stops, before, log_z))

@@ -2,12 +2,20 @@
 
 Where data fall into clusters, Gibbs chains stay in the mode in which they are: the
 shares of the modes among them are wrong, modes without a chain grow unseen, and the
-gradient is biased. Two remedies:
+gradient is biased. Three remedies:
 
+- *Weights.* A step of the training changes the probability of each chain's state by a
+  known factor. With the product of these factors as weights, chains stand for the
+  machine as it is now, and answer to a step at once, before they have moved [1]_: so
+  the noise of few chains does not add up from step to step. They forget their weights
+  as fast as they forget where they were.
 - *Exchange* with a ladder of machines down to independent units. Its cost follows from
   how slow the chains are.
 - *Reseeding.* What the ladder does not reach may be reached on another path. Where a
   short annealing finds more than the ladder knows of, some of its ends become chains.
+
+.. [1] D. Carbone, M. Hua, S. Coste and E. Vanden-Eijnden, "Efficient training of
+   energy-based models using Jarzynski equality", NeurIPS 2023.
 """
 
 import copy
@@ -19,11 +27,19 @@ from .. import ops
 from .._typing import FloatArray, Rng
 from ..machine import DeepBoltzmannMachine
 from ..sampling.annealing import fresh_chains
+from ..sampling.path import effective_share
 from ..sampling.tempering import COLUMNS, Ladder
 
 #: Chains are compared with what they were so many updates before, and the share of the
 #: newest correlation in its moving average.
 LAG, NEWEST = 25, 0.2
+
+#: From this correlation on chains are slow, and get weights.
+SLOW = 0.02
+
+#: Log-weights are shrunk by this factor, as often as it takes, where fewer than this
+#: share of the chains count: then steps are so long that weights are but noise.
+LEAST_EFFECTIVE, SHRUNK = 0.3, 0.8
 
 #: Sweeps of exchanges, over those of updates and the correlation; at least and at most.
 #: Chains that all are in one mode, and are free in there, do not look slow: so there
@@ -40,7 +56,7 @@ SURPRISE = 0.5
 
 
 class Mixing:
-    """How slow the chains are, the ladder, and what exchanges may still cost.
+    """How slow the chains are, their weights, the ladder, what exchanges may cost.
 
     `correlation` is that of the visible states with those `LAG` updates before, over
     the chains; `budget` and `looking_budget`, in sweeps of a chain, are what updates
@@ -48,8 +64,9 @@ class Mixing:
     that came up the ladder from independent units, or were annealed.
     """
 
-    def __init__(self, rng: Rng) -> None:
+    def __init__(self, n_chains: int, rng: Rng) -> None:
         self.rng, self.n_updates = rng, 0
+        self.log_weights = ops.zeros(n_chains)
         self.correlation, self.budget, self.looking_budget = 0.0, 0.0, 0.0
         self.before: FloatArray | None = None
         self.ladder: Ladder | None = None
@@ -58,14 +75,43 @@ class Mixing:
     def copy(self) -> "Mixing":
         """Copy what changes."""
         result = copy.copy(self)
-        result.rng = ops.copied(self.rng)
+        result.rng, result.log_weights = ops.copied(self.rng), self.log_weights.copy()
         result.ladder = None if self.ladder is None else self.ladder.copy()
         return result
 
+    @property
+    def shares(self) -> FloatArray:
+        """Weights of the chains, which sum to one."""
+        weights: FloatArray = ops.exp(self.log_weights - self.log_weights.max())
+        weights /= weights.sum()
+        return weights
+
+    @property
+    def effective_share(self) -> float:
+        """Effective sample size of the weighted chains, over their number."""
+        return float(effective_share(self.log_weights))
+
+    @property
+    def slow(self) -> bool:
+        """Whether chains need weights."""
+        return self.correlation > SLOW
+
+    def weigh(self, changes: FloatArray) -> None:
+        """Add what a step has changed in log p* of the chains' states.
+
+        Weights are forgotten as fast as chains forget where they were.
+        """
+        self.log_weights *= self.correlation ** (1 / LAG)
+        self.log_weights += changes
+        if not ops.isfinite(self.log_weights).all():  # the training has run away
+            self.log_weights[...] = 0.0
+        self.log_weights -= ops.log_mean_exp(self.log_weights)
+        while self.effective_share < LEAST_EFFECTIVE:
+            self.log_weights *= SHRUNK
+            self.log_weights -= ops.log_mean_exp(self.log_weights)
+
     def look(self, visible: FloatArray, n_sweeps: float) -> None:
         """Note the sweeps of an update; now and then, how slow chains are."""
-        if len(visible) < COLUMNS:
-            return
         effort = min(max(EFFORT * self.correlation, LEAST_EFFORT), MOST_EFFORT)
         self.budget += effort * n_sweeps
         self.looking_budget += LOOKING_EFFORT * n_sweeps
@@ -75,6 +121,8 @@ class Mixing:
                 newest = max(0.0, correlation(self.before, centred))  # 0 for NaN
                 self.correlation += NEWEST * (newest - self.correlation)
             self.before = centred
+            if not self.slow:
+                self.log_weights[...] = 0.0
         self.n_updates += 1
 
     def mix(
@@ -85,11 +133,15 @@ class Mixing:
         team: ops.Workers,
     ) -> None:
         """Exchange and reseed, as far as there is a budget; chains are changed."""
+        if len(self.log_weights) < COLUMNS:
+            return
         while self.budget > 0:
             if self.ladder is None:
                 rng = ops.generator(int(self.rng.integers(2**63)))
                 self.ladder = Ladder(machine, rng)
-            self.n_renewed += self.ladder.exchange(machine, means, chains, team)
+            self.n_renewed += self.ladder.exchange(
+                machine, means, chains, self.log_weights, team
+            )
             self.budget -= self.ladder.n_chains
         if self.looking_budget > 0 and self.ladder is not None:
             fresh, log_partition, n_sweeps = fresh_chains(
@@ -111,6 +163,7 @@ class Mixing:
         places = self.rng.permutation(len(chains[0]))[:n_unknown]
         for chain, new in zip(chains, fresh, strict=True):
             chain[places] = new[: len(places)]
+        self.log_weights[places] = 0.0
         self.n_renewed += len(places)
 
 

@@ -47,6 +47,7 @@ class EpochRecord:
         self.gaps: list[float] = []
         self.correlations: list[float] = []
         self.acceptances: list[float] = []
+        self.effective: list[float] = []
         self.renewed_before = state.mixing.n_renewed
         self.visible: FloatArray | None = None
         sizes = state.machine.layer_sizes[1:]
@@ -79,10 +80,13 @@ class EpochRecord:
             lambda states: machine.energy(states, dtype=machine.dtype), [data, chains]
         )
         self.errors.append(float(ops.mean((means[0] - data[0]) ** 2, dtype=float)))
-        self.gaps.append(float(energies[0].mean() - energies[1].mean()))
+        self.gaps.append(
+            float(energies[0].mean() - self.state.mixing.shares @ energies[1])
+        )
         ladder = self.state.mixing.ladder
         if ladder is not None:
             self.acceptances.append(float(1 - ladder.rejections.max()))
+        self.effective.append(self.state.mixing.effective_share)
         for (total, squares), mean in zip(self.sums, means[1:], strict=True):
             total += mean.sum(axis=0, dtype=float)
             squares += ops.square(mean, dtype=float).sum(axis=0)
@@ -101,6 +105,7 @@ class EpochRecord:
             "reconstruction_error": float(ops.mean(self.errors)),
             "energy_gap": float(ops.mean(self.gaps)),
             "chain_autocorrelation": float(ops.mean(self.correlations or [math.nan])),
+            "effective_chains": float(ops.mean(self.effective)),
             "least_acceptance": float(ops.mean(self.acceptances or [math.nan])),
             "rungs": len(ladder.stops) if ladder is not None else 0,
             "renewals": self.state.mixing.n_renewed - self.renewed_before,

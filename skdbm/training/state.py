@@ -59,7 +59,7 @@ class State:
         blocks = ops.row_blocks(n_chains, ops.TRAINING_ROWS)
         first, rows, *own = ops.streams(seed, 2 + len(blocks))
         self.posterior_streams = ops.streams(seed, 1)
-        self.mixing = Mixing(*ops.streams(seed, 1))
+        self.mixing = Mixing(n_chains, *ops.streams(seed, 1))
         self.penalty = Penalty(machine, *ops.streams(seed, 1))
         self.restart_from(machine)
         self.offsets = [
@@ -85,6 +85,7 @@ class State:
         learned = Learned(values, values.copy(), ops.zeros_like(values))
         self.learned = learned if values.size else None
         self.n_averaged = 0
+        self.mixing.log_weights[...] = 0.0
 
     def copy(self) -> "State":
         """Copy all but the working memory: only one of the two may go on."""

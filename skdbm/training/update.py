@@ -57,7 +57,7 @@ def update(
     batch.space.close(state.offsets, batch.n_rows)
     team.map(_call, [batch.step_biases, *batch.over_parameters(batch.step_weights)])
     n_sweeps, converged = zip(*mean_field, strict=True)
-    batch.look_at_chains(max(n_sweeps))
+    batch.look_at_chains(max(n_sweeps), team)
     return max(n_sweeps), all(converged)
 
 
@@ -94,15 +94,29 @@ class Batch:
         """Let chains mix, as much as they need and the last updates have earned."""
         state = self.state
         state.mixing.mix(state.machine, state.offsets, state.chains, team)
+        self.of_chains = state.mixing.shares.astype(self.space.left[0].dtype)
 
-    def look_at_chains(self, n_mean_field_sweeps: int) -> None:
-        """Take note of how slow the chains are, and of the sweeps that were made."""
+    def look_at_chains(self, n_mean_field_sweeps: int, team: ops.Workers) -> None:
+        """Take the step just made into the weights, if the chains are slow."""
         state, options = self.state, self.options
         # Rows of different totals are not samples of one distribution.
         if options.mix_chains and self.totals_of_chains() is None:
             of_rows = n_mean_field_sweeps + options.n_posterior_gibbs_steps
             n_sweeps = self.n_chains * options.n_gibbs_steps + self.n_rows * of_rows
             state.mixing.look(state.chains[0], n_sweeps)
+            if state.mixing.slow:
+                blocks = ops.row_blocks(self.n_chains, ops.TRAINING_ROWS)
+                parts = team.map(self.tilt_of_step, blocks)
+                state.mixing.weigh(self.learning_rate * ops.concatenate(parts))
+
+    def tilt_of_step(self, rows: slice) -> FloatArray:
+        """Change of the log-probability of some chains' states, over the rate."""
+        # The energy is bilinear in neighbours: shares of layers may scale their states.
+        pairs = zip(self.shares, self.state.chains, strict=True)
+        states, velocity = [share * x[rows] for share, x in pairs], self.state.velocity
+        energy = velocity.energy(states, dtype=states[0].dtype)
+        bases = zip(velocity.units, states, strict=True)
+        return sum(unit.base(state) for unit, state in bases) - energy
 
     def data_phases(self) -> list[Callable[[], tuple[int, bool]]]:
         """The data phase of every block of rows."""
@@ -189,7 +203,7 @@ class Batch:
             field = given.field(layer, states, states[layer], scratch[layer])
             unit.mean(field, out=measured[layer])
             unit.sample(field, rng, out=field, scratch=scratch[layer])
-        self.space.centre(rows, self.state.offsets, -1 / self.n_chains)
+        self.space.centre(rows, self.state.offsets, -self.of_chains[rows, None])
 
     def totals_of_chains(self) -> IntArray | None:
         """Totals of the rows, if they have some, spread over the chains by size."""
@@ -260,7 +274,9 @@ class Batch:
     def step_biases(self) -> None:
         """Move the biases along their gradients, and then the offsets."""
         state = self.state
-        gradients = self.space.bias_gradients(state.offsets, self.n_rows)
+        gradients = self.space.bias_gradients(
+            state.offsets, self.n_rows, self.of_chains
+        )
         # In one order, whichever thread was first: sums of floats depend on it.
         for layer, first in sorted(self.pulls):
             rows, below, above = self.pulls[layer, first]

@@ -59,7 +59,9 @@ class Workspace:
         """States or means of every layer in some rows, views of `left`."""
         return [left[rows] for left in self.left]
 
-    def centre(self, rows: slice, offsets: Sequence[FloatArray], share: float) -> None:
+    def centre(
+        self, rows: slice, offsets: Sequence[FloatArray], share: float | FloatArray
+    ) -> None:
         """Fill the right factor of some rows: c_r (s_l - a_l), with `share` for c_r."""
         for layer in range(1, len(self.left)):
             right = self.right[layer][rows]
@@ -82,12 +84,12 @@ class Workspace:
         return ops.matmul(left.T, self.right[layer + 1][:end], out=out)
 
     def bias_gradients(
-        self, offsets: Sequence[FloatArray], n_data: int
+        self, offsets: Sequence[FloatArray], n_data: int, of_chains: FloatArray
     ) -> list[FloatArray]:
-        """All db_l, without any dW_l."""
+        """All db_l, without any dW_l; `of_chains` are the weights of the chains."""
         m, end = self.n_chains, self.n_chains + n_data + 1
         share = ops.empty(end - 1, self.left[0].dtype)
-        share[:m], share[m:] = -1 / m, 1 / n_data
+        share[:m], share[m:] = -of_chains, 1 / n_data
         gradients: list[FloatArray] = [share @ self.left[0][: end - 1]]
         gradients += [-right[end - 1] for right in self.right[1:]]
         for layer, gradient in enumerate(gradients):
