@@ -543,7 +543,7 @@ def test_means_beside_large_integers_of_lists_are_objects():
     assert set(means[:, 1]) <= {BIG, BIG + 2}
     assert all(0 < mean < 1 for mean in means[:, 0])
     fitted.fit(np.array(rows))
-    with pytest.raises(ValueError, match="Column 1 holds .* set_output"):
+    with pytest.raises(ValueError, match=r"Column 1 holds .* set_output"):
         fitted.inverse_transform(fitted.transform(rows))
 
 
