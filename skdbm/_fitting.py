@@ -61,7 +61,7 @@ def new_run(estimator, X, *, goes_on):
         encoding = state.machine.encoding
     else:
         state, encoding = None, estimator._columns.encoding.fit(X)
-    _validation.check_n_chains(estimator.n_chains, X.shape[0])
+    check_n_chains(estimator, encoding, X)
     # Held-out rows only now: every category has to be known, theirs as well.
     X, stopping = hold_out(estimator, X)
     n_epochs = estimator.max_iter or start.n_epochs(X.shape[0], estimator.batch_size)
@@ -87,6 +87,12 @@ def new_run(estimator, X, *, goes_on):
     )
 
 
+def check_n_chains(estimator, encoding, X):
+    """Check that the chains of a machine for some rows are not too many."""
+    n_units = encoding.width(X.shape[1]) + sum(estimator._check_layers())
+    _validation.check_n_chains(estimator.n_chains, X.shape[0], n_units)
+
+
 def pretraining_of(estimator, n_epochs):
     """Name of the way to pretrain, None for none, and the epochs of a stage."""
     given = estimator.pretraining
@@ -99,8 +105,8 @@ def pretraining_of(estimator, n_epochs):
 def new_state(estimator, X):
     """Make a machine in training from the first chunk of rows."""
     seeds = draw_seeds(estimator, keep=False)
-    _validation.check_n_chains(estimator.n_chains, X.shape[0])
     encoding = estimator._columns.encoding.fit(X)
+    check_n_chains(estimator, encoding, X)
     first = X[: estimator.batch_size]
     machine = initial_machine(estimator, encoding, first, seeds["weights"])
     return State(machine, estimator.n_chains, seeds["chains"])

@@ -136,12 +136,12 @@ def check(state: State) -> None:
     """Raise an error if training has diverged."""
     machine = state.machine
     weights = [ops.abs(weight) for weight in machine.weights]
-    # A bias that many small weights add up against is as it should be.
+    # A bias may be what many small weights, or large states, add up against.
     sums = [ops.zeros_like(bias) for bias in machine.biases]
     with ops.errstate(over="ignore", invalid="ignore"):
         for layer, weight in enumerate(weights):
             sums[layer] += weight.sum(axis=1)
-            sums[layer + 1] += weight.sum(axis=0)
+            sums[layer + 1] += ops.maximum(1, state.offsets[layer]) @ weight
         excess = [
             ops.abs(bias) - most
             for bias, most in zip(machine.biases, sums, strict=True)

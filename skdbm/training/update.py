@@ -89,6 +89,14 @@ class Batch:
         self.shares = [state.machine.encoding.rate_factor, *hidden]
         #: What the penalty adds to the biases below and above each matrix, by slice.
         self.pulls: dict[tuple[int, int], tuple[slice, FloatArray, FloatArray]] = {}
+        if not state.n_steps:
+            self.suit_totals()
+
+    def suit_totals(self) -> None:
+        """Scale the first offsets, those of a typical total, to the rows' totals."""
+        totals, offset = self.totals_of_chains(), self.state.offsets[0]
+        if totals is not None:
+            offset *= totals.mean() / offset.sum()
 
     def mix_chains(self, team: ops.Workers) -> None:
         """Let chains mix, as much as they need and the last updates have earned."""
