@@ -49,7 +49,7 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator):
         n_chains=100,
         n_gibbs_steps=2,
         n_mean_field_steps=1,
-        n_posterior_gibbs_steps=1,
+        n_posterior_gibbs_steps=3,
         pretraining="grow",
         early_stopping=False,
         validation_fraction=0.1,

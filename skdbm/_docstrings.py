@@ -63,9 +63,10 @@ class Shared:
     n_chains : int, default=100
         Number of persistent Gibbs chains. It has nothing to do with the batch size.
         Where chains are found slow, as with data that fall into clusters, they get
-        weights, by which they follow the machine without moving, and some of them give
-        way to new ones, annealed from independent units, the more often, the slower
-        they are [4]_: where chains stand still, that takes as long as the updates.
+        weights, by which they follow the machine before they have moved [4]_, and
+        exchange states with a ladder of machines down to independent units, the more
+        often, the slower they are: where they stand still, that takes as long as the
+        updates. Twenty of them take part at a time; fewer are left alone.
         Chains of counts are left alone.
     n_gibbs_steps : int, default=2
         Gibbs sweeps of every chain between two updates.
@@ -73,7 +74,7 @@ class Shared:
         Most mean-field sweeps of a minibatch in training; a minibatch that has
         converged takes fewer. The more there are, the more upper layers, which are
         never sure of themselves, are left unused.
-    n_posterior_gibbs_steps : int, default=1
+    n_posterior_gibbs_steps : int, default=3
         Gibbs sweeps over the hidden layers of every row, and over what is missing in
         it, that follow mean field in training. Mean field takes the units of a row for
         independent; sweeps bring in that they are not, with which upper layers learn
