@@ -20,9 +20,10 @@ class Likelihood(BaseEstimator):  # type: ignore[misc]
         Samples of the posterior of a row that its score is made of, in `score_samples`,
         `score` and so searches, and early stopping: the importance-weighted estimate,
         on average a lower bound of log p(v), and the closer to it the more samples. On
-        digits 10 come within 0.07 nats of 1000. With one hidden layer and nothing
-        missing the score is exact, and nothing is drawn. Each sample takes about the
-        time of a mean-field sweep, and the draws of a row follow from the row alone.
+        digits 10 come close to 1000 (``benchmarks/draws.py``). With one hidden layer
+        and nothing missing the score is exact, and nothing is drawn. Each sample takes
+        about the time of a mean-field sweep, and the draws of a row follow from the row
+        alone.
         With 0 the score is the variational lower bound by mean field: cheap, without
         any draws and never above log p(v), but by different amounts for different
         depths and `n_posterior_gibbs_steps`. It punishes the use of upper layers, so do

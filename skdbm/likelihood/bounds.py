@@ -110,8 +110,8 @@ def importance_weighted_log_likelihood(
     What is drawn for a row follows from the seed and from what is known of the row, to
     three decimals. So its estimate does not depend on the rows beside it, equal rows
     have equal estimates, and machines are compared by the same random numbers. The same
-    ones for all rows would do that, too, but tie the errors of rows together: that of
-    the mean of 397 digits was seven to nine times as large.
+    ones for all rows would do that, too, but tie the errors of rows together, so that
+    they do not average out.
 
     Parameters
     ----------
