@@ -423,7 +423,7 @@ def test_one_quantity_in_one_axes(transformer):
 
 def test_axes_that_are_too_few(transformer):
     _, ax = plt.subplots()
-    with pytest.raises(ValueError, match="ax has 1 axes for 8 quantities"):
+    with pytest.raises(ValueError, match="ax has 1 axes for 9 quantities"):
         LearningCurveDisplay.from_estimator(transformer, ax=ax)
 
 
