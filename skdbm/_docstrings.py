@@ -65,9 +65,9 @@ class Shared:
         Where chains are found slow, as with data that fall into clusters, they get
         weights, by which they follow the machine before they have moved [4]_, and
         exchange states with a ladder of machines down to independent units, the more
-        often, the slower they are: where they stand still, that takes as long as the
-        updates. Twenty of them take part at a time; fewer are left alone.
-        Chains of counts are left alone.
+        often, the slower they are: where they stand still, that takes as many sweeps as
+        the updates. Twenty of them take part at a time; fewer, and chains of counts,
+        are left alone.
     n_gibbs_steps : int, default=2
         Gibbs sweeps of every chain between two updates.
     n_mean_field_steps : int, default=1
