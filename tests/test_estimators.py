@@ -1241,9 +1241,9 @@ def test_history(cls, X):
     assert np.max(np.abs(estimator.history_["chain_autocorrelation"])) < 1
     assert min(estimator.history_["effective_chains"]) > 0
     assert max(estimator.history_["effective_chains"]) <= 1 + 1e-9
-    acceptance = np.array(estimator.history_["least_acceptance"])
-    assert np.all(np.isnan(acceptance) | ((acceptance >= 0) & (acceptance <= 1)))
-    assert min(estimator.history_["renewals"]) >= 0
+    # Ten chains are too few for a ladder.
+    assert np.isnan(estimator.history_["least_acceptance"]).all()
+    assert estimator.history_["rungs"] == estimator.history_["renewals"] == [0] * 3
 
 
 @pytest.mark.parametrize(
