@@ -33,7 +33,7 @@ class Judgement:
         sampler = DBMSampler.from_machine(
             machine, likelihood=likelihood, random_state=0
         )
-        self.bound = self.drawn = sampler.score_samples(rows)
+        self.bound = self.drawn = sampler.score_samples(rows, n_importance_samples=0)
         self.estimates = [self.bound[:n_estimated] for _ in draws]
         self.error = sampler.log_partition_std_
         if machine.n_layers > 2:

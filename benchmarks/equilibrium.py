@@ -1,4 +1,4 @@
-"""Clustered tables: chains left alone, and weighted and renewed.
+"""Clustered tables: chains left alone, and mixed.
 
 Trains machines on public density sets (folders NAME with NAME.train.data and so on,
 rows of 0 and 1), with chains left alone, too. Prints for each training its time,
@@ -35,20 +35,20 @@ def shares_of_clusters(kmeans, rows):
     return np.bincount(kmeans.predict(rows), minlength=N_CLUSTERS) / len(rows)
 
 
-def chains(renewed):
+def chains(mixed):
     """Patch what a fit does with slow chains."""
     options = _fitting.options
     return mock.patch.object(
         _fitting,
         "options",
-        lambda *args: dataclasses.replace(options(*args), renew_chains=renewed),
+        lambda *args: dataclasses.replace(options(*args), mix_chains=mixed),
     )
 
 
-def judge(X, rows, kmeans, renewed, settings):
+def judge(X, rows, kmeans, mixed, settings):
     """Train a machine and print a line about it."""
     start = time.perf_counter()
-    with warnings.catch_warnings(record=True) as caught, chains(renewed):
+    with warnings.catch_warnings(record=True) as caught, chains(mixed):
         warnings.simplefilter("always", ConvergenceWarning)
         sampler = DBMSampler(**settings).fit(X)
         seconds = time.perf_counter() - start
@@ -66,7 +66,7 @@ def judge(X, rows, kmeans, renewed, settings):
     ]
     restarts = sum("begins again" in " ".join(str(w.message).split()) for w in caught)
     print(
-        f"{'renewed' if renewed else 'plain':>7}  "
+        f"{'mixed' if mixed else 'plain':>7}  "
         f"{settings['hidden_layer_sizes']!s:>10}  "
         f"seed {settings['random_state']}  {seconds:4.0f} s  log Z "
         f"{sampler.log_partition_:.2f} +- {sampler.log_partition_std_:.2f}, by two "
@@ -84,7 +84,7 @@ def main():
     cli.add_argument("--sets", nargs="+", default=["mushrooms", "plants"])
     cli.add_argument("--hidden", type=int, nargs="+", default=[100])
     cli.add_argument("--seeds", type=int, nargs="+", default=[0])
-    cli.add_argument("--renewed", type=int, nargs="+", default=[1, 0])
+    cli.add_argument("--mixed", type=int, nargs="+", default=[1, 0])
     cli.add_argument("--epochs", type=int, help="default: as many as the estimator's")
     cli.add_argument("--rows", type=int, default=2000, help="test rows judged")
     options = cli.parse_args()
@@ -94,13 +94,13 @@ def main():
         kmeans = KMeans(N_CLUSTERS, n_init=3, random_state=0).fit(X)
         print(f"{name}: {X.shape[0]} rows of {X.shape[1]} columns")
         for seed in options.seeds:
-            for renewed in options.renewed:
+            for mixed in options.mixed:
                 settings = {
                     "hidden_layer_sizes": tuple(options.hidden),
                     "max_iter": options.epochs,
                     "random_state": seed,
                 }
-                judge(X, rows, kmeans, bool(renewed), settings)
+                judge(X, rows, kmeans, bool(mixed), settings)
 
 
 if __name__ == "__main__":

@@ -49,7 +49,7 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator):
         n_chains=100,
         n_gibbs_steps=2,
         n_mean_field_steps=1,
-        n_posterior_gibbs_steps=1,
+        n_posterior_gibbs_steps=3,
         pretraining="grow",
         early_stopping=False,
         validation_fraction=0.1,
@@ -314,7 +314,7 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator):
         return self
 
     def score_samples(self, X, *, n_importance_samples=None):
-        """Compute the score of every row: a lower bound or an estimate of log p(v).
+        """Compute the score of every row: an estimate of log p(v), or a lower bound.
 
         Parameters
         ----------
@@ -323,12 +323,12 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator):
         n_importance_samples : int, default=None
             Samples of the posterior of each row, of which the estimate of log p(v) is
             made; 0 means the variational lower bound, None the number in `likelihood`,
-            which is 0 by default.
+            which is 10 by default.
 
         Returns
         -------
         ndarray of shape (n_samples,)
-            Lower bounds or estimates of the log-likelihood in nats, float64; higher is
+            Estimates or lower bounds of the log-likelihood in nats, float64; higher is
             better. For one hidden layer, and nothing missing, they are log p(v) itself,
             up to the error of log Z. Of real values it is the density as they are in
             `X`; missing values are averaged over; counts are scored given their total.
@@ -337,7 +337,8 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator):
         ------
         FloatingPointError
             If a row of discrete columns comes out likelier than certain, by more than
-            three standard errors of log Z: then the estimate of log Z is wrong.
+            three standard errors of log Z, in its lower bound, too: then the estimate
+            of log Z is wrong.
 
         Warns
         -----
@@ -351,8 +352,9 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator):
         -----
         Log Z is enumerated for small machines and else estimated once per trained
         machine, by sequential Monte Carlo. It and the samples of the posterior are
-        seeded from `fit`; no score draws fresh randomness. An error of log Z moves all
-        rows alike.
+        seeded from `fit`, and those of a row by the row: no score draws fresh
+        randomness, or depends on the rows beside it. An error of log Z moves all rows
+        alike.
         """
         X = self._check_fitted_input(X)
         if n_importance_samples is not None:
@@ -363,6 +365,8 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator):
 
     def _score(self, X, n_importance_samples=None):
         """Score rows that have been validated."""
+        if n_importance_samples is None:
+            n_importance_samples = self._setting("likelihood").n_importance_samples
         totals = self.machine_.units[0].totals(X)
         log_partition, error = self._log_partition().of(totals, n_jobs=self.n_jobs)
         scores = log_likelihood(
@@ -374,7 +378,7 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator):
             n_importance_samples=n_importance_samples,
             n_jobs=self.n_jobs,
         )
-        _fitting.check_possible(self, scores, error, n_importance_samples)
+        _fitting.check_possible(self, X, scores, error, n_importance_samples)
         return scores
 
     def score(self, X, y=None):

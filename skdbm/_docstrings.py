@@ -63,25 +63,25 @@ class Shared:
     n_chains : int, default=100
         Number of persistent Gibbs chains. It has nothing to do with the batch size.
         Where chains are found slow, as with data that fall into clusters, they get
-        weights, by which they follow the machine without moving, and some of them give
-        way to new ones, annealed from independent units, the more often, the slower
-        they are [4]_: where chains stand still, that takes as long as the updates.
-        Chains of counts are left alone.
+        weights, by which they follow the machine before they have moved [4]_, and
+        exchange states with a ladder of machines down to independent units, the more
+        often, the slower they are: where they stand still, that takes as many sweeps as
+        the updates. Twenty of them take part at a time; fewer, and chains of counts,
+        are left alone.
     n_gibbs_steps : int, default=2
         Gibbs sweeps of every chain between two updates.
     n_mean_field_steps : int, default=1
         Most mean-field sweeps of a minibatch in training; a minibatch that has
         converged takes fewer. The more there are, the more upper layers, which are
         never sure of themselves, are left unused.
-    n_posterior_gibbs_steps : int, default=1
+    n_posterior_gibbs_steps : int, default=3
         Gibbs sweeps over the hidden layers of every row, and over what is missing in
         it, that follow mean field in training. Mean field takes the units of a row for
         independent; sweeps bring in that they are not, with which upper layers learn
-        more. The likelihood, as scores with ``Likelihood(n_importance_samples=10)``
-        estimate it, becomes better, but the bound that is the score without them, made
-        by mean field, looser. With 0 mean field alone is used, and more than one sweep
-        of it pays. It makes no difference to one hidden layer without missing values,
-        where the posterior is exact.
+        more. The likelihood, and its estimate, the score, become better, but the bound
+        by mean field, ``Likelihood(n_importance_samples=0)``, looser. With 0 mean field
+        alone is used, and more than one sweep of it pays. It makes no difference to one
+        hidden layer without missing values, where the posterior is exact.
     pretraining : {"grow", "greedy", None} or Pretraining, default="grow"
         How the joint training starts, if there is more than one hidden layer. "grow"
         trains the machine of the lowest hidden layer, then that of the two lowest, and
@@ -134,8 +134,10 @@ class Shared:
         minus that of the chains, nats), "chain_autocorrelation" (correlation of the
         visible states of the chains with those a tenth of the epoch before, 1 where
         they stand still; NaN for an epoch of one batch), "effective_chains" (effective
-        sample size of the weighted chains, over their number), "renewals" (how often
-        some were annealed anew), "mean_field_sweeps",
+        sample size of the weighted chains, over their number), "least_acceptance" (of
+        exchanges between neighbours on the ladder down to independent units, where they
+        are least often accepted; NaN before the first), "rungs" (of the ladder),
+        "renewals" (chains that came up from independent units), "mean_field_sweeps",
         "unconverged" (share of the batches in which mean field did not converge),
         "dead_units" (share of the hidden units whose mean hardly varies over the rows,
         one number a hidden layer), "weight_norms" (one number a matrix),

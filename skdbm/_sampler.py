@@ -19,7 +19,7 @@ class DBMSampler(BaseDBM):
     """Samples from a deep Boltzmann machine.
 
     Learns the distribution of unlabelled rows, draws new rows from it, and scores
-    rows by a lower bound of their log-likelihood.
+    rows by an estimate of their log-likelihood.
 
     Parameters
     ----------

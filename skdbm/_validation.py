@@ -1,6 +1,7 @@
 """The one place that touches scikit-learn's private validation helpers."""
 
 import numbers
+import os
 from collections.abc import Iterable
 from functools import wraps
 from numbers import Integral
@@ -27,6 +28,10 @@ from .units import UnitType
 
 #: Numbers of chains above this one are warned of.
 MANY_CHAINS = 20_000
+
+#: Bytes of a unit of a chain in training: its state, the working memory and both
+#: factors of the gradient, in float32.
+BYTES_OF_A_UNIT = 16
 
 _AT_LEAST_ONE = Interval(Integral, 1, None, closed="left")
 _NOT_NEGATIVE = Interval(numbers.Real, 0, None, closed="left")
@@ -137,14 +142,29 @@ def check_count(name: str, value: Any, *, least: int = 1) -> None:
         raise ValueError(f"{name}={value!r}; {kind} is expected.")
 
 
-def check_n_chains(n_chains, n_rows):
-    """Warn of so many chains that they, and not the rows, take the time."""
+def check_n_chains(n_chains, n_rows, n_units):
+    """Check that memory holds the chains; warn if they, not the rows, take the time."""
+    needed, memory = n_chains * n_units * BYTES_OF_A_UNIT, _memory()
+    if needed > memory:
+        raise ValueError(
+            f"n_chains={n_chains} Gibbs chains of {n_units} units need "
+            f"{needed / 2**30:,.0f} GiB, and there are {memory / 2**30:,.0f} GiB of "
+            "memory. A few hundred are enough."
+        )
     if n_chains > max(MANY_CHAINS, n_rows):
         warn(
             f"n_chains={n_chains} Gibbs chains for {n_rows} rows will take long: each "
             "update moves all of them. A few hundred are enough.",
             UserWarning,
         )
+
+
+def _memory():
+    """Bytes of memory of this computer; infinity where it does not say."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return np.inf
 
 
 def check_feature_names_in(estimator, input_features):

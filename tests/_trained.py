@@ -26,7 +26,7 @@ def trainer_of(machine, n_chains=10, seed=0, chains=None, **options):
         "n_gibbs_steps": 1,
         "n_mean_field_steps": 1000,
         "mean_field_tol": 1e-13,
-        "renew_chains": False,
+        "mix_chains": False,
     }
     return Trained(machine, n_chains, seed, chains, Options(**(defaults | options)))
 

@@ -23,6 +23,7 @@ from skdbm.encodings import (
     from_spec,
 )
 from skdbm.encodings.contract import LEADING, RATE
+from skdbm.encodings.counts import LARGEST_LENGTH, PRESENTED
 from skdbm.encodings.real import EXPLAINED
 from skdbm.encodings.rows import EncodedRows
 from skdbm.machine import DeepBoltzmannMachine
@@ -172,6 +173,46 @@ def test_counts_are_their_own_states():
     assert encoding == Counts(3, 4) == Counts().fit(sparse.csr_array(X))
     assert_array_equal(encoding.encode(X), X)
     assert_array_equal(encoding.decode(X), X)
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("container", [np.asarray, sparse.csr_array])
+def test_of_long_rows_training_presents_a_part(seed, container):
+    rng = np.random.default_rng(seed)
+    X = rng.multinomial([40, 10**6, 0, 2**24], [0.5, 0.3, 0.2]).astype(np.float32)
+    encoding = Counts().fit(container(X))
+    # As long as a vector of length 100, but for the empty row.
+    shares = X[[0, 1, 3]] / X[[0, 1, 3]].sum(axis=1, keepdims=True)
+    expected = LARGEST_LENGTH / np.sqrt(np.square(shares).sum(axis=1).mean())
+    assert encoding.longest == pytest.approx(expected, abs=0.51)
+    assert from_spec(encoding.spec()) == encoding != Counts(3, encoding.typical_total)
+    draws = np.stack([encoding.draw(X, rng) for _ in range(2000)])
+    assert draws.dtype == X.dtype
+    assert_array_equal(draws[:, [0, 2]], np.broadcast_to(X[[0, 2]], (2000, 2, 3)))
+    totals = draws[:, [1, 3]].sum(axis=2)
+    # Even from 0 to the most, and Poisson around that.
+    most = PRESENTED * encoding.longest
+    mean, variance = most / 2, most**2 / 12
+    error = np.sqrt((variance + mean) / 2000)
+    assert_allclose(totals.mean(axis=0), mean, atol=4 * error)
+    assert_allclose(totals.var(axis=0), variance + mean, rtol=0.1)
+    words = draws[:, [1, 3]].sum(axis=0)
+    n_words = words.sum(axis=1, keepdims=True)
+    error = np.sqrt(shares[1:] / n_words)
+    assert (np.abs(words / n_words - shares[1:]) < 4 * error).all()
+    assert encoding.learning_rate(draws[0], 10) == pytest.approx(0.8 / most)
+    assert encoding.learning_rate(3 * X[:1], 10) == pytest.approx(0.8 / 120)
+    room = X.copy()
+    assert encoding.draw(room, rng, out=room) is room
+    assert room[3].sum() < encoding.longest
+
+
+def test_rows_like_texts_are_presented_as_they_are():
+    X = np.random.default_rng(0).poisson(0.5, (50, 300)).astype(float)
+    encoding = Counts().fit(X)
+    assert encoding.longest is None
+    assert encoding.draw(X, np.random.default_rng(0)) is X
+    assert Counts().fit(np.zeros((2, 3))) == Counts(3, 1)
 
 
 @each_dtype

@@ -12,6 +12,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.datasets import load_digits
 
 from skdbm import DBMSampler, DBMTransformer, DeepBoltzmannMachine, ops
+from skdbm._fitting import POSSIBLE
 from skdbm.likelihood import (
     annealed_log_partition,
     exact_log_partition,
@@ -19,13 +20,15 @@ from skdbm.likelihood import (
 )
 from skdbm.likelihood.annealing import summary
 from skdbm.likelihood.bounds import least_log_partition
-from skdbm.sampling import annealing, gibbs_sweeps, path
+from skdbm.sampling import annealing, gibbs_sweeps, initial_states, path
 from skdbm.sampling.annealing import fresh_chains
-from skdbm.training.renewal import Renewal
+from skdbm.sampling.tempering import COLUMNS, Ladder
+from skdbm.training.mixing import LAG, Mixing
 from skdbm.training.state import Options, State
 from skdbm.training.update import update
+from skdbm.units import Bernoulli, Binomial, Categorical, Gaussian
 
-from ._reference import Model, joint_states, largest_error
+from ._reference import Model, joint_states, largest_error, random_model
 
 #: Machines of the slow test: kinds of data, hidden layers, and seeds.
 KINDS = ("prototypes", "rare", "categories", "digits", "stripes")
@@ -143,18 +146,113 @@ def state_in(machine, mode, seed=0, **options):
 
 
 def test_weights_of_chains_are_ratios_of_probabilities():
+    """Those of the newest step; of older ones less is remembered."""
     machine = two_modes(0.5)
     state, options = state_in(machine, 1.0)
-    state.renewal.correlation, state.renewal.budget = 0.5, -np.inf
+    mixing = state.mixing
     rng, team, rate = np.random.default_rng(0), ops.Workers(1), 0.001
     for _ in range(4):
+        mixing.correlation, mixing.budget, mixing.looking_budget = 0.5, -1e9, -1e9
         rows = (rng.random((50, 10)) < 0.2).astype(np.float32)
         before = state.machine.map(np.copy)
-        weights = state.renewal.log_weights.copy()
+        remembered = mixing.log_weights * mixing.correlation ** (1 / LAG)
         update(state, rows, options, rate, team)
         ratio = before.energy(state.chains) - state.machine.energy(state.chains)
         assert np.ptp(ratio) > 1e-3
-        assert_allclose(state.renewal.log_weights - weights, ratio, atol=1e-4)
+        added = mixing.log_weights - remembered
+        assert_allclose(added - added.mean(), ratio - ratio.mean(), atol=1e-4)
+        assert np.exp(mixing.log_weights).mean() == pytest.approx(1)
+
+
+def test_weights_that_are_noise_are_shrunk():
+    mixing = Mixing(100, ops.generator(0))
+    changes = 20 * np.random.default_rng(0).normal(size=100)
+    mixing.weigh(changes)
+    assert 0.3 <= mixing.effective_share < 0.5
+    assert np.argmax(mixing.shares) == np.argmax(changes)
+    mixing.weigh(np.full(100, np.nan))
+    assert_array_equal(mixing.log_weights, 0)
+
+
+def test_weights_go_with_the_states():
+    machine = two_modes().astype(np.float32)
+    ladder = Ladder(machine, np.random.default_rng(0))
+    chains = initial_states(machine, 40, 0)
+    means, weights = [np.full(n, 0.3) for n in machine.layer_sizes], np.arange(1.0, 41)
+    for _ in range(500):
+        ladder.exchange(machine, means, chains, weights, ops.Workers(1))
+        every = np.concatenate([weights, ladder.log_weights])
+        # A weight is in one place, or has been forgotten at the lowest rung.
+        kept, count = np.unique(every[every != 0], return_counts=True)
+        assert np.all(count == 1)
+        assert set(kept) <= set(range(1, 41))
+        assert_array_equal(ladder.log_weights[ladder.fresh], 0)
+    assert np.sum(weights == 0) > 20
+
+
+@functools.cache
+def machines_of_kinds():
+    """Machines of all kinds of units, with strong couplings, and states to start at."""
+    rng = np.random.default_rng(7)
+    kinds = {
+        "binary": ([Bernoulli()] * 2, (10, 2)),
+        "deep": ([Bernoulli()] * 4, (5, 4, 3, 2)),
+        "counted": ([Binomial(2), Bernoulli(), Binomial(3)], (3, 4, 2)),
+        "categories": (
+            [Categorical([3, 4]), Bernoulli(), Categorical([2, 3])],
+            (7, 3, 5),
+        ),
+        "real": ([Gaussian(), Bernoulli(), Bernoulli()], (3, 4, 2)),
+    }
+    machines = {"two modes": two_modes()}
+    for name, (units, sizes) in kinds.items():
+        weights = [rng.normal(0, 1.5, shape) for shape in pairwise(sizes)]
+        biases = [rng.normal(0, 1, size) for size in sizes]
+        machines[name] = DeepBoltzmannMachine(weights, biases, units)
+    return machines
+
+
+@pytest.mark.parametrize("name", machines_of_kinds())
+def test_exchange_keeps_the_distribution_of_the_machine(name):
+    """Means of all units, and log Z, from chains that all begin in one place."""
+    machine = machines_of_kinds()[name]
+    exact = [x.mean(axis=0) for x in exact_samples(machine, 200_000, random_state=1)]
+    single = machine.astype(np.float32)
+    ladder = Ladder(single, np.random.default_rng(0))
+    chains = [np.tile(x[:1], (100, 1)) for x in initial_states(single, 1, 0)]
+    means = [np.asarray(mean * 0.8 + 0.1, np.float32) for mean in exact]
+    seen, log_z, arrived = [], [], 0
+    for _ in range(4000):
+        arrived += ladder.exchange(single, means, chains, np.zeros(100), ops.Workers(1))
+        seen.append(np.concatenate([chain.mean(axis=0) for chain in chains]))
+        log_z.append(ladder.log_partition)
+    assert arrived > 1000
+    parts = np.array(seen[500:]).reshape(14, 250, -1).mean(axis=1)
+    error = np.abs(parts.mean(axis=0) - np.concatenate(exact))
+    # Student's t with 13 degrees of freedom is beyond 8 once in 450,000 times; exact
+    # means have errors of up to half a thousandth of the units' range.
+    assert np.all(error < 8 * parts.std(axis=0, ddof=1) / np.sqrt(14) + 0.01)
+    parts = np.array(log_z[500:]).reshape(14, 250).mean(axis=1)
+    error = abs(parts.mean() - exact_log_partition(machine))
+    assert error < 8 * parts.std(ddof=1) / np.sqrt(14) + 0.01
+
+
+def test_rungs_have_equal_rejections_and_follow_the_barrier():
+    machine = two_modes(0.8, 40).astype(np.float32)
+    ladder = Ladder(machine, np.random.default_rng(0))
+    chains = initial_states(machine, COLUMNS, 0)
+    means, rejections = [np.full(n, 0.3) for n in machine.layer_sizes], []
+    for number in range(3000):
+        ladder.exchange(machine, means, chains, np.zeros(COLUMNS), ops.Workers(1))
+        if number > 1000:
+            rejections.append(ladder.rejections.mean())
+            assert len(ladder.states[0]) == COLUMNS * (len(ladder.stops) - 1)
+            assert np.all(np.diff(ladder.stops) > 0)
+    assert ladder.stops[0] == 0
+    assert ladder.stops[-1] == 1
+    assert len(ladder.stops) > 4
+    # 2.5 rungs for each unit of the barrier.
+    assert 0.25 < np.mean(rejections) < 0.5
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -166,51 +264,59 @@ def test_hidden_mode_is_found_by_training_and_by_log_partition(seed):
     assert abs(error) < 6 * found.standard_error
     rng, team = np.random.default_rng(seed), ops.Workers(1)
     shares = {}
-    for renews in (True, False):
-        state, options = state_in(machine, 0.0, seed, renew_chains=renews)
+    for mixes in (True, False):
+        state, options = state_in(machine, 0.0, seed, mix_chains=mixes)
         for _ in range(1000):
             rows = (rng.random((50, 10)) < 0.01).astype(np.float32)
             update(state, rows, options, 0.003, team)
-        shares[renews] = share_on(exact_samples(state.machine, 10_000, random_state=0))
+        shares[mixes] = share_on(exact_samples(state.machine, 10_000, random_state=0))
     assert shares[True] < 0.1 < 0.5 < shares[False]
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_gradient_of_renewed_chains_is_that_of_enumeration(seed):
+def test_gradient_of_mixing_chains_is_that_of_enumeration(seed):
     """Chains begin in one of two modes; the machine does not change."""
     machine = two_modes(0.7)
     exact = exact_samples(machine, 100_000, random_state=seed)[0].mean()
     means, team = {}, ops.Workers(1)
-    for renews in (True, False):
-        state, options = state_in(machine, 0.0, seed, renew_chains=renews)
+    for mixes in (True, False):
+        state, options = state_in(machine, 0.0, seed, mix_chains=mixes)
         rows, seen = np.repeat([[1.0], [0.0]], [35, 15], axis=0) * np.ones(10), []
         for _ in range(1500):
             update(state, rows.astype(np.float32), options, 0.0, team)
-            seen.append(state.renewal.shares @ state.chains[0].mean(axis=1))
+            seen.append(state.mixing.shares @ state.chains[0].mean(axis=1))
         parts = np.array(seen[500:]).reshape(10, 100).mean(axis=1)
-        means[renews] = parts.mean(), parts.std(ddof=1) / np.sqrt(10)
+        means[mixes] = parts.mean(), parts.std(ddof=1) / np.sqrt(10)
     # Student's t with 9 degrees of freedom is beyond 8 once in 40,000 times.
     assert abs(means[True][0] - exact) < 8 * means[True][1]
     assert means[True][1] < 0.05
     assert means[False][0] < 0.1 < exact
 
 
-def test_chains_that_mix_are_hardly_renewed():
+def test_chains_that_mix_by_themselves_cost_next_to_nothing(monkeypatch):
     X = (np.random.default_rng(0).random((200, 40)) < 0.5).astype(float)
     settings = {"hidden_layer_sizes": (6, 4), "max_iter": 30, "random_state": 0}
-    model = DBMTransformer(**settings, learning_rate_init=0.01).fit(X)
-    assert np.min(model.history_["effective_chains"]) == 1
-    # A renewal takes ten sweeps of a hundred chains, an update five of as many.
-    assert 0 < sum(model.history_["renewals"]) < 120 * 0.03
+    swept, exchange = [], Ladder.exchange
+
+    def counted(ladder, *args):
+        swept.append(ladder.n_chains)
+        return exchange(ladder, *args)
+
+    monkeypatch.setattr(Ladder, "exchange", counted)
+    DBMTransformer(**settings, learning_rate_init=0.01).fit(X)
+    # Two stages of 10 and 30 epochs with two batches, some 400 sweeps an update.
+    assert 0 < sum(swept) < 0.04 * 80 * 400
 
 
-def test_renewal_does_not_depend_on_threads():
+def test_mixing_does_not_depend_on_threads():
     X = clustered("prototypes", 0)[:200]
     settings = {"hidden_layer_sizes": (60, 30), "random_state": 0}
     settings |= {"max_iter": 80, "learning_rate_init": 0.2, "pretraining": None}
     models = [DBMSampler(**settings, n_jobs=n).fit(X) for n in (1, 2)]
-    assert sum(models[0].history_["renewals"]) > 0
-    assert np.min(models[0].history_["effective_chains"]) < 1
+    history = models[0].history_
+    assert sum(history["renewals"]) > 0
+    assert 0 < history["least_acceptance"][-1] < 1
+    assert history["rungs"][-1] > 3
     one, other = (model.machine_ for model in models)
     for name in ("weights", "biases", "means"):
         for a, b in zip(getattr(one, name), getattr(other, name), strict=True):
@@ -219,12 +325,24 @@ def test_renewal_does_not_depend_on_threads():
     assert models[0].log_partition_ == models[1].log_partition_
 
 
-def test_renewal_is_copied_with_the_state():
-    renewal = Renewal(4, ops.generator(0))
-    other = renewal.copy()
-    other.weigh(np.arange(4.0), [np.zeros((4, 1))])
-    assert_array_equal(renewal.log_weights, 0)
-    assert renewal.rng.random() == other.rng.random()
+def test_mixing_is_copied_with_the_state():
+    state, options = state_in(two_modes(0.7), 0.0)
+    rows, team = np.ones((50, 10), np.float32), ops.Workers(1)
+
+    def go_on(state, n_updates):
+        for _ in range(n_updates):
+            update(state, rows, options, 0.0, team)
+        ladder = state.mixing.ladder
+        return [*state.chains, *ladder.states, ladder.log_ratios, ladder.fresh]
+
+    go_on(state, 60)
+    other = state.copy()
+    before = [array.copy() for array in go_on(other, 0)]
+    after = [array.copy() for array in go_on(state, 30)]
+    for a, b in zip(before, go_on(other, 0), strict=True):
+        assert_array_equal(a, b)
+    for a, b in zip(after, go_on(other, 30), strict=True):
+        assert_array_equal(a, b)
 
 
 @pytest.mark.parametrize("n_visible", [10, 40])
@@ -338,13 +456,38 @@ def test_rows_bound_the_log_partition():
     assert least_log_partition(machine, np.full((3, 30), 0.5)) == -np.inf
 
 
-def test_rows_likelier_than_certain_are_an_error():
+@pytest.mark.parametrize("hidden_layer_sizes", [8, (8, 4)], ids=str)
+def test_rows_likelier_than_certain_are_an_error(hidden_layer_sizes):
     X = clustered("prototypes", 0)
-    model = DBMSampler(hidden_layer_sizes=8, max_iter=20, random_state=0).fit(X)
+    model = DBMSampler(
+        hidden_layer_sizes=hidden_layer_sizes, max_iter=20, random_state=0
+    ).fit(X)
     value, _ = model._kept_log_partition._values["None"]
     model._kept_log_partition._values["None"] = value - 50, 0.1
     with pytest.raises(FloatingPointError, match="too low, because the chains"):
         model.score(X)
+
+
+def test_estimates_above_zero_by_chance_are_no_error():
+    """The bound of the row is below zero, so log Z may be right."""
+    X = joint_states([1] * 6)
+    machine = random_model((6, 5, 4), 4, 3).machine()
+    model = DBMSampler.from_machine(machine, random_state=0)
+    model.score(X)
+    value, _ = model._kept_log_partition._values["None"]
+    lower = model.score_samples(X, n_importance_samples=0)
+    estimate = model.score_samples(X, n_importance_samples=1)
+    row = np.argmax(estimate - lower)
+    assert estimate[row] > lower[row] + 0.02
+    # Log Z is such that zero is between the two.
+    between = (estimate[row] + lower[row]) / 2
+    model._kept_log_partition._values["None"] = value + between - POSSIBLE, 0.0
+    some = X[row : row + 1]
+    assert model.score_samples(some, n_importance_samples=1)[0] > POSSIBLE
+    model._kept_log_partition._values["None"] = value + between - POSSIBLE - 9, 0.0
+    for n_importance_samples in (0, 1):
+        with pytest.raises(FloatingPointError, match="too low, because the chains"):
+            model.score_samples(some, n_importance_samples=n_importance_samples)
 
 
 def test_log_partition_is_lifted_to_what_the_rows_have():

@@ -62,6 +62,7 @@ from ._estimators import (
     two_kinds,
     wrapped,
 )
+from ._reference import random_model
 
 #: Enough training for the two kinds of rows that `two_kinds` makes.
 LONGER = {
@@ -603,13 +604,14 @@ def test_score_of_one_hidden_layer_is_the_log_likelihood(cls, X):
     assert_allclose(scores, likelihood.exact_log_likelihood(estimator.machine_, X))
 
 
-def test_score_of_two_hidden_layers_is_a_lower_bound(fitted, X):
+def test_score_without_draws_is_a_lower_bound(fitted, X):
     exact = enumerated_log_likelihood(fitted.machine_, X)
     for estimator, rounding in ((fitted, 1e-5), (in_double(fitted), 1e-9)):
-        gap = exact - estimator.score_samples(X)
+        gap = exact - estimator.score_samples(X, n_importance_samples=0)
         assert gap.min() > -rounding
         assert gap.mean() < 1  # the bound is of some use
-        assert logsumexp(estimator.score_samples(all_states(8))) < 0  # probabilities
+        lower = estimator.score_samples(all_states(8), n_importance_samples=0)
+        assert logsumexp(lower) < 0  # probabilities
 
 
 def test_score_is_exact_where_the_hidden_layers_do_not_interact(cls, X):
@@ -642,12 +644,37 @@ def test_importance_weighted_score_draws_nothing_new(fitted, X):
 
 
 def test_scores_are_made_of_the_samples_that_the_estimator_asks_for(fitted, X):
-    lower = fitted.score_samples(X)
+    assert fitted.likelihood.n_importance_samples == 10
+    default = fitted.score_samples(X, n_importance_samples=10)
+    assert_array_equal(fitted.score_samples(X), default)
+    lower = fitted.score_samples(X, n_importance_samples=0)
     estimate = fitted.score_samples(X, n_importance_samples=5)
     other = copy.deepcopy(fitted).set_params(likelihood__n_importance_samples=5)
     assert_array_equal(other.score_samples(X), estimate)
     assert other.score(X) == estimate.mean()
     assert_array_equal(other.score_samples(X, n_importance_samples=0), lower)
+
+
+@pytest.mark.parametrize("scale", [2, 3])
+def test_score_prefers_an_upper_layer_that_is_of_use(cls, scale):
+    """As the likelihood does. The bound would do without: mean field is too simple."""
+    machine = random_model((6, 5, 4), 4, scale).machine()
+    counts = np.exp(likelihood.exact_log_likelihood(machine, all_states(6))) * 5000
+    X = np.repeat(all_states(6), counts.round().astype(int), axis=0)
+    # What is left without the layer, its mean field added to the biases.
+    upper = likelihood.exact_samples(machine, 5000, random_state=0)[2].mean(axis=0)
+    hidden_biases = machine.biases[1] + machine.weights[1] @ upper
+    stump = DeepBoltzmannMachine(
+        [machine.weights[0]], [machine.biases[0], hidden_biases]
+    )
+    exact = [likelihood.exact_log_likelihood(m, X).mean() for m in (machine, stump)]
+    assert exact[0] > exact[1]
+    deep, one = (wrapped(cls, m) for m in (machine, stump))
+    assert deep.score(X) > one.score(X)
+    assert deep.score(X) == pytest.approx(exact[0], abs=0.02)
+    bounds = Likelihood(n_importance_samples=0)
+    deep, one = (m.set_params(likelihood=bounds) for m in (deep, one))
+    assert deep.score(X) < one.score(X)
 
 
 def test_score_beats_independent_columns(fitted, X):
@@ -768,7 +795,8 @@ def test_partial_fit_removes_the_log_partition(X):
     sampler.partial_fit(X)
     assert not hasattr(sampler, "log_partition_")
     assert not hasattr(sampler, "log_partition_std_")
-    gap = enumerated_log_likelihood(sampler.machine_, X) - sampler.score_samples(X)
+    lower = sampler.score_samples(X, n_importance_samples=0)
+    gap = enumerated_log_likelihood(sampler.machine_, X) - lower
     assert -1e-9 < gap.min() < gap.max() < 1
 
 
@@ -1192,6 +1220,8 @@ def test_history(cls, X):
         "energy_gap",
         "chain_autocorrelation",
         "effective_chains",
+        "least_acceptance",
+        "rungs",
         "renewals",
         "mean_field_sweeps",
         "unconverged",
@@ -1211,7 +1241,9 @@ def test_history(cls, X):
     assert np.max(np.abs(estimator.history_["chain_autocorrelation"])) < 1
     assert min(estimator.history_["effective_chains"]) > 0
     assert max(estimator.history_["effective_chains"]) <= 1 + 1e-9
-    assert min(estimator.history_["renewals"]) >= 0
+    # Ten chains are too few for a ladder.
+    assert np.isnan(estimator.history_["least_acceptance"]).all()
+    assert estimator.history_["rungs"] == estimator.history_["renewals"] == [0] * 3
 
 
 @pytest.mark.parametrize(
@@ -1511,7 +1543,8 @@ def test_interrupt_keeps_what_was_learned(
     assert len(estimator.history_["seconds"]) == n_joint
     monkeypatch.undo()
     exact = enumerated_log_likelihood(estimator.machine_, X)
-    assert np.all(estimator.score_samples(X) < exact + 1e-5)
+    lower = estimator.score_samples(X, n_importance_samples=0)
+    assert np.all(lower < exact + 1e-5)
     if name == "epoch":
         fitted = small(cls)
         kept = []
@@ -1589,7 +1622,8 @@ def test_interrupt_of_log_partition_leaves_no_stale_one(X, monkeypatch):
     assert sampler.n_iter_ == 3
     assert not hasattr(sampler, "log_partition_")
     assert not hasattr(sampler, "log_partition_std_")
-    gap = enumerated_log_likelihood(sampler.machine_, X) - sampler.score_samples(X)
+    lower = sampler.score_samples(X, n_importance_samples=0)
+    gap = enumerated_log_likelihood(sampler.machine_, X) - lower
     assert -1e-5 < gap.min() < gap.max() < 1
 
 

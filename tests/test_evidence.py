@@ -17,6 +17,7 @@ from skdbm.machine import DeepBoltzmannMachine
 from skdbm.sampling import conditional_means, gibbs_sweeps, initial_states
 from skdbm.units import Bernoulli, Binomial, ReplicatedSoftmax
 
+from ._copies import independent_estimates
 from ._reference import Model, formula_model, random_model, typed_model, worst_moment
 
 ALL = slice(None)
@@ -504,12 +505,8 @@ def test_importance_weights_given_any_evidence_average_to_its_probability(
 ):
     n_rows, model = 1500, random_model(sizes, seed, n_trials=(2, 1, 2, 1)[: len(sizes)])
     evidence, conditionals = evidence_on(model, columns, 2 * n_rows, seed)
-    log_weights = importance_weighted_log_likelihood(
-        model.machine(),
-        evidence,
-        model.distribution.log_partition,
-        n_importance_samples=4,
-        random_state=seed,
+    log_weights = independent_estimates(
+        model.machine(), evidence, model.distribution.log_partition, 4, seed
     )
     for i, conditional in enumerate(conditionals):
         exact = conditional.log_partition - model.distribution.log_partition
@@ -518,19 +515,30 @@ def test_importance_weights_given_any_evidence_average_to_its_probability(
         assert abs(weights.mean() - 1) < error
 
 
-def test_every_block_of_rows_has_importance_samples_of_its_own():
-    model = formula_model((6, 5, 4))
-    half = model.visible_states()[:: 2**6 // 16]
-    half = np.repeat(half, ops.INFERENCE_ROWS // len(half), axis=0)
-    X = np.concatenate([half, half])
-    assert len(ops.row_blocks(len(X), ops.INFERENCE_ROWS)) == 2
-    first, second = np.split(
-        importance_weighted_log_likelihood(
-            model.machine(), X, 0.0, n_importance_samples=30, random_state=0
-        ),
-        2,
-    )
-    assert np.mean(first != second) > 0.9
+@each_case
+def test_importance_samples_given_any_evidence_follow_from_the_row_alone(
+    sizes, columns
+):
+    model = random_model(sizes, 0, 2, n_trials=(2, 1, 2, 1)[: len(sizes)])
+    evidence, _ = evidence_on(model, columns, 20)
+    # A row that knows whole layers beside one that does not, of other values each.
+    rng = np.random.default_rng(0)
+    layers = {}
+    for layer, (states, known) in evidence.layers.items():
+        values = rng.integers(0, 1 + model.n_trials[layer], states.shape)
+        known = np.ones_like(values, bool) if known is None else known.copy()
+        known[::3] = True
+        layers[layer] = np.where(known, values, np.nan), known
+
+    def estimate(evidence):
+        return importance_weighted_log_likelihood(
+            model.machine(), evidence, 0.0, n_importance_samples=20, random_state=0
+        )
+
+    evidence = Evidence(layers)
+    first = estimate(evidence)
+    one_by_one = [estimate(evidence[[row]])[0] for row in range(20)]
+    assert_allclose(one_by_one, first, rtol=1e-9, atol=1e-9)
 
 
 def test_units_with_several_trials_know_parts_of_layers():

@@ -1,9 +1,13 @@
 """Values far from one: large offsets, huge numbers, counts without end."""
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy import sparse
+from scipy.special import gammaln
 
 from skdbm import DBMSampler, DBMTransformer
 from skdbm.encodings import Counts, Real
@@ -97,3 +101,56 @@ def test_log_z_of_counts_has_an_end():
     fitted = DBMSampler(visible="counts", **SMALL | {"hidden_layer_sizes": 25}).fit(X)
     with pytest.raises(ValueError, match="total of 10000000000000; log Z is found up"):
         fitted.score(np.array([[1e13, 0, 0, 0]]))
+
+
+def topics(total, n_words, seed, n_rows=100):
+    """Rows of a total, each about one of three topics that have their own words."""
+    rng = np.random.default_rng(seed)
+    own = np.repeat(np.eye(3), n_words // 3, axis=1) / (n_words // 3)
+    words = (own + rng.dirichlet(np.ones(n_words), 3)) / 2
+    return rng.multinomial(total, words[rng.integers(3, size=n_rows)]).astype(float)
+
+
+def scores_of_independent_words(X):
+    """Log-probability of the rows, whose words are drawn with their shares in all."""
+    shares = X.sum(axis=0) + 1
+    log_shares = np.log(shares / shares.sum())
+    return gammaln(X.sum(axis=1) + 1) - gammaln(X + 1).sum(axis=1) + X @ log_shares
+
+
+@pytest.mark.parametrize("n_words", [3, 30])
+@pytest.mark.parametrize(("total", "seed"), [(10**4, 0), (10**6, 1), (10**7, 2)])
+def test_rows_of_many_words_are_learned_from(total, n_words, seed):
+    X = topics(total, n_words, seed)
+    params = {"visible": "counts", "hidden_layer_sizes": 4, "random_state": seed}
+    fitted = DBMSampler(batch_size=20, max_iter=120, **params)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fitted.fit(X)
+    gains = fitted.score_samples(X) - scores_of_independent_words(X)
+    assert gains.mean() > 0.1 * -scores_of_independent_words(X).mean()
+
+
+def test_rows_of_very_different_totals_are_learned_from():
+    X = topics(2**24, 21, 0)
+    rng = np.random.default_rng(0)
+    shares = np.exp(rng.uniform(-np.log(2**24), 0, (len(X), 1)))
+    X = rng.binomial(X.astype(int), shares).astype(float)
+    params = {"visible": "counts", "hidden_layer_sizes": 4, "random_state": 0}
+    for container in (np.asarray, sparse.csr_array):
+        fitted = DBMSampler(batch_size=20, max_iter=120, **params)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            fitted.fit(container(X))
+        gains = fitted.score_samples(X) - scores_of_independent_words(X)
+        assert gains.mean() > 0.1 * -scores_of_independent_words(X).mean()
+
+
+def test_chunks_of_rows_of_many_words_are_learned_from():
+    X = topics(10**6, 6, 0)
+    params = {"visible": "counts", "hidden_layer_sizes": 4, "random_state": 0}
+    estimator = DBMSampler(batch_size=20, **params)
+    for _ in range(120):
+        estimator.partial_fit(X)
+    gains = estimator.score_samples(X) - scores_of_independent_words(X)
+    assert gains.mean() > 0.1 * -scores_of_independent_words(X).mean()

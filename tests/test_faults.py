@@ -268,3 +268,11 @@ def test_chains_that_are_far_too_many_are_warned_of(X, monkeypatch, method):
         pytest.raises(Stop),
     ):
         getattr(estimator, method)(X)
+
+
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+def test_chains_that_no_memory_holds_are_an_error(X, method):
+    estimator = small(DBMTransformer, n_chains=10**12)
+    with pytest.raises(ValueError, match=r"n_chains=1000000000000 .* GiB of memory"):
+        getattr(estimator, method)(X)
+    assert not hasattr(estimator, "machine_")

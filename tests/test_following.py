@@ -15,7 +15,7 @@ from skdbm import DBMTransformer, Likelihood, _fitting, ops
 from skdbm.likelihood import exact_log_partition, following
 from skdbm.likelihood.following import FollowedLogPartition
 from skdbm.machine import DeepBoltzmannMachine
-from skdbm.sampling.path import AdaptiveSteps, Ladder, Path, carry, resampled
+from skdbm.sampling.path import AdaptiveSteps, GivenSteps, Path, carry, resampled
 
 from ._estimators import Watcher
 from ._reference import random_model, typed_model, worst_moment
@@ -108,8 +108,8 @@ def test_path_there_and_back(visible, hidden, n_steps, seed):
     path = Path(*(model.machine() for model in models))
     stops = np.linspace(0, 1, n_steps + 1).tolist()
     for ladder, before, after in (
-        (Ladder(stops), *models),
-        (Ladder(stops[::-1]), *models[::-1]),
+        (GivenSteps(stops), *models),
+        (GivenSteps(stops[::-1]), *models[::-1]),
     ):
         states = before.sample(3000, np.random.default_rng([seed, 3]))
         with ops.workers(1) as team:
@@ -121,9 +121,9 @@ def test_path_there_and_back(visible, hidden, n_steps, seed):
 @pytest.mark.parametrize(
     ("schedule", "degree"),
     [
-        (Ladder([0.2, 0.7, 1.0]), 3),
-        (Ladder([0.7, 0.2, 0.0]), 3),
-        (Ladder(np.linspace(0.2, 1, 5001).tolist()), 1),
+        (GivenSteps([0.2, 0.7, 1.0]), 3),
+        (GivenSteps([0.7, 0.2, 0.0]), 3),
+        (GivenSteps(np.linspace(0.2, 1, 5001).tolist()), 1),
         (AdaptiveSteps(spread=0.01, longest=0.5, most=9, start=0.2), 2),
     ],
 )
@@ -141,7 +141,7 @@ def test_chains_on_a_path_do_not_depend_on_threads():
     model = random_model((6, 5, 4), 0)
     path = Path(model.machine(), moved(model, 0, 0.4).machine())
     results = []
-    for schedule in (Ladder(np.linspace(0, 1, 9).tolist()), STEPS):
+    for schedule in (GivenSteps(np.linspace(0, 1, 9).tolist()), STEPS):
         for n_jobs in (1, 2):
             states = model.distribution.sample(300, np.random.default_rng(0))
             with ops.workers(n_jobs) as team:

@@ -40,6 +40,7 @@ from skdbm.sampling import path
 from skdbm.sampling.annealing import BASES, anneal, base_of, means_of
 from skdbm.units import Bernoulli, ReplicatedSoftmax
 
+from ._copies import independent_estimates
 from ._reference import (
     TABLE,
     Model,
@@ -678,6 +679,18 @@ def test_importance_weighting_is_exact_for_one_hidden_layer(model):
     assert_allclose(estimate, [model.log_likelihood(row) for row in X], rtol=1e-12)
 
 
+@each_dtype
+def test_importance_weighting_draws_nothing_for_one_hidden_layer(dtype, monkeypatch):
+    monkeypatch.setattr(ops, "streams_of_rows", Mock(side_effect=AssertionError))
+    model = random_model((5, 4), 0)
+    machine, X = model.machine(dtype), model.visible_states().astype(dtype)
+    estimate = importance_weighted_log_likelihood(machine, X, 0.0)
+    assert_array_equal(estimate, bound(machine, X, 0.0))
+    X[0, 0] = np.nan
+    with pytest.raises(AssertionError):
+        importance_weighted_log_likelihood(machine, X, 0.0)
+
+
 @each_seed
 @pytest.mark.parametrize("n_importance_samples", [1, 20])
 @over([model for model in MODELS if len(model.sizes) > 2])
@@ -689,12 +702,12 @@ def test_importance_weights_are_right_on_average(model, n_importance_samples, se
     rng, n_rows = np.random.default_rng(seed), 3000
     X = model.visible_states()
     row = X[rng.integers(len(X))]
-    log_weights = importance_weighted_log_likelihood(
+    log_weights = independent_estimates(
         model.machine(),
         np.tile(row, (n_rows, 1)),
         model.distribution.log_partition,
-        n_importance_samples=n_importance_samples,
-        random_state=seed,
+        n_importance_samples,
+        seed,
     )
     exact = model.log_likelihood(row)
     weights = np.exp(log_weights - exact)
@@ -710,12 +723,8 @@ def test_one_corrected_sample_is_a_better_bound_than_means_drawn_from(model, see
     """The mean of log p*(v, h) / q(h) with q of mean field, summed, is surpassed."""
     X, n_copies, machine = model.visible_states(), 3000, model.machine()
     log_z = model.distribution.log_partition
-    estimate = importance_weighted_log_likelihood(
-        machine,
-        np.repeat(X, n_copies, axis=0),
-        log_z,
-        n_importance_samples=1,
-        random_state=seed,
+    estimate = independent_estimates(
+        machine, np.repeat(X, n_copies, axis=0), log_z, 1, seed
     ).reshape(len(X), n_copies)
     means = mean_field(machine, X).means[1]  # only the second hidden layer is drawn
     drawn_from = []
@@ -735,13 +744,7 @@ def test_more_importance_samples_raise_the_estimate_on_average(seed):
     model, n_copies = random_model((6, 5, 4), 0, 4), 1000
     X = np.tile(model.visible_states(), (n_copies, 1))
     estimates = [
-        importance_weighted_log_likelihood(
-            model.machine(),
-            X,
-            0.0,
-            n_importance_samples=n_importance_samples,
-            random_state=np.random.SeedSequence([seed, n_importance_samples]),
-        )
+        independent_estimates(model.machine(), X, 0.0, n_importance_samples, seed)
         for n_importance_samples in (1, 4, 16)
     ]
     means = np.array(estimates).reshape(3, n_copies, -1).mean(axis=2)
@@ -771,6 +774,50 @@ def test_importance_weighting_depends_on_the_seed_alone(dtype):
     assert estimate(random_state=np.random.SeedSequence(0)).tobytes() == first.tobytes()
     assert_allclose(estimate(X=sp.csr_array(X)), first, rtol=1e-12, atol=1e-12)
     assert np.any(estimate(random_state=1) != first)
+
+
+def test_estimate_of_a_row_depends_on_the_row_alone():
+    model, rng = random_model((6, 5, 4), 0, 2), np.random.default_rng(0)
+    machine, X = model.machine(), rng.integers(0, 2, (700, 6)).astype(float)
+    assert len(ops.row_blocks(len(X), ops.INFERENCE_ROWS)) == 2
+    X[::3][rng.random((234, 6)) < 0.3] = np.nan  # some rows lack something
+
+    def estimate(X):
+        return importance_weighted_log_likelihood(
+            machine, X, 0.0, n_importance_samples=20, random_state=0
+        )
+
+    first = estimate(X)
+    order = rng.permutation(len(X))
+    assert_allclose(estimate(X[order]), first[order], rtol=1e-9)
+    one_by_one = [estimate(row[None])[0] for row in X[:100]]
+    assert_allclose(one_by_one, first[:100], rtol=1e-9)
+    # Neither the sign of zero nor the rounding of what came before matters.
+    assert_allclose(estimate(np.where(X == 0, -0.0, X) + 1e-12), first, rtol=1e-9)
+
+
+def test_estimates_of_different_rows_err_independently_and_have_the_right_mean():
+    """Over the seeds, weights are p(v) on average, and errors of rows do not add up."""
+    model, n_seeds = random_model((6, 5, 4), 0, 2), 300
+    machine, X = model.machine(), model.visible_states()
+    exact = exact_log_likelihood(machine, X)
+    log_weights = [
+        importance_weighted_log_likelihood(
+            machine,
+            X,
+            model.distribution.log_partition,
+            n_importance_samples=2,
+            random_state=seed,
+        )
+        for seed in range(n_seeds)
+    ]
+    errors = np.exp(np.array(log_weights) - exact) - 1
+    standard_error = errors.std(axis=0, ddof=1) / np.sqrt(n_seeds)
+    assert np.all(np.abs(errors.mean(axis=0)) < 6 * standard_error + 1e-9)
+    # The mean of standardised errors over the rows has the variance 1 / rows.
+    together = (errors / errors.std(axis=0)).mean(axis=1)
+    ratio = len(X) * together.var(ddof=1)
+    assert abs(ratio - 1) < 5 * np.sqrt(2 / n_seeds)
 
 
 def test_importance_weighting_needs_a_sample():
@@ -898,7 +945,7 @@ def test_one_kept_log_z_can_be_asked_by_several_threads():
 def test_interrupted_annealing_leaves_nothing_behind(monkeypatch):
     machine = random_model((24, 24), 0, scale=0.2).machine()
     log_z, calls = kept(machine), []
-    original = path._Chains.sweep
+    original = path.Chains.sweep
 
     def interrupted(self, *args):
         calls.append(args)
@@ -907,7 +954,7 @@ def test_interrupted_annealing_leaves_nothing_behind(monkeypatch):
         return original(self, *args)
 
     with monkeypatch.context() as patch:
-        patch.setattr(path._Chains, "sweep", interrupted)
+        patch.setattr(path.Chains, "sweep", interrupted)
         with pytest.raises(KeyboardInterrupt):
             log_z.of()
     assert log_z.of() == kept(machine).of()

@@ -32,11 +32,12 @@ from skdbm.sampling import (
     path,
 )
 from skdbm.sampling.annealing import base_of, chains_given
-from skdbm.sampling.path import Ladder, Path, carry
+from skdbm.sampling.path import GivenSteps, Path, carry
 from skdbm.training.pretraining import CarriedRows, TiedRows
 from skdbm.training.update import ENCODING_RATE
 from skdbm.units import Bernoulli, Gaussian
 
+from ._copies import independent_estimates
 from ._reference import (
     VISIBLE,
     block_moments,
@@ -174,12 +175,12 @@ def test_importance_weights_of_incomplete_rows_average_to_their_probability(
     model, seed
 ):
     n_rows, row = 1500, incomplete(model, 3, seed)[2]
-    log_weights = importance_weighted_log_likelihood(
+    log_weights = independent_estimates(
         model.machine(),
         np.tile(row, (n_rows, 1)),
         model.distribution.log_partition,
-        n_importance_samples=4,
-        random_state=seed,
+        4,
+        seed,
     )
     weights = np.exp(log_weights - model.log_likelihood(row[None])[0])
     assert abs(weights.mean() - 1) < 7 * weights.std() / np.sqrt(n_rows) + 1e-9
@@ -193,13 +194,7 @@ def test_importance_weighting_of_incomplete_rows_converges(model):
     estimate = importance_weighted_log_likelihood(
         machine, X, log_z, n_importance_samples=n, random_state=0
     )
-    single = importance_weighted_log_likelihood(
-        machine,
-        np.repeat(X, 100, axis=0),
-        log_z,
-        n_importance_samples=1,
-        random_state=1,
-    )
+    single = independent_estimates(machine, np.repeat(X, 100, axis=0), log_z, 1, 1)
     # Weights may have long tails, so that their own spread does not bound the error.
     assert np.max(np.abs(estimate - exact)) < 0.2
     single = np.abs(single.reshape(len(X), 100) - exact[:, None]).mean(axis=1)
@@ -575,7 +570,7 @@ def test_estimators_score_and_transform_incomplete_rows(visible, columns):
     assert_array_equal(transformer.transform(X), np.hstack(q.means))
     log_p = exact_log_likelihood(machine, Evidence.of_columns(X, machine.encoding))
     log_p += machine.encoding.log_jacobian(X)
-    scores = transformer.score_samples(X)
+    scores = transformer.score_samples(X, n_importance_samples=0)
     assert np.all(scores <= log_p + 1e-6)
     assert np.all(scores > log_p - 0.5)
     estimate = transformer.score_samples(X, n_importance_samples=300)
@@ -824,7 +819,7 @@ def test_weights_given_known_states_are_ratios_of_their_probabilities(
         evidence.hold(layer, state)
     run = carry(
         Path(base, machine),
-        Ladder(np.linspace(0, 1, 21)),
+        GivenSteps(np.linspace(0, 1, 21)),
         states,
         np.random.SeedSequence(seed),
         ops.Workers(1),

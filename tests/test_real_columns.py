@@ -202,6 +202,25 @@ def test_log_likelihoods_are_those_of_the_mixture(hidden, seed):
     assert abs(np.mean(estimate - wanted)) < 0.02
 
 
+def test_importance_samples_of_rows_with_gaps_follow_from_what_is_known():
+    """Not from rows beside them, nor are they those of all other rows with gaps."""
+    X = with_gaps(correlated(20, 4, 0), 0)
+    machine = machine_of(X, (3, 2), 0)
+
+    def estimate(rows):
+        return importance_weighted_log_likelihood(
+            machine,
+            evidence_of(machine, rows),
+            0.0,
+            n_importance_samples=1,
+            random_state=0,
+        )
+
+    errors = estimate(X) - exact_log_likelihood(machine, evidence_of(machine, X))
+    assert_allclose([estimate(row[None])[0] for row in X], estimate(X), rtol=1e-6)
+    assert len(np.unique(np.round(errors, 6))) > 15
+
+
 @each_seed
 @SHAPES
 @pytest.mark.parametrize("burn_in", [0, 20])

@@ -451,7 +451,9 @@ def test_callback_of_a_refit_gets_the_new_model(cls, X):
     estimator.set_callbacks(recorder).fit(X[:9])
     for fitted in recorder.fitted:
         fresh = cls.from_machine(fitted.machine_)
-        assert_allclose(fitted.score_samples(X), fresh.score_samples(X))
+        # Draws of an estimate have the seed of the fit; the bound has none.
+        bounds = [m.score_samples(X, n_importance_samples=0) for m in (fitted, fresh)]
+        assert_allclose(*bounds)
 
 
 @pytest.mark.filterwarnings("ignore:Training has failed")

@@ -535,6 +535,18 @@ def test_integers_in_lists_are_not_rounded():
     assert filled["x0"].tolist() == [BIG, BIG + 2] * 9
 
 
+def test_means_beside_large_integers_of_lists_are_objects():
+    rows = [[0, BIG], [1, BIG + 2]] * 9
+    visible = [("bernoulli", [0]), ("categorical", [1])]
+    fitted = DBMTransformer(visible=visible, **SMALL).fit(rows)
+    means = fitted.inverse_transform(fitted.transform(rows))
+    assert set(means[:, 1]) <= {BIG, BIG + 2}
+    assert all(0 < mean < 1 for mean in means[:, 0])
+    fitted.fit(np.array(rows))
+    with pytest.raises(ValueError, match=r"Column 1 holds .* set_output"):
+        fitted.inverse_transform(fitted.transform(rows))
+
+
 @pytest.mark.parametrize("make", [list, np.array, sparse.csr_array])
 def test_arrays_keep_their_dtype(make):
     X = make(bits(20, 3).astype(int).tolist())

@@ -130,13 +130,13 @@ def test_gradient_averages_to_the_exact_one(sizes, n_gibbs_steps, seed):
     assert np.all(np.abs(gradient(trained, X) - (data - expected)) < error)
 
 
-@pytest.mark.parametrize("renew_chains", [False, True])
+@pytest.mark.parametrize("mix_chains", [False, True])
 @pytest.mark.parametrize("seed", SEEDS)
-def test_gradient_of_one_hidden_layer_is_that_of_the_likelihood(seed, renew_chains):
+def test_gradient_of_one_hidden_layer_is_that_of_the_likelihood(seed, mix_chains):
     model = formula_model((4, 3))
     X = np.random.default_rng(seed).integers(0, 2, (6, 4)).astype(float)
     n_chains = 50_000
-    trained = trainer_of(model.machine(), n_chains, seed, renew_chains=renew_chains)
+    trained = trainer_of(model.machine(), n_chains, seed, mix_chains=mix_chains)
     for _ in range(24):
         step(trained, X, 0.0)
     below, above = copies(trained.offsets)

@@ -20,7 +20,6 @@ from skdbm.likelihood import (
     exact_log_likelihood,
     exact_log_partition,
     exact_samples,
-    importance_weighted_log_likelihood,
     log_partition,
 )
 from skdbm.likelihood.exact import prefers_exact
@@ -34,6 +33,7 @@ from skdbm.units import (
     ReplicatedSoftmax,
 )
 
+from ._copies import independent_estimates
 from ._reference import VISIBLE, TypedModel, block_terms, largest_error, typed_model
 from ._trained import step, trainer_of
 
@@ -328,12 +328,12 @@ def test_bound_lacks_the_divergence_of_mean_field_from_the_posterior(model):
 @over(DEEP)
 def test_importance_weights_average_to_the_probability(model, seed):
     n_rows, row = 2000, rows_of(model, 1, seed)[0]
-    log_weights = importance_weighted_log_likelihood(
+    log_weights = independent_estimates(
         model.machine(),
         np.tile(row, (n_rows, 1)),
         model.distribution.log_partition,
-        n_importance_samples=5,
-        random_state=seed,
+        5,
+        seed,
     )
     weights = np.exp(log_weights - model.log_likelihood(row[None])[0])
     assert abs(weights.mean() - 1) < 7 * weights.std() / np.sqrt(n_rows) + 1e-9

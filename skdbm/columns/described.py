@@ -45,12 +45,12 @@ class Columns:
         if not isinstance(data, Table):
             columns.forms = vectors.form(np.empty(0, data.dtype))
             return columns
+        columns.narrow = data.narrow
         if data.names is None and X.dtype != np.dtype(object):
             columns.forms = data.form(0)
         else:
             columns.forms = [_named_form(data, i) for i in range(X.shape[1])]
             columns.names = None if data.names is None else list(data.names)
-            columns.narrow = data.narrow
         for index, part in enumerate(columns._parts(X.shape[1])):
             if part.is_categorical:
                 columns.categories[index] = _categories(data, index)

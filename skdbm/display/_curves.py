@@ -12,6 +12,7 @@ _LABELS = {
     "energy_gap": "energy gap (nats)",
     "chain_autocorrelation": "autocorrelation of the chains",
     "effective_chains": "effective share of the chains",
+    "least_acceptance": "acceptance on the ladder",
     "mean_field_sweeps": "mean-field sweeps",
     "unconverged": "share of unconverged batches",
     "dead_units": "share of dead units",
@@ -49,7 +50,8 @@ class LearningCurveDisplay:
     >>> model = DBMTransformer(hidden_layer_sizes=(3, 2), max_iter=5).fit(X)
     >>> list(LearningCurveDisplay.from_estimator(model).lines_)
     ['reconstruction_error', 'energy_gap', 'chain_autocorrelation', 'effective_chains',
-    'mean_field_sweeps', 'unconverged', 'dead_units', 'weight_norms']
+    'least_acceptance', 'mean_field_sweeps', 'unconverged', 'dead_units',
+    'weight_norms']
     """
 
     def __init__(self, history):

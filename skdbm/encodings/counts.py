@@ -1,15 +1,21 @@
 """Columns of counts."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from .. import ops
-from .._typing import FloatArray, Rows
+from .._typing import FloatArray, Rng, Rows
 from ..units import ReplicatedSoftmax
 from .contract import Encoding
 
 #: Largest total of a row: up to here float32 holds all whole numbers.
 LARGEST_TOTAL = 2**24
+
+#: Length of a row of counts, as a vector, up to which training presents all its words,
+#: and the share of that up to which it presents words of longer ones. Weights of order
+#: one give hidden units fields of that size: those of long rows leave no doubt, and
+#: chains stay where they are for ever.
+LARGEST_LENGTH, PRESENTED = 100.0, 0.3
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,6 +28,9 @@ class Counts(Encoding):
         Number of columns, one for each word of the vocabulary; None until `fit`.
     typical_total : int, default=1
         Total of a row where none is given, as for samples drawn without data.
+    longest : int, default=None
+        Total of a row beyond which training presents a part of its words, each time
+        another one, of up to 0.3 times as many; None means all words of every row.
 
     Raises
     ------
@@ -42,6 +51,7 @@ class Counts(Encoding):
 
     n_words: int | None = None
     typical_total: int = 1
+    longest: int | None = field(default=None, repr=False)
 
     may_be_missing = False  # the total would be missing, too
     accepts_sparse = True
@@ -70,9 +80,13 @@ class Counts(Encoding):
         return 1.0
 
     def learning_rate(self, states: FloatArray, n_above: int) -> float:
-        """Give 0.8 over the typical total, less where columns are many."""
+        """Give 0.8 over the total of a typical row, less where columns are many."""
         # Totals may vary much from row to row, which no coupling has to explain.
-        return float(min(0.1, 6.4 / max(states.shape[1], 8 * self.typical_total)))
+        total: float = self.typical_total
+        if self.longest is not None:
+            presented = float(states.sum(dtype=float)) / len(states)
+            total = min(total, max(PRESENTED * self.longest, presented))
+        return float(min(0.1, 6.4 / max(states.shape[1], 8 * total)))
 
     def check(self, values: FloatArray) -> None:
         """Check that counts are whole numbers."""
@@ -84,7 +98,7 @@ class Counts(Encoding):
             )
 
     def fit(self, X: Rows) -> "Counts":
-        """Take the number of words and the mean total."""
+        """Take the number of words, the mean total, and how long rows may be."""
         totals = ops.asarray(X.sum(axis=1)).ravel()
         if len(totals) and totals.max() > LARGEST_TOTAL:
             raise ValueError(
@@ -93,4 +107,37 @@ class Counts(Encoding):
                 "Divide all counts by a number and round them."
             )
         typical = round(float(X.sum()) / X.shape[0]) if X.shape[0] else 1
-        return Counts(X.shape[1], max(1, typical))
+        longest = _longest(X)
+        beyond = len(totals) and totals.max() > longest
+        return Counts(X.shape[1], max(1, typical), longest if beyond else None)
+
+    def draw(
+        self, states: FloatArray, rng: Rng, out: FloatArray | None = None
+    ) -> FloatArray:
+        """Draw words of every row that has more than `longest`."""
+        totals = states.sum(axis=1, dtype=float)
+        most = math.inf if self.longest is None else self.longest
+        beyond = ops.flatnonzero(totals > most)
+        if not len(beyond):
+            return super().draw(states, rng, out)
+        out = ops.empty_like(states) if out is None else out
+        ops.copyto(out, states)
+        # Each word stays or goes by itself: those that stay are any words of the row.
+        # How many differs: from equal totals nothing is learned of what totals change.
+        most_drawn = PRESENTED * most * rng.random((len(beyond), 1))
+        shares = most_drawn / totals[beyond, None]
+        out[beyond] = rng.binomial(states[beyond].astype(ops.int64), shares)
+        return out
+
+
+def _longest(X: Rows) -> int:
+    """Total up to which rows with such shares of the words are not too long."""
+
+    def squares(rows: FloatArray) -> FloatArray:
+        shares: FloatArray = rows / ops.maximum(1, rows.sum(axis=1, keepdims=True))
+        return ops.square(shares)
+
+    # Empty rows have no shares.
+    n_filled = int(ops.count_nonzero(ops.asarray(X.sum(axis=1))))
+    square = float(ops.column_means(X, squares).sum()) * X.shape[0] / max(1, n_filled)
+    return max(1, round(LARGEST_LENGTH / square**0.5)) if n_filled else 1

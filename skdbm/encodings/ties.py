@@ -78,6 +78,11 @@ class Ties:
         result: FloatArray = ops.matmul(self.bases, within[:, 0, :, None])
         return ops.asarray(result[..., 0])
 
+    def closed(self, points: FloatArray) -> FloatArray:
+        """Part of all points that agree with what is known which is the same."""
+        block: FloatArray = points[:, self.units]
+        return block - self.projected(block)
+
     def hold(self, states: FloatArray, points: FloatArray) -> None:
         """Move the states of a layer in place to what agrees with what is known."""
         # Of independent draws this makes draws given what is known, and of means means.

@@ -1,6 +1,7 @@
 """The likelihood of rows given log Z: a bound and an importance-weighted estimate."""
 
 import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from .. import ops
@@ -9,6 +10,10 @@ from ..evidence import Conditional, Evidence
 from ..inference.mean_field import MeanField, map_posterior, posterior
 from ..inference.second_order import second_order_fields
 from ..machine import DeepBoltzmannMachine
+from ..units import UnitType
+
+#: Draws of a row that are made by one call, and kept until they are weighed.
+DRAWS_AT_ONCE = 16
 
 #: Most rows that are summed for a lower bound of log Z, and most of their entries.
 MOST_SUMMED, MOST_ENTRIES = 5000, 10**7
@@ -102,6 +107,12 @@ def importance_weighted_log_likelihood(
     a single sample gives a tighter bound than mean field, unless couplings are so
     strong that the correction fails.
 
+    What is drawn for a row follows from the seed and from what is known of the row, to
+    three decimals. So its estimate does not depend on the rows beside it, equal rows
+    have equal estimates, and machines are compared by the same random numbers. The same
+    ones for all rows would do that, too, but tie the errors of rows together, so that
+    they do not average out.
+
     Parameters
     ----------
     machine, X, log_partition : required
@@ -109,7 +120,7 @@ def importance_weighted_log_likelihood(
     n_importance_samples : int, default=100
         Samples of the posterior for each row.
     random_state : None, int or SeedSequence, default=None
-        Seed of the samples.
+        Seed of the samples; they are the same for any number of threads.
     tol, max_iter, n_jobs : optional
         As for `skdbm.inference.mean_field`.
 
@@ -149,10 +160,16 @@ def importance_weighted_log_likelihood(
     seed = ops.seed_sequence(random_state)
 
     def estimate(evidence: Evidence, part: MeanField, start: int) -> FloatArray:
-        # A stream for each block of rows, told apart by where the block starts.
-        key = (*seed.spawn_key, start)
-        rng = ops.generator(ops.SeedSequence(seed.entropy, spawn_key=key))
-        return _importance_weighted(machine, evidence, part, n_importance_samples, rng)
+        content = _content(evidence)
+
+        def streams(layer: int) -> list[Rng]:
+            key = (*seed.spawn_key, layer)
+            of_layer = ops.SeedSequence(seed.entropy, spawn_key=key)
+            return ops.streams_of_rows(of_layer, content)
+
+        return importance_weighted(
+            machine, evidence, part, n_importance_samples, streams
+        )
 
     parts = map_posterior(
         machine, X, estimate, tol=tol, max_iter=max_iter, n_jobs=n_jobs
@@ -186,36 +203,71 @@ def least_log_partition(
     return float(ops.logsumexp(ops.concatenate(parts)))
 
 
-def _importance_weighted(
+def importance_weighted(
     machine: DeepBoltzmannMachine,
     evidence: Evidence,
     part: MeanField,
     n_samples: int,
-    rng: Rng,
+    streams: Callable[[int], Sequence[Rng]],
 ) -> FloatArray:
-    """Log mean importance weight of every row of a block."""
+    """Log mean importance weight of every row of a block, as estimated without log Z.
+
+    `streams` gives the generators of the rows for a layer: a layer has its own, since
+    for some rows it may be known, and then nothing of it is drawn.
+    """
+    given = Conditional(machine, evidence)
+    even = [layer for layer in given.free if layer % 2 == 0]
+    if not even:  # nothing is left to draw
+        return unnormalised_bound(given, _states(machine, part))
     machine = machine.astype(ops.float64)
     given, states = Conditional(machine, evidence), _states(machine, part)
-    even = [layer for layer in given.free if layer % 2 == 0]
-    if not even:
-        return unnormalised_bound(given, states)
     fields = second_order_fields(given, states)
     known = _known_terms(given, states)
     for layer in even:
         known += machine.units[layer].log_partition(fields[layer], _open(given, layer))
         known += given.tied_density(layer, fields[layer])
+    rngs = {layer: streams(layer) for layer in even}
     total = ops.full(len(known), -math.inf)
-    for _ in range(n_samples):
-        log_weight = ops.array(known)
-        for layer in even:
-            states[layer] = machine.units[layer].sample(fields[layer], rng)
-            given.hold(layer, states)
-            # log p* - log q of the layer; its base measure is in both and cancels
-            tilt = states[layer] * (machine.biases[layer] - fields[layer])
-            log_weight += ops.row_sum(tilt, _open(given, layer))
-        log_weight += _odd_terms(given, states)
-        ops.logaddexp(total, log_weight, out=total)
+    for start in range(0, n_samples, DRAWS_AT_ONCE):
+        n_draws = min(DRAWS_AT_ONCE, n_samples - start)
+        draws = {
+            layer: _draws(machine.units[layer], fields[layer], rngs[layer], n_draws)
+            for layer in even
+        }
+        for k in range(n_draws):
+            log_weight = ops.array(known)
+            for layer in even:
+                states[layer] = draws[layer][k]
+                given.hold(layer, states)
+                # log p* - log q of the layer; its base measure is in both and cancels
+                tilt = states[layer] * (machine.biases[layer] - fields[layer])
+                log_weight += ops.row_sum(tilt, _open(given, layer))
+            log_weight += _odd_terms(given, states)
+            ops.logaddexp(total, log_weight, out=total)
     return total - math.log(n_samples)
+
+
+def _draws(
+    unit: UnitType, fields: FloatArray, rngs: Sequence[Rng], n_draws: int
+) -> FloatArray:
+    """Draw every row some times by a generator of its own: (n_draws, *fields.shape)."""
+    draws = ops.empty((n_draws, *fields.shape))
+    for row, rng in enumerate(rngs):
+        copies = ops.repeat(fields[row : row + 1], n_draws, axis=0)
+        draws[:, row] = unit.sample(copies, rng)
+    return draws
+
+
+def _content(evidence: Evidence) -> FloatArray:
+    """What is known of every row, layer by layer, NaN for what is not."""
+    layers = {
+        layer: ops.dense(states) if known is None else ops.where(known, states, ops.nan)
+        for layer, (states, known) in sorted(evidence.layers.items())
+    }
+    for tie in evidence.ties:
+        closed = tie.closed(evidence.layers[0][0])
+        ops.copyto(layers[0][:, tie.units], closed, where=tie.tied[:, None])
+    return ops.hstack(list(layers.values()))
 
 
 def unnormalised_bound(given: Conditional, states: States) -> FloatArray:

@@ -11,10 +11,10 @@ from numpy import (
     bincount, broadcast_to, clip, concatenate, copysign, copyto, count_nonzero, cumsum,
     diag, diff, divide, dtype, einsum, empty, empty_like, equal, errstate, exp, eye,
     finfo, flatnonzero, float32, float64, floor, full, full_like, geomspace, hstack,
-    int64, intp, isfinite, isin, isnan, less, linspace, log, logaddexp, matmul, max,
-    maximum, mean, minimum, multiply, nan, nan_to_num, nanmean, negative, ones, outer,
-    repeat, result_type, searchsorted, sort, split, sqrt, square, stack, subtract, sum,
-    tile, unique, where, zeros, zeros_like,
+    int64, interp, intp, isfinite, isin, isnan, less, linspace, log, logaddexp, matmul,
+    max, maximum, mean, minimum, multiply, nan, nan_to_num, nanmean, negative, ones,
+    outer, repeat, result_type, searchsorted, sort, split, sqrt, square, stack,
+    subtract, sum, tile, unique, where, zeros, zeros_like,
 )
 from numpy.linalg import LinAlgError, cholesky, eigh, inv, norm, qr, slogdet, solve
 from numpy.random import SeedSequence
@@ -27,7 +27,7 @@ from .arrays import (
 )
 from .random import (
     bernoulli, copied, generator, gumbel, normal, seed_sequence, spawn, streams,
-    uniform,
+    streams_of_rows, uniform,
 )
 from .threads import (
     ANNEALING_ROWS, INFERENCE_ROWS, TRAINING_ROWS, Workers, row_blocks, workers,

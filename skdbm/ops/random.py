@@ -1,5 +1,6 @@
 """Random streams: seeds that know where they come from, generators, draws."""
 
+import hashlib
 from typing import Any
 
 import numpy as np
@@ -46,6 +47,23 @@ def copied(rng: Rng) -> Rng:
 def streams(seed: np.random.SeedSequence, n: int) -> list[Rng]:
     """Spawn generators that are independent of each other, one for each block."""
     return [generator(child) for child in seed.spawn(n)]
+
+
+def streams_of_rows(seed: np.random.SeedSequence, rows: FloatArray) -> list[Rng]:
+    """Make a generator for each row, which follows from its values alone."""
+    # Three decimals of them, in float32: rounding in what came before does not count.
+    # Adding 0 makes a negative zero a positive one, whose bytes are others.
+    values = np.ascontiguousarray(np.round(rows, 3) + 0.0, dtype=np.float32)
+    keys = (hashlib.blake2b(row, digest_size=16).digest() for row in values)
+    return [
+        generator(
+            np.random.SeedSequence(
+                seed.entropy,
+                spawn_key=(*seed.spawn_key, *np.frombuffer(key, np.uint32).tolist()),
+            )
+        )
+        for key in keys
+    ]
 
 
 def spawn(

@@ -22,7 +22,7 @@ from .._typing import FloatArray, Rng, Seed
 from ..evidence import Evidence
 from ..machine import DeepBoltzmannMachine
 from .gibbs import gibbs_sweeps, initial_states
-from .path import AdaptiveSteps, Ladder, Path, carry, resampled
+from .path import AdaptiveSteps, GivenSteps, Path, carry, resampled
 
 #: The independent units where paths begin: shares of the logits of the means.
 BASES = (1.0, 0.5)
@@ -118,7 +118,7 @@ def anneal(
     if stops[-1] != 1.0:  # more steps than there may be
         stops = ops.linspace(0, 1, MOST_STEPS + 1).tolist()
     states = initial_states(base, n_populations * n_chains, third)
-    run = carry(path, Ladder(stops), states, fourth, team, population=n_chains)
+    run = carry(path, GivenSteps(stops), states, fourth, team, population=n_chains)
     log_weights = run.log_weights + log_partition_of_base(base)
     populations = ops.array(
         [ops.log_mean_exp(part) for part in log_weights.reshape(n_populations, -1)]

@@ -70,7 +70,7 @@ class Path:
         self.summed = range(1 - fewer, after.n_layers, 2)
 
 
-class Ladder:
+class GivenSteps:
     """Given stops; Gauss' rule with two nodes, or one where steps are short."""
 
     def __init__(self, stops: Sequence[float]) -> None:
@@ -133,7 +133,7 @@ class Journey:
 
 def carry(
     path: Path,
-    schedule: Ladder | AdaptiveSteps,
+    schedule: GivenSteps | AdaptiveSteps,
     states: Sequence[FloatArray],
     seed: ops.SeedSequence,
     team: ops.Workers,
@@ -154,7 +154,7 @@ def carry(
 
     def carry_block(block: slice, rng: Rng) -> tuple[FloatArray, list[float]]:
         part = [state[block] for state in states]
-        chains = _Chains(path, part, population or len(part[0]), evidence[block])
+        chains = Chains(path, part, population, evidence[block])
         log_weights = ops.zeros(chains.shape)
         stops = [schedule.start]
         for number in range(schedule.most):
@@ -186,13 +186,21 @@ def carry(
     )
 
 
-class _Chains:
-    """A block of chains on a path, with room for the fields of their layers."""
+class Chains:
+    """A block of chains on a path, with room for the fields of their layers.
+
+    What is asked for at t is at one t for all chains, or at a column of them.
+    """
 
     def __init__(
-        self, path: Path, states: list[FloatArray], population: int, evidence: Evidence
+        self,
+        path: Path,
+        states: list[FloatArray],
+        population: int | None,
+        evidence: Evidence,
     ) -> None:
         self.path, self.states, self.evidence = path, states, evidence
+        population = population or len(states[0])
         self.shape = len(states[0]) // population, population
         self.scratch = [ops.empty_like(state) for state in states]
         # Without couplings fields are biases, a row for all chains that never changes.
@@ -235,7 +243,7 @@ class _Chains:
                     layer, self.states, out=fields[layer], scratch=self.scratch[layer]
                 )
 
-    def _field(self, layer: int, t: float, out: FloatArray) -> FloatArray:
+    def _field(self, layer: int, t: float | FloatArray, out: FloatArray) -> FloatArray:
         """Field of a layer under the machine at t: before + t change."""
         ops.multiply(self.change[layer], t, out=out)
         out += self.before[layer]
@@ -272,7 +280,15 @@ class _Chains:
         for number in few:
             log_weights[number] = ops.log_mean_exp(log_weights[number])
 
-    def sweep(self, t: float, rng: Rng) -> None:
+    def log_density(self, t: FloatArray) -> FloatArray:
+        """Log p* of the kept states at a column of t, less what is the same for all."""
+        total = self.of_kept * t[:, 0]
+        for layer in self.path.summed:
+            field = self._field(layer, t, self.scratch[layer])
+            total += self.path.units[layer].log_partition(field)
+        return total
+
+    def sweep(self, t: float | FloatArray, rng: Rng) -> None:
         """One Gibbs sweep under the machine at t; the layers summed out are known."""
         for layers in (self.path.summed, self.path.kept):
             for layer in layers:

@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 from .. import ops
 from .._typing import FloatArray, Record
 from ..machine import DeepBoltzmannMachine
-from .renewal import correlation
+from .mixing import correlation
 from .state import Options, State
 
 History = Mapping[str, list[Any]]
@@ -46,8 +46,9 @@ class EpochRecord:
         self.errors: list[float] = []
         self.gaps: list[float] = []
         self.correlations: list[float] = []
+        self.acceptances: list[float] = []
         self.effective: list[float] = []
-        self.renewed_before = state.renewal.n_renewals
+        self.renewed_before = state.mixing.n_renewed
         self.visible: FloatArray | None = None
         sizes = state.machine.layer_sizes[1:]
         self.sums = [(ops.zeros(size), ops.zeros(size)) for size in sizes]
@@ -79,9 +80,13 @@ class EpochRecord:
             lambda states: machine.energy(states, dtype=machine.dtype), [data, chains]
         )
         self.errors.append(float(ops.mean((means[0] - data[0]) ** 2, dtype=float)))
-        weights = self.state.renewal.shares
-        self.gaps.append(float(energies[0].mean() - weights @ energies[1]))
-        self.effective.append(self.state.renewal.effective_share)
+        self.gaps.append(
+            float(energies[0].mean() - self.state.mixing.shares @ energies[1])
+        )
+        ladder = self.state.mixing.ladder
+        if ladder is not None:
+            self.acceptances.append(float(1 - ladder.rejections.max()))
+        self.effective.append(self.state.mixing.effective_share)
         for (total, squares), mean in zip(self.sums, means[1:], strict=True):
             total += mean.sum(axis=0, dtype=float)
             squares += ops.square(mean, dtype=float).sum(axis=0)
@@ -93,6 +98,7 @@ class EpochRecord:
 
     def close(self, learning_rate: float) -> Record:
         """Give the record of the epoch, whose last learning rate is given."""
+        ladder = self.state.mixing.ladder
         sweeps, converged = zip(*self.mean_field, strict=True)
         norms = [float(ops.norm(weight)) for weight in self.state.machine.weights]
         return {
@@ -100,7 +106,9 @@ class EpochRecord:
             "energy_gap": float(ops.mean(self.gaps)),
             "chain_autocorrelation": float(ops.mean(self.correlations or [math.nan])),
             "effective_chains": float(ops.mean(self.effective)),
-            "renewals": self.state.renewal.n_renewals - self.renewed_before,
+            "least_acceptance": float(ops.mean(self.acceptances or [math.nan])),
+            "rungs": len(ladder.stops) if ladder is not None else 0,
+            "renewals": self.state.mixing.n_renewed - self.renewed_before,
             "mean_field_sweeps": float(ops.mean(sweeps)),
             "unconverged": 1 - float(ops.mean(converged)),
             "dead_units": tuple(self._dead(*sums) for sums in self.sums),
@@ -128,12 +136,12 @@ def check(state: State) -> None:
     """Raise an error if training has diverged."""
     machine = state.machine
     weights = [ops.abs(weight) for weight in machine.weights]
-    # A bias that many small weights add up against is as it should be.
+    # A bias may be what many small weights, or large states, add up against.
     sums = [ops.zeros_like(bias) for bias in machine.biases]
     with ops.errstate(over="ignore", invalid="ignore"):
         for layer, weight in enumerate(weights):
             sums[layer] += weight.sum(axis=1)
-            sums[layer + 1] += weight.sum(axis=0)
+            sums[layer + 1] += ops.maximum(1, state.offsets[layer]) @ weight
         excess = [
             ops.abs(bias) - most
             for bias, most in zip(machine.biases, sums, strict=True)

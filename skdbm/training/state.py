@@ -1,7 +1,6 @@
 """A machine in training: all that must survive from update to update."""
 
 import copy
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,8 +9,8 @@ from .. import ops, sampling
 from .._typing import FloatArray, Rng
 from ..machine import DeepBoltzmannMachine
 from . import optimizers
+from .mixing import Mixing
 from .penalty import Penalty
-from .renewal import Renewal
 from .workspace import Workspace
 
 
@@ -24,7 +23,7 @@ class Options:
     n_gibbs_steps: int
     n_mean_field_steps: int
     n_posterior_gibbs_steps: int = 0
-    renew_chains: bool = True  # not a parameter: tests and benchmarks compare
+    mix_chains: bool = True  # not a parameter: tests and benchmarks compare
     mean_field_tol: float = 1e-4
     momentum: float = optimizers.MOMENTUM
 
@@ -44,7 +43,7 @@ class State:
     `machine` has the parameters after the last update, `average` those of the last
     part of the run, the newest not yet among them (see `snapshot`), and `offsets` the
     moving averages of the data-phase means, which centre the gradient. `penalty` pulls
-    on the weights, `renewal` keeps the `chains` right. Each block of them draws from
+    on the weights, `mixing` keeps the `chains` right. Each block of them draws from
     one of `streams`, each block of rows from one of `posterior_streams` after the
     first, which seeds them: so results do not depend on the number of threads.
     `row_rng` is for rows that are drawn anew.
@@ -60,7 +59,7 @@ class State:
         blocks = ops.row_blocks(n_chains, ops.TRAINING_ROWS)
         first, rows, *own = ops.streams(seed, 2 + len(blocks))
         self.posterior_streams = ops.streams(seed, 1)
-        self.renewal = Renewal(n_chains, *ops.streams(seed, 1))
+        self.mixing = Mixing(n_chains, *ops.streams(seed, 1))
         self.penalty = Penalty(machine, *ops.streams(seed, 1))
         self.restart_from(machine)
         self.offsets = [
@@ -86,7 +85,7 @@ class State:
         learned = Learned(values, values.copy(), ops.zeros_like(values))
         self.learned = learned if values.size else None
         self.n_averaged = 0
-        self.renewal.log_weights[...], self.renewal.drift = 0.0, math.inf
+        self.mixing.log_weights[...] = 0.0
 
     def copy(self) -> "State":
         """Copy all but the working memory: only one of the two may go on."""
@@ -99,7 +98,7 @@ class State:
         result.chains = [state.copy() for state in self.chains]
         result.streams = [ops.copied(rng) for rng in self.streams]
         result.posterior_streams = [ops.copied(rng) for rng in self.posterior_streams]
-        result.renewal = self.renewal.copy()
+        result.mixing = self.mixing.copy()
         result.penalty = self.penalty.copy()
         result.row_rng = ops.copied(self.row_rng)
         result.learned = copy.deepcopy(self.learned)

@@ -45,7 +45,7 @@ def update(
     the tolerance.
     """
     batch = Batch(state, visible, options, learning_rate)
-    batch.renew_chains(team)
+    batch.mix_chains(team)
     # The phases. Whoever is done early takes over what needs no gradient.
     of_rows = batch.data_phases()
     of_chains = batch.chain_phases()
@@ -58,7 +58,7 @@ def update(
     batch.space.close(state.offsets, batch.n_rows)
     team.map(_call, [batch.step_biases, *batch.over_parameters(batch.step_weights)])
     n_sweeps, converged = zip(*mean_field, strict=True)
-    batch.weigh_chains(max(n_sweeps), team)
+    batch.look_at_chains(max(n_sweeps), team)
     return max(n_sweeps), all(converged)
 
 
@@ -95,27 +95,33 @@ class Batch:
         self.shares = [state.machine.encoding.rate_factor, *hidden]
         #: What the penalty adds to the biases below and above each matrix, by slice.
         self.pulls: dict[tuple[int, int], tuple[slice, FloatArray, FloatArray]] = {}
+        if not state.n_steps:
+            self.suit_totals()
 
-    def renew_chains(self, team: ops.Workers) -> None:
-        """Replace some chains by new ones, where they need it."""
+    def suit_totals(self) -> None:
+        """Scale the first offsets, those of a typical total, to the rows' totals."""
+        totals, offset = self.totals_of_chains(), self.state.offsets[0]
+        if totals is not None:
+            offset *= totals.mean() / offset.sum()
+
+    def mix_chains(self, team: ops.Workers) -> None:
+        """Let chains mix, as much as they need and the last updates have earned."""
         state = self.state
-        state.renewal.renew(state.machine, state.offsets, state.chains, team)
-        self.of_chains = state.renewal.shares.astype(self.space.left[0].dtype)
+        state.mixing.mix(state.machine, state.offsets, state.chains, team)
+        self.of_chains = state.mixing.shares.astype(self.space.left[0].dtype)
 
-    def weigh_chains(self, n_mean_field_sweeps: int, team: ops.Workers) -> None:
-        """Take the step just made into the weights of the chains, if they are slow."""
+    def look_at_chains(self, n_mean_field_sweeps: int, team: ops.Workers) -> None:
+        """Take the step just made into the weights, if the chains are slow."""
         state, options = self.state, self.options
         # Rows of different totals are not samples of one distribution.
-        if not options.renew_chains or self.totals_of_chains() is not None:
-            return
-        of_rows = n_mean_field_sweeps + options.n_posterior_gibbs_steps
-        n_sweeps = self.n_chains * options.n_gibbs_steps + self.n_rows * of_rows
-        state.renewal.look(state.chains[0], n_sweeps)
-        if state.renewal.slow:
-            blocks = ops.row_blocks(self.n_chains, ops.TRAINING_ROWS)
-            parts = team.map(self.tilt_of_step, blocks)
-            changes = self.learning_rate * ops.concatenate(parts)
-            state.renewal.weigh(changes, state.chains)
+        if options.mix_chains and self.totals_of_chains() is None:
+            of_rows = n_mean_field_sweeps + options.n_posterior_gibbs_steps
+            n_sweeps = self.n_chains * options.n_gibbs_steps + self.n_rows * of_rows
+            state.mixing.look(state.chains[0], n_sweeps)
+            if state.mixing.slow:
+                blocks = ops.row_blocks(self.n_chains, ops.TRAINING_ROWS)
+                parts = team.map(self.tilt_of_step, blocks)
+                state.mixing.weigh(self.learning_rate * ops.concatenate(parts))
 
     def tilt_of_step(self, rows: slice) -> FloatArray:
         """Change of the log-probability of some chains' states, over the rate."""

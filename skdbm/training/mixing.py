@@ -1,0 +1,177 @@
+"""Persistent chains that stand for all of the machine, though they hardly move.
+
+Where data fall into clusters, Gibbs chains stay in the mode in which they are: the
+shares of the modes among them are wrong, modes without a chain grow unseen, and the
+gradient is biased. Three remedies:
+
+- *Weights.* A step of the training changes the probability of each chain's state by a
+  known factor. With the product of these factors as weights, chains stand for the
+  machine as it is now, and answer to a step at once, before they have moved [1]_: so
+  the noise of few chains does not add up from step to step. They forget their weights
+  as fast as they forget where they were.
+- *Exchange* with a ladder of machines down to independent units. Its cost follows from
+  how slow the chains are.
+- *Reseeding.* What the ladder does not reach may be reached on another path. Where a
+  short annealing finds more than the ladder knows of, some of its ends become chains.
+
+.. [1] D. Carbone, M. Hua, S. Coste and E. Vanden-Eijnden, "Efficient training of
+   energy-based models using Jarzynski equality", NeurIPS 2023.
+"""
+
+import copy
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from .. import ops
+from .._typing import FloatArray, Rng
+from ..machine import DeepBoltzmannMachine
+from ..sampling.annealing import fresh_chains
+from ..sampling.path import effective_share
+from ..sampling.tempering import COLUMNS, Ladder
+
+#: Chains are compared with what they were so many updates before, and the share of the
+#: newest correlation in its moving average.
+LAG, NEWEST = 25, 0.2
+
+#: From this correlation on chains are slow, and get weights.
+SLOW = 0.02
+
+#: Log-weights are shrunk by this factor, as often as it takes, where fewer than this
+#: share of the chains count: then steps are so long that weights are but noise.
+LEAST_EFFECTIVE, SHRUNK = 0.3, 0.8
+
+#: Sweeps of exchanges, over those of updates and the correlation; at least and at most.
+#: Chains that all are in one mode, and are free in there, do not look slow: so there
+#: are some exchanges always.
+EFFORT, LEAST_EFFORT, MOST_EFFORT = 4.0, 0.02, 1.0
+
+#: Sweeps of annealing, over those of updates; chains annealed on each of two paths, and
+#: the most that replace others.
+LOOKING_EFFORT, ANNEALED, RESEEDED = 0.05, 25, 10
+
+#: By how much log Z of the annealing has to be above that of the ladder, in nats: what
+#: is less may be noise, and chains that stand for nothing harm.
+SURPRISE = 0.5
+
+
+class Mixing:
+    """How slow the chains are, their weights, the ladder, what exchanges may cost.
+
+    `correlation` is that of the visible states with those `LAG` updates before, over
+    the chains; `budget` and `looking_budget`, in sweeps of a chain, are what updates
+    have earned and exchanges and annealing have not spent. `n_renewed` counts chains
+    that came up the ladder from independent units, or were annealed.
+    """
+
+    def __init__(self, n_chains: int, rng: Rng) -> None:
+        self.rng, self.n_updates = rng, 0
+        self.log_weights = ops.zeros(n_chains)
+        self.correlation, self.budget, self.looking_budget = 0.0, 0.0, 0.0
+        self.before: FloatArray | None = None
+        self.ladder: Ladder | None = None
+        self.n_renewed = 0
+
+    def copy(self) -> "Mixing":
+        """Copy what changes."""
+        result = copy.copy(self)
+        result.rng, result.log_weights = ops.copied(self.rng), self.log_weights.copy()
+        result.ladder = None if self.ladder is None else self.ladder.copy()
+        return result
+
+    @property
+    def shares(self) -> FloatArray:
+        """Weights of the chains, which sum to one."""
+        weights: FloatArray = ops.exp(self.log_weights - self.log_weights.max())
+        weights /= weights.sum()
+        return weights
+
+    @property
+    def effective_share(self) -> float:
+        """Effective sample size of the weighted chains, over their number."""
+        return float(effective_share(self.log_weights))
+
+    @property
+    def slow(self) -> bool:
+        """Whether chains need weights."""
+        return self.correlation > SLOW
+
+    def weigh(self, changes: FloatArray) -> None:
+        """Add what a step has changed in log p* of the chains' states.
+
+        Weights are forgotten as fast as chains forget where they were.
+        """
+        self.log_weights *= self.correlation ** (1 / LAG)
+        self.log_weights += changes
+        if not ops.isfinite(self.log_weights).all():  # the training has run away
+            self.log_weights[...] = 0.0
+        self.log_weights -= ops.log_mean_exp(self.log_weights)
+        while self.effective_share < LEAST_EFFECTIVE:
+            self.log_weights *= SHRUNK
+            self.log_weights -= ops.log_mean_exp(self.log_weights)
+
+    def look(self, visible: FloatArray, n_sweeps: float) -> None:
+        """Note the sweeps of an update; now and then, how slow chains are."""
+        effort = min(max(EFFORT * self.correlation, LEAST_EFFORT), MOST_EFFORT)
+        self.budget += effort * n_sweeps
+        self.looking_budget += LOOKING_EFFORT * n_sweeps
+        if self.n_updates % LAG == 0:
+            centred = visible - visible.mean(axis=0)
+            if self.before is not None:
+                newest = max(0.0, correlation(self.before, centred))  # 0 for NaN
+                self.correlation += NEWEST * (newest - self.correlation)
+            self.before = centred
+            if not self.slow:
+                self.log_weights[...] = 0.0
+        self.n_updates += 1
+
+    def mix(
+        self,
+        machine: DeepBoltzmannMachine,
+        means: Sequence[FloatArray],
+        chains: Sequence[FloatArray],
+        team: ops.Workers,
+    ) -> None:
+        """Exchange and reseed, as far as there is a budget; chains are changed."""
+        if len(self.log_weights) < COLUMNS:
+            return
+        while self.budget > 0:
+            if self.ladder is None:
+                rng = ops.generator(int(self.rng.integers(2**63)))
+                self.ladder = Ladder(machine, rng)
+            self.n_renewed += self.ladder.exchange(
+                machine, means, chains, self.log_weights, team
+            )
+            self.budget -= self.ladder.n_chains
+        if self.looking_budget > 0 and self.ladder is not None:
+            fresh, log_partition, n_sweeps = fresh_chains(
+                machine, means, ANNEALED, RESEEDED, self.rng, team
+            )
+            self.looking_budget -= n_sweeps
+            self._reseed(chains, fresh, log_partition - self.ladder.log_partition)
+
+    def _reseed(
+        self,
+        chains: Sequence[FloatArray],
+        fresh: Sequence[FloatArray],
+        surprise: float,
+    ) -> None:
+        """Replace chains by such as are not known, in the share that they hold."""
+        if not surprise > SURPRISE:  # NaN where training has run away
+            return
+        n_unknown = round((1 - math.exp(SURPRISE - surprise)) * len(fresh[0]))
+        places = self.rng.permutation(len(chains[0]))[:n_unknown]
+        for chain, new in zip(chains, fresh, strict=True):
+            chain[places] = new[: len(places)]
+        self.log_weights[places] = 0.0
+        self.n_renewed += len(places)
+
+
+def correlation(one: FloatArray, other: FloatArray) -> float:
+    """Correlation of two arrays that have been centred; NaN if one has no variance."""
+    products: list[Any] = [
+        float(ops.mean(a * b, dtype=float))
+        for a, b in ((one, other), (one, one), (other, other))
+    ]
+    variance = products[1] * products[2]
+    return products[0] / variance**0.5 if variance else math.nan
