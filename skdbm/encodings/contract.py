@@ -380,6 +380,7 @@ class Encoding(ABC):
         field: FloatArray,
         where: BoolArray | None = None,
         ties: Sequence[Ties] = (),
+        inflation: float = 1.0,
     ) -> FloatArray:
         """Compute the gradient of log p of the data by the learned parameters.
 
@@ -391,6 +392,9 @@ class Encoding(ABC):
             Which states were observed; None means all.
         ties : sequence of Ties, default=()
             What was observed of others together.
+        inflation : float, default=1.0
+            How many times what was observed off the fields counts: more than once if
+            rows that were not learned from lie further off.
 
         Returns
         -------
@@ -398,6 +402,30 @@ class Encoding(ABC):
             The mean gradient over the rows.
         """
         return _NOTHING
+
+    def unexplained(
+        self,
+        states: FloatArray,
+        field: FloatArray,
+        where: BoolArray | None = None,
+        ties: Sequence[Ties] = (),
+    ) -> FloatArray:
+        """Measure how far off their fields rows are, over how far they should be.
+
+        The mean is 1 if the learned parameters are right: then log p of the rows does
+        not rise when the encoding takes all of its units to vary more, or less.
+
+        Parameters
+        ----------
+        states, field, where, ties : required
+            As for `learned_gradient`.
+
+        Returns
+        -------
+        ndarray of shape (n_rows,)
+            The ratios of variances; 1 by default, where nothing is learned.
+        """
+        return ops.ones(len(states))
 
     def spec(self) -> dict[str, Any]:
         """Describe the encoding by plain values, for saving.

@@ -1,6 +1,6 @@
 """Columns of several kinds."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -9,6 +9,9 @@ from .. import ops, units
 from .._typing import ArrayLike, BoolArray, FloatArray, IntArray, Rng, Rows
 from .contract import Encoding
 from .ties import Ties
+
+#: States, fields, which were observed, and ties, of one part.
+_OfPart = tuple[FloatArray, FloatArray, BoolArray | None, list[Ties]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -227,16 +230,46 @@ class Mixed(Encoding):
         field: FloatArray,
         where: BoolArray | None = None,
         ties: Sequence[Ties] = (),
+        inflation: float = 1.0,
     ) -> FloatArray:
         """Compute those of the parts, one after the other."""
-        gradients = []
+        return ops.concatenate(
+            [
+                part.learned_gradient(*of_part, inflation)
+                for part, of_part in self._of_parts(states, field, where, ties)
+            ]
+        )
+
+    def unexplained(
+        self,
+        states: FloatArray,
+        field: FloatArray,
+        where: BoolArray | None = None,
+        ties: Sequence[Ties] = (),
+    ) -> FloatArray:
+        """Average those of the parts of which something is learned."""
+        found = [
+            part.unexplained(*of_part)
+            for part, of_part in self._of_parts(states, field, where, ties)
+            if part.learned.size
+        ]
+        if not found:
+            return super().unexplained(states, field, where, ties)
+        ratios: FloatArray = ops.mean(ops.stack(found), axis=0)
+        return ratios
+
+    def _of_parts(
+        self,
+        states: FloatArray,
+        field: FloatArray,
+        where: BoolArray | None,
+        ties: Sequence[Ties],
+    ) -> Iterator[tuple[Encoding, _OfPart]]:
+        """Each part with its states and fields, which were observed, and their ties."""
         for part, s, _ in self._joint():
             known = None if where is None else where[:, s]
             own = [t.shifted(-s.start) for t in ties if t.units.start == s.start]
-            gradients.append(
-                part.learned_gradient(states[:, s], field[:, s], known, own)
-            )
-        return ops.concatenate(gradients)
+            yield part, (states[:, s], field[:, s], known, own)
 
     def spec(self) -> dict[str, Any]:
         """Give the descriptions of the parts, and their columns."""

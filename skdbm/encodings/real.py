@@ -316,6 +316,7 @@ class Real(Encoding):
         field: FloatArray,
         where: BoolArray | None = None,
         ties: Sequence[Ties] = (),
+        inflation: float = 1.0,
     ) -> FloatArray:
         """Compute the natural gradient by the sharpening S, (1 - E[(s - x) s^T]) S.
 
@@ -325,21 +326,27 @@ class Real(Encoding):
         # S. Amari, Neural Computation 10, 1998, equation 4.3.
         if self.sharpening is None:
             return super().learned_gradient(states, field, where)
-        states = states.astype(ops.float64)
-        off: FloatArray = states - field
-        open_variance: FloatArray = ops.zeros(self.sharpening.shape)
-        if where is not None:
-            # What is open has its mean given the field, and varies.
-            rows = ops.flatnonzero(~where.all(axis=1))
-            move, open_variance = -off[rows], ops.eye(len(open_variance)) * len(rows)
-            for of_rows in (tie[rows] for tie in ties):
-                move = of_rows.projected(move)
-                open_variance = of_rows.total_covariance
-            states[rows] += move
-            off[rows] += move
-        second = (off.T @ states + open_variance) / len(states)
+        states, off, open_variance = _expected(states, field, where, ties)
+        second = (inflation * off.T @ states + open_variance) / len(states)
         gradient = self.sharpening - second @ self.sharpening
         return gradient.ravel() / self._largest_variance
+
+    def unexplained(
+        self,
+        states: FloatArray,
+        field: FloatArray,
+        where: BoolArray | None = None,
+        ties: Sequence[Ties] = (),
+    ) -> FloatArray:
+        """Divide the sum of (s - x) s by the number of directions that are known."""
+        states, off, _ = _expected(states, field, where, ties)
+        total, n_known = ops.row_dot(off, states), ops.full(len(off), off.shape[1])
+        if where is not None:
+            n_known = n_known * where.all(axis=1)
+            for tie in ties:
+                n_known = ops.where(tie.tied, (~tie.gaps).sum(axis=1), n_known)
+        ratios: FloatArray = total / ops.maximum(1, n_known)
+        return ops.where(n_known > 0, ratios, 1.0)
 
     @cached_property
     def _largest_variance(self) -> float:
@@ -358,6 +365,28 @@ class Real(Encoding):
         lists = {n: None if a is None else a.tolist() for n, a in arrays.items()}
         numbers = {n: getattr(self, n) for n in ("shrinkage", "largest_moment")}
         return {"type": "Real", **lists, **numbers}
+
+
+def _expected(
+    states: FloatArray,
+    field: FloatArray,
+    where: BoolArray | None,
+    ties: Sequence[Ties],
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """States s, and s - x, with what is open at its mean; its covariance, summed."""
+    states = states.astype(ops.float64)
+    off: FloatArray = states - field
+    open_variance: FloatArray = ops.zeros((states.shape[1],) * 2)
+    if where is None:
+        return states, off, open_variance
+    rows = ops.flatnonzero(~where.all(axis=1))
+    move, open_variance = -off[rows], ops.eye(len(open_variance)) * len(rows)
+    for of_rows in (tie[rows] for tie in ties):
+        move = of_rows.projected(move)
+        open_variance = of_rows.total_covariance
+    states[rows] += move
+    off[rows] += move
+    return states, off, open_variance
 
 
 def _own(name: str, values: ArrayLike, shape: tuple[int, ...]) -> FloatArray:

@@ -15,6 +15,12 @@ along the pull the moments of rows in training exceed theirs, in the same units.
 held-out rows agree with the others there is next to no penalty. Neither log Z nor the
 noise of the chains enters, and no training is repeated.
 
+What is learned of an encoding is kept from chance alike. Real columns come to vary less
+given the hidden units than new rows do: the machine learns its rows by heart. So what
+rows in training are off their fields counts as many times as it is more for held-out
+ones. Few of those may be far out by chance, and then are further off as well: a
+regression on how far out rows are without couplings takes that away.
+
 .. [1] E. Candes, M. Wakin and S. Boyd, "Enhancing sparsity by reweighted l1
    minimization", Journal of Fourier Analysis and Applications 14, 2008.
 """
@@ -22,6 +28,8 @@ noise of the chains enters, and no training is repeated.
 import copy
 import math
 from collections.abc import Sequence
+from functools import partial
+from typing import Any
 
 from .. import ops
 from .._typing import FloatArray, Rng
@@ -54,12 +62,14 @@ class Penalty:
 
     `n_rows` is the number of rows that the machine learns from, 0 where they come in
     chunks: then the `n_seen` rows of all updates count. `variances` are those over the
-    rows, by layer, of means for hidden units.
+    rows, by layer, of means for hidden units. `excess` is by what share held-out rows
+    lie further off their fields.
     """
 
     def __init__(self, machine: DeepBoltzmannMachine, rng: Rng) -> None:
         self.rng, self.n_rows, self.n_seen = rng, 0, 0
         self.strengths = [0.0] * len(machine.weights)
+        self.excess = 0.0
         self.variances = [ops.zeros_like(bias) for bias in machine.biases]
 
     def copy(self) -> "Penalty":
@@ -91,6 +101,10 @@ class Penalty:
         strength = max(least, self.strengths[layer]) if alpha is None else alpha
         return strength / math.sqrt(max(1, self.n_rows or self.n_seen))
 
+    def inflation(self, alpha: float | None) -> float:
+        """How many times what is off the fields counts where the encoding learns."""
+        return 1 + max(0.0, self.excess) if alpha is None else 1.0
+
     def pull(
         self,
         weight: FloatArray,
@@ -115,7 +129,13 @@ class Penalty:
         held_out: FloatArray | PartlyKnown,
     ) -> None:
         """Learn the strengths from visible states in training and held-out ones."""
-        both = [_layers(machine, visible) for visible in (seen, held_out)]
+        pair = [Evidence.of_rows(visible) for visible in (seen, held_out)]
+        both = [_layers(machine, evidence) for evidence in pair]
+        if machine.encoding.learned.size:
+            off, far = zip(
+                *map(partial(_off_and_far, machine), pair, both), strict=True
+            )
+            self.excess = _moved(self.excess, _excess(off, far))
         for layer, weight in enumerate(machine.weights):
             pull = ops.empty_like(weight)
             self.pull(weight, layer, slice(0, len(weight)), 1.0, pull)
@@ -126,15 +146,44 @@ class Penalty:
             size = float(ops.sum(ops.square(pull), dtype=float))
             newest = (moments[0] - moments[1]) / size if size else 0.0
             newest *= CAUTION * math.sqrt(self.n_rows)
-            if math.isfinite(newest):
-                newest = min(max(newest, -LARGEST), LARGEST)
-                self.strengths[layer] += NEWEST * (newest - self.strengths[layer])
+            self.strengths[layer] = _moved(self.strengths[layer], newest)
 
 
-def _layers(
-    machine: DeepBoltzmannMachine, visible: FloatArray | PartlyKnown
-) -> list[FloatArray]:
+def _layers(machine: DeepBoltzmannMachine, evidence: Evidence) -> list[FloatArray]:
     """Visible states of rows, gaps filled, and the means of the hidden layers."""
-    evidence = Evidence.of_rows(visible)
     given = posterior(machine, evidence, tol=0, max_iter=SWEEPS)
     return [given.visible, *given.means]
+
+
+def _off_and_far(
+    machine: DeepBoltzmannMachine, evidence: Evidence, states: Sequence[FloatArray]
+) -> tuple[FloatArray, FloatArray]:
+    """How far rows are off their fields, and how far out they are without couplings."""
+    encoding, known = machine.encoding, evidence.layers[0][1]
+    field = machine.field(0, states)
+    off = encoding.unexplained(states[0], field, known, evidence.ties)
+    first = encoding.unlearned
+    alone: Any = first.encode(encoding.decode(states[0].astype(ops.float64)))
+    return off, first.unexplained(alone, ops.zeros_like(alone))
+
+
+def _excess(off: Sequence[FloatArray], far: Sequence[FloatArray]) -> float:
+    """By what share the second of two samples is further off, rows as far out given."""
+    y, x = (
+        ops.concatenate([part - part.mean() for part in parts]) for parts in (off, far)
+    )
+    variance = float(x @ x)
+    slope = float(x @ y) / variance if variance else 0.0
+    seen, held_out = (
+        float(ops.mean(y - slope * x)) for y, x in zip(off, far, strict=True)
+    )
+    mean = float(ops.mean(off[0]))
+    return (held_out - seen) / mean if mean > 0 else math.nan
+
+
+def _moved(strength: float, newest: float) -> float:
+    """Take the newest difference in, if it is a number."""
+    if not math.isfinite(newest):
+        return strength
+    newest = min(max(newest, -LARGEST), LARGEST)
+    return strength + NEWEST * (newest - strength)

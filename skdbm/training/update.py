@@ -313,8 +313,9 @@ class Batch:
             return
         data, known = self.space.phase(self.data), self.evidence.layers[0][1]
         field = machine.field(0, data)
+        inflation = self.state.penalty.inflation(self.options.alpha)
         gradient = machine.encoding.learned_gradient(
-            data[0], field, known, self.evidence.ties
+            data[0], field, known, self.evidence.ties, inflation
         )
         scratch, rate = ops.empty_like(gradient), ENCODING_RATE * self.learning_rate
         learned.velocity *= self.options.momentum
