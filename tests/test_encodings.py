@@ -243,6 +243,9 @@ def test_learned_gradient_of_mixed_columns_is_that_of_their_parts():
         states[:, :1], field[:, :1], known[:, :1]
     )
     assert_allclose(MIXED.learned_gradient(states, field, known), wanted)
+    far_off = Real([3.0], [2.0]).unexplained(states[:, :1], field[:, :1], known[:, :1])
+    assert_allclose(MIXED.unexplained(states, field, known), far_off)
+    assert_array_equal(Probabilities().unexplained(states, field), np.ones(9))
     assert len(Probabilities().learned_gradient(states, field)) == 0
 
 

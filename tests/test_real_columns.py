@@ -29,6 +29,7 @@ from skdbm.likelihood import (
     importance_weighted_log_likelihood,
 )
 from skdbm.machine import DeepBoltzmannMachine
+from skdbm.training.penalty import NEWEST, Penalty
 from skdbm.training.start import initial_machine
 from skdbm.units import Bernoulli
 
@@ -277,10 +278,8 @@ def test_mean_field_of_rows_with_gaps_is_a_fixed_point(seed):
 # Training
 
 
-@each_seed
-@pytest.mark.parametrize("gaps", [False, True])
-def test_learned_gradient_is_the_slope_of_the_log_likelihood(gaps, seed):
-    """The natural gradient by the sharpening S is the plain one times S^T S."""
+def rows_in_training(gaps, seed):
+    """A machine, rows, and what an encoding has to know to learn from them."""
     X = correlated(6, 3, seed)
     machine = machine_of(X, (3,), seed)
     if gaps:  # with one state of the hidden layer its posterior is exact
@@ -291,21 +290,95 @@ def test_learned_gradient_is_the_slope_of_the_log_likelihood(gaps, seed):
     states = mean_field(machine, evidence, tol=1e-12).visible
     hidden = 1 / (1 + np.exp(-machine.field(1, [states, None])))
     field = machine.field(0, [None, hidden])
+    return machine, X, (states, field, evidence.layers[0][1], evidence.ties)
+
+
+def slope_of_log_density(machine, X, direction, h=1e-5):
+    """Slope of the log-density of every row along a change of the sharpening."""
+    encoding, ends = machine.encoding, []
+    for change in (-h, h):
+        learned = encoding.learned + change * direction.ravel()
+        moved = machine.with_encoding(encoding.with_learned(learned))
+        ends.append(Mixture(moved).log_density(X))
+    return (ends[1] - ends[0]) / (2 * h)
+
+
+@each_seed
+@pytest.mark.parametrize("gaps", [False, True])
+def test_learned_gradient_is_the_slope_of_the_log_likelihood(gaps, seed):
+    """The natural gradient by the sharpening S is the plain one times S^T S."""
+    machine, X, known = rows_in_training(gaps, seed)
     encoding = machine.encoding
-    known = evidence.layers[0][1]
-    gradient = encoding.learned_gradient(states, field, known, evidence.ties)
+    gradient = encoding.learned_gradient(*known)
     gradient = gradient.reshape(3, 3) * encoding._largest_variance
-    h, slopes = 1e-5, np.zeros((3, 3))
-    for i, j in np.ndindex(3, 3):
-        ends = []
-        for change in (-h, h):
-            learned = encoding.learned
-            learned[3 * i + j] += change
-            moved = machine.with_encoding(encoding.with_learned(learned))
-            ends.append(Mixture(moved).log_density(X).mean())
-        slopes[i, j] = (ends[1] - ends[0]) / (2 * h)
+    slopes = [slope_of_log_density(machine, X, one).mean() for one in np.eye(9)]
     S = encoding.sharpening
-    assert_allclose(gradient, slopes @ S.T @ S, rtol=1e-5, atol=1e-6)
+    wanted = np.reshape(slopes, (3, 3)) @ S.T @ S
+    assert_allclose(gradient, wanted, rtol=1e-5, atol=1e-6)
+
+
+@each_seed
+@pytest.mark.parametrize("gaps", [False, True])
+def test_what_is_unexplained_is_how_scaling_changes_the_log_likelihood(gaps, seed):
+    """By n (1 - u) for a row with n values known; times c where c times as much is."""
+    machine, X, known = rows_in_training(gaps, seed)
+    encoding = machine.encoding
+    n_known = (~np.isnan(X)).sum(axis=1)
+    assert (n_known == 0).any() == gaps
+    found = encoding.unexplained(*known)
+    slopes = slope_of_log_density(machine, X, encoding.sharpening)
+    assert_allclose(n_known * (1 - found), slopes, rtol=1e-5, atol=1e-6)
+    gradient = encoding.learned_gradient(*known, inflation=1.7).reshape(3, 3)
+    along = np.trace(gradient @ np.linalg.inv(encoding.sharpening))
+    wanted = np.mean(n_known * (1 - 1.7 * found)) / encoding._largest_variance
+    assert_allclose(along, wanted, rtol=1e-9)
+
+
+def test_new_rows_are_as_far_off_their_fields_as_the_machine_expects(monkeypatch):
+    """Few rows of many columns are learned by heart without what held-out ones tell."""
+
+    def far_off(seed):
+        rng = np.random.default_rng(seed)
+        kinds = 2 * rng.normal(size=(3, 12))
+        X = kinds[rng.integers(3, size=2080)] + rng.normal(size=(2080, 12))
+        settings = {"hidden_layer_sizes": 60, "max_iter": 300, "random_state": seed}
+        machine = DBMSampler(visible="gaussian", **settings).fit(X[:80]).machine_
+        rows = EncodedRows(machine.encoding, X[80:], np.float64, rng)[:]
+        given = mean_field(machine, rows)
+        field = machine.field(0, [given.visible, *given.means])
+        return machine.encoding.unexplained(rows, field).mean()
+
+    found = np.mean([far_off(seed) for seed in range(4)])
+    monkeypatch.setattr(Penalty, "inflation", lambda *arguments: 1.0)
+    by_heart = np.mean([far_off(seed) for seed in range(4)])
+    assert abs(found - 1) < (by_heart - 1) / 2
+
+
+@each_seed
+def test_held_out_rows_are_compared_with_others_as_far_out(seed):
+    """By a regression of how far off their fields rows are."""
+    X = correlated(60, 4, seed)
+    machine = machine_of(X, (3,), seed)
+    penalty = Penalty(machine, np.random.default_rng(0))
+    X[40:] += 0.5 * X.std(axis=0)
+    parts = [EncodedRows(machine.encoding, part, float)[:] for part in (X[:40], X[40:])]
+    penalty.learn(machine, [np.zeros(4), np.zeros(3)], *parts)
+    off, far = [], []
+    for part, states in zip((X[:40], X[40:]), parts, strict=True):
+        hidden = 1 / (1 + np.exp(-states @ machine.weights[0] - machine.biases[1]))
+        field = machine.biases[0] + hidden @ machine.weights[0].T
+        off.append(np.mean((states - field) * states, axis=1))
+        whitened = (part - machine.encoding.loc) @ machine.encoding.whitening.T
+        far.append(np.mean(whitened**2, axis=1))
+    kinds = np.repeat([0.0, 1.0], [40, 20])
+    design = np.column_stack([np.ones(60), kinds, np.concatenate(far)])
+    more = np.linalg.lstsq(design, np.concatenate(off), rcond=None)[0][1]
+    assert penalty.excess == pytest.approx(NEWEST * more / off[0].mean(), rel=1e-6)
+    penalty.excess = 0.3
+    assert penalty.inflation(None) == pytest.approx(1.3)
+    assert penalty.inflation(2.0) == 1
+    penalty.excess = -0.3
+    assert penalty.inflation(None) == 1
 
 
 @each_seed
