@@ -57,9 +57,10 @@ class Shared:
         ``1 + abs(weight)`` [5]_. 0 is no penalty, and 1 keeps most of what is no more
         than chance from being learned. "auto" learns the strength, one for each layer,
         from a tenth of the rows (at most 2,000), by how much better the others fit;
-        in the last third of the joint training they are learned from, too. With less
-        than 20 rows, and in `partial_fit`, "auto" is as little as 0.2. Biases are free
-        of it.
+        in the last third of the joint training they are learned from, too. From the
+        same rows it learns how much more real columns vary given the hidden units than
+        in the others. With less than 20 rows, and in `partial_fit`, "auto" is as little
+        as 0.2. Biases are free of it.
     n_chains : int, default=100
         Number of persistent Gibbs chains. It has nothing to do with the batch size.
         Where chains are found slow, as with data that fall into clusters, they get
