@@ -329,7 +329,9 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator):
         ndarray of shape (n_samples,)
             Estimates or lower bounds of the log-likelihood in nats, float64; higher is
             better. For one hidden layer, and nothing missing, they are log p(v) itself,
-            up to the error of log Z. Of real values it is the density as they are in
+            up to the error of log Z. Values between 0 and 1 that are probabilities
+            are scored by states drawn with them, as training learns from them: log p
+            is defined for states alone. Of real values it is the density as they are in
             `X`; missing values are averaged over; counts are scored given their total.
 
         Raises

@@ -10,7 +10,7 @@ from . import _validation, ops
 from ._warnings import warn
 from .columns import check_unchanged
 from .encodings import Probabilities
-from .encodings.rows import EncodedRows
+from .encodings.rows import DrawnRows, EncodedRows
 from .likelihood import bounds
 from .likelihood.exact import exact_log_partition, prefers_exact
 from .settings import Pretraining
@@ -263,14 +263,15 @@ def check_worth(estimator, X):
     some = X[:: -(-X.shape[0] // JUDGED_ROWS)]
     if machine.units[0].totals(some[:1]) is not None:
         return
-    rows = EncodedRows(machine.encoding, some, machine.dtype)
+    seed = estimator._annealing_seed
+    rows = DrawnRows(machine.encoding, some, machine.dtype, seed)
     free = start.independent_machine(EncodedRows(machine.encoding, X, np.float64))
     gains = bounds.importance_weighted_log_likelihood(
         machine,
         rows,
         estimator.log_partition_,
         n_importance_samples=10,
-        random_state=estimator._annealing_seed,
+        random_state=seed,
         tol=0.05,
         n_jobs=estimator.n_jobs,
     ) - bounds.bound(free, rows, exact_log_partition(free), n_jobs=estimator.n_jobs)

@@ -67,6 +67,7 @@ class Mixed(Encoding):
         vars(self).update(
             is_categorical=any(part.is_categorical for part, _ in pairs),
             holds_codes=any(part.holds_codes for part, _ in pairs),
+            holds_probabilities=any(part.holds_probabilities for part, _ in pairs),
             may_be_doubled=all(part.may_be_doubled for part, _ in pairs),
         )
 
