@@ -49,7 +49,7 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator):
         n_chains=100,
         n_gibbs_steps=2,
         n_mean_field_steps=1,
-        n_posterior_gibbs_steps=3,
+        n_posterior_gibbs_steps=1,
         pretraining="grow",
         early_stopping=False,
         validation_fraction=0.1,
@@ -329,9 +329,8 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator):
         ndarray of shape (n_samples,)
             Estimates or lower bounds of the log-likelihood in nats, float64; higher is
             better. For one hidden layer, and nothing missing, they are log p(v) itself,
-            up to the error of log Z. Values between 0 and 1 that are probabilities
-            are scored by states drawn with them, as training learns from them: log p
-            is defined for states alone. Of real values it is the density as they are in
+            up to the error of log Z. Probabilities of states are scored by states that
+            are drawn with them, once; of real values it is the density as they are in
             `X`; missing values are averaged over; counts are scored given their total.
 
         Raises

@@ -12,9 +12,9 @@ from numpy import (
     divide, dtype, empty, empty_like, equal, errstate, exp, finfo, flatnonzero,
     float32, float64, floor, full, full_like, hstack, int64, interp, intp, isfinite,
     isin, isnan, less, linspace, log, logaddexp, matmul, max, maximum, mean, minimum,
-    multiply, nan, nan_to_num, negative, ones, repeat, result_type, searchsorted,
-    sort, split, sqrt, square, stack, subtract, sum, tile, unique, where, zeros,
-    zeros_like,
+    multiply, nan, nan_to_num, negative, ones, packbits, repeat, result_type,
+    searchsorted, sort, split, sqrt, square, stack, subtract, sum, tile, uint8,
+    unique, unpackbits, where, zeros, zeros_like,
 )
 from numpy.linalg import norm
 from numpy.random import SeedSequence
