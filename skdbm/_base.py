@@ -49,7 +49,7 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator):
         n_chains=100,
         n_gibbs_steps=2,
         n_mean_field_steps=1,
-        n_posterior_gibbs_steps=3,
+        n_posterior_gibbs_steps=1,
         pretraining="grow",
         early_stopping=False,
         validation_fraction=0.1,
@@ -224,8 +224,7 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator):
         ConvergenceWarning
             If `early_stopping` is on and `max_iter` ended the training first, training
             diverged and began again with a smaller automatic rate, or the machine of a
-            `DBMSampler` is worse on the rows of `X` than independent columns, or one
-            normal distribution of those of real values.
+            `DBMSampler` is worse on `X` than independent, or normal real, columns.
 
         Notes
         -----
@@ -330,7 +329,8 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator):
         ndarray of shape (n_samples,)
             Estimates or lower bounds of the log-likelihood in nats, float64; higher is
             better. For one hidden layer, and nothing missing, they are log p(v) itself,
-            up to the error of log Z. Of real values it is the density as they are in
+            up to the error of log Z. Probabilities of states are scored by states that
+            are drawn with them, once; of real values it is the density as they are in
             `X`; missing values are averaged over; counts are scored given their total.
 
         Raises

@@ -73,16 +73,20 @@ class Shared:
         Gibbs sweeps of every chain between two updates.
     n_mean_field_steps : int, default=1
         Most mean-field sweeps of a minibatch in training; a minibatch that has
-        converged takes fewer. The more there are, the more upper layers, which are
-        never sure of themselves, are left unused.
-    n_posterior_gibbs_steps : int, default=3
+        converged takes fewer. Chains of rows begin there; without them, all rests on
+        it, and the more sweeps there are, the more upper layers, which are never sure
+        of themselves, are left unused.
+    n_posterior_gibbs_steps : int, default=1
         Gibbs sweeps over the hidden layers of every row, and over what is missing in
-        it, that follow mean field in training. Mean field takes the units of a row for
-        independent; sweeps bring in that they are not, with which upper layers learn
-        more. The likelihood, and its estimate, the score, become better, but the bound
-        by mean field, ``Likelihood(n_importance_samples=0)``, looser. With 0 mean field
-        alone is used, and more than one sweep of it pays. It makes no difference to one
-        hidden layer without missing values, where the posterior is exact.
+        it, each time that training visits the row. The chain of a row goes on where the
+        last visit left it, so one sweep is enough in `fit`; in `partial_fit`, where
+        every row is new, it begins with mean field, and three may be better. Mean field
+        takes the units of a row for independent; chains bring in that they are not,
+        with which upper layers learn more. The likelihood, and its estimate, the score,
+        become better, but the bound by mean field,
+        ``Likelihood(n_importance_samples=0)``, looser. With 0 mean field alone is used,
+        and more than one sweep of it pays. It makes no difference to one hidden layer
+        without missing values, where the posterior is exact.
     pretraining : {"grow", "greedy", None} or Pretraining, default="grow"
         How the joint training starts, if there is more than one hidden layer. "grow"
         trains the machine of the lowest hidden layer, then that of the two lowest, and

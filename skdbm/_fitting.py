@@ -268,11 +268,11 @@ def check_worth(estimator, X):
     some = X[:: -(-X.shape[0] // JUDGED_ROWS)]
     if machine.units[0].totals(some[:1]) is not None:
         return
-    plain = machine.encoding.unlearned
+    plain, seed = machine.encoding.unlearned, estimator._annealing_seed
 
     def presented(encoding):
         # As training presents them, to both machines alike.
-        rng = ops.generator(estimator._annealing_seed)
+        rng = ops.generator(seed)
         rows = EncodedRows(encoding, some, machine.dtype, rng)
         return Evidence.of_rows(rows.read(np.arange(some.shape[0])))
 
@@ -282,7 +282,7 @@ def check_worth(estimator, X):
         presented(machine.encoding),
         estimator.log_partition_,
         n_importance_samples=10,
-        random_state=estimator._annealing_seed,
+        random_state=seed,
         tol=0.05,
         n_jobs=estimator.n_jobs,
     ) - bounds.bound(

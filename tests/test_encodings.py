@@ -25,7 +25,8 @@ from skdbm.encodings import (
 from skdbm.encodings.contract import LEADING, RATE
 from skdbm.encodings.counts import LARGEST_LENGTH, PRESENTED
 from skdbm.encodings.real import EXPLAINED
-from skdbm.encodings.rows import EncodedRows
+from skdbm.encodings.rows import DrawnRows, EncodedRows
+from skdbm.evidence import Evidence
 from skdbm.machine import DeepBoltzmannMachine
 from skdbm.units import (
     Bernoulli,
@@ -336,6 +337,24 @@ def test_parts_of_mixed_columns_are_drawn_each_in_its_way(where):
     assert out is None or draws is out
     if where != "in place":
         assert_array_equal(given, states)
+
+
+def test_scores_draw_what_values_mean_and_add_no_noise():
+    """Of real columns beside probabilities, with gaps and without."""
+    real = Real([0.0, 0.0], [1.0, 2.0], shrinkage=0.3)
+    encoding = Mixed([(Probabilities(), [0]), (real, [1, 2])])
+    X = np.random.default_rng(0).random((30, 3))
+    X[::3, 1] = nan
+    rows = Evidence.of_rows(DrawnRows(encoding, X, np.float64, 0)[:])
+    states, known = rows.layers[0]
+    assert set(states[:, 0]) == {0, 1}
+    assert len(rows.ties) == 1
+    plain = np.nan_to_num(real.encode(np.nan_to_num(X[:, 1:])))
+    assert_allclose(states[:, 1:], plain)
+    assert_array_equal(known[:, 1], ~np.isnan(X[:, 1]))
+    noise = EncodedRows(encoding, X, np.float64, np.random.default_rng(0))
+    drawn = Evidence.of_rows(noise.read(np.arange(30))).layers[0][0]
+    assert np.abs(drawn[1::3, 1:] - plain[1::3]).min() > 0
 
 
 # What is said of the columns

@@ -604,6 +604,42 @@ def test_score_of_one_hidden_layer_is_the_log_likelihood(cls, X):
     assert_allclose(scores, likelihood.exact_log_likelihood(estimator.machine_, X))
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_score_of_probabilities_is_that_of_states_drawn_with_them(cls, X, seed):
+    model = cls(hidden_layer_sizes=3, max_iter=3, random_state=seed).fit(X)
+    means, n_rows = np.linspace(0.1, 0.9, X.shape[1]), 5000
+    # Rows that differ by a hair, for each row is drawn by what is in it.
+    hair = np.random.default_rng(seed).uniform(-0.01, 0.01, (n_rows, len(means)))
+    scores = model.score_samples(means + hair)
+    states = np.array(list(itertools.product([0.0, 1.0], repeat=len(means))))
+    probability = np.prod(np.where(states, means, 1 - means), axis=1)
+    exact = model.score_samples(states)
+    # Every score is one of a row of zeros and ones.
+    assert np.abs(scores[:, None] - exact).min(axis=1).max() < 1e-4
+    mean = probability @ exact
+    spread = np.sqrt(probability @ (exact - mean) ** 2)
+    # Noise of 0.01 in the means is even and has no part in the average.
+    assert abs(scores.mean() - mean) < 5 * spread / np.sqrt(n_rows)
+
+
+def test_score_of_probabilities_is_always_the_same(cls, X):
+    grey = np.random.default_rng(1).random((20, X.shape[1])).round(2)
+    grey[3, 2] = np.nan
+    settings = {"hidden_layer_sizes": (3, 2), "max_iter": 3, "random_state": 0}
+    model = cls(**settings, allow_missing=True).fit(X)
+    scores, kept = model.score_samples(grey), grey.copy()
+    assert_array_equal(grey, kept)
+    one_by_one = [model.score_samples(row[None])[0] for row in grey]
+    assert_allclose(scores, one_by_one, rtol=1e-6)
+    assert_allclose(scores[::-1], model.score_samples(grey[::-1]), rtol=1e-6)
+    known = np.delete(grey, 3, axis=0)
+    given = sparse.csr_array(known)
+    assert_allclose(model.score_samples(given), np.delete(scores, 3), rtol=1e-6)
+    as_they_are = cls.from_machine(model.machine_, allow_missing=True)
+    as_they_are.machine_ = model.machine_.with_encoding(Probabilities(redraw=False))
+    assert not np.allclose(as_they_are.score_samples(grey), scores)
+
+
 def test_score_without_draws_is_a_lower_bound(fitted, X):
     exact = enumerated_log_likelihood(fitted.machine_, X)
     for estimator, rounding in ((fitted, 1e-5), (in_double(fitted), 1e-9)):

@@ -18,11 +18,13 @@ from sklearn.exceptions import ConvergenceWarning
 from skdbm import DBMTransformer, Likelihood, Pretraining, ops
 from skdbm.encodings import Probabilities, Real, States
 from skdbm.encodings.rows import EncodedRows
+from skdbm.evidence import Conditional, Evidence
 from skdbm.likelihood import exact_log_likelihood
 from skdbm.machine import DeepBoltzmannMachine
 from skdbm.ops import generator
 from skdbm.training import optimizers, record, run, start, update
 from skdbm.training.pretraining import Greedy, Growth
+from skdbm.training.row_chains import RowChains
 from skdbm.training.stopping import EarlyStopping
 from skdbm.units import Bernoulli, Binomial, ReplicatedSoftmax
 
@@ -193,6 +195,66 @@ def test_posterior_sweeps_draw_from_the_posterior(sizes, missing, seed):
     exact, error = expectation(terms, posterior.probability, n_rows)
     found = centred_terms(space.phase(rows), offsets).mean(axis=0)
     assert np.all(np.abs(found - exact) < error + 1e-12)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("missing", [[], [1, 3]], ids=["complete", "missing"])
+@pytest.mark.parametrize("sizes", FORMULA_SIZES)
+def test_chains_of_rows_come_to_the_posterior(sizes, missing, seed):
+    """A single sweep a visit, of rows of two kinds in an order that changes."""
+    model, n_rows, rng = formula_model(sizes), 20_000, np.random.default_rng(seed)
+    kinds = np.array([[0, 1, 0, 1.0], [1, 1, 0, 0.0]])
+    kinds[0, missing] = np.nan  # only rows of the first kind lack something
+    visible = kinds[np.arange(2 * n_rows) % 2]
+    trained = trainer_of(
+        model.machine(),
+        batch_size=2 * n_rows,
+        n_mean_field_steps=1,
+        n_posterior_gibbs_steps=1,
+    )
+    chains, block = RowChains(2 * n_rows), slice(0, 2 * n_rows)
+    for visit in range(40):
+        order = rng.permutation(2 * n_rows)
+        batch = update.Batch(
+            trained, visible[order], trained.options, 0.0, (chains, order)
+        )
+        batch.data_phase(block, generator([seed, visit]))
+    space = trained.workspace(2 * n_rows)
+    offsets = [np.full(size, 0.3) for size in sizes]
+    for kind, row in enumerate(kinds):
+        known = np.flatnonzero(~np.isnan(row))
+        posterior = model.distribution.given(0, row[known], known)
+        terms = centred_terms(posterior.states, offsets)
+        exact, error = expectation(terms, posterior.probability, n_rows)
+        rows = space.data_rows(block).start + np.flatnonzero(order % 2 == kind)
+        found = centred_terms(space.phase(rows), offsets).mean(axis=0)
+        assert np.all(np.abs(found - exact) < error + 1e-12)
+
+
+@pytest.mark.parametrize("unit", [Bernoulli(), Binomial(3)], ids=repr)
+def test_chains_of_rows_stay_with_their_rows(unit):
+    rng, units = np.random.default_rng(0), [Bernoulli(), unit, unit]
+    sizes = (5, 4, 9)
+    weights = [rng.normal(0, 1, pair) for pair in pairwise(sizes)]
+    machine = DeepBoltzmannMachine(weights, [np.zeros(n) for n in sizes], units)
+    visible = rng.integers(0, 2, (6, 5)).astype(float)
+    visible[2:4, 1] = np.nan
+    states = [rng.integers(0, unit.n_copies + 1, (6, size)) + 0.0 for size in sizes]
+    states[0] = np.where(np.isnan(visible), 1.0, visible)
+    chains, places = RowChains(9), np.array([8, 0, 3, 5, 1, 7])
+    chains.make_room(machine, with_gaps=True)
+    first = Conditional(machine, Evidence.of_rows(visible[:4]))
+    chains.keep(places[:4], first, [state[:4] for state in states])
+    back = [np.full_like(state, 7) for state in states]
+    order = np.array([4, 2, 0, 5, 1, 3])
+    given = Conditional(machine, Evidence.of_rows(visible[order]))
+    chains.recall(places[order], given, back)
+    begun = order < 4
+    assert_array_equal(back[0][begun], states[0][order][begun])
+    assert_array_equal(back[2][begun], states[2][order][begun])
+    assert_array_equal(back[2][~begun], 7)
+    assert_array_equal(back[1], 7)  # drawn given the others
+    assert chains.kept[2].nbytes == (9 * 2 if unit == Bernoulli() else 9 * 9 * 8)
 
 
 def test_offsets_tend_to_the_means_of_the_data_phase():

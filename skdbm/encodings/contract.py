@@ -40,6 +40,9 @@ class Encoding(ABC):
     holds_codes, is_categorical : bool
         Whether values are whole numbers or stand for some, and whether they are
         categories rather than numbers; false unless overridden.
+    holds_probabilities : bool
+        Whether values may be probabilities of states, which `draw` draws: then rows are
+        scored by states that are drawn; false unless overridden.
 
     See Also
     --------
@@ -55,6 +58,7 @@ class Encoding(ABC):
     may_be_missing: bool = True
     accepts_sparse: bool = False
     holds_codes: bool = False
+    holds_probabilities: bool = False
     is_categorical: bool = False
     may_be_doubled: bool = True
 
@@ -357,6 +361,11 @@ class Encoding(ABC):
     @property
     def unlearned(self) -> "Encoding":
         """This encoding as `fit` gives it, before training; itself by default."""
+        return self
+
+    @property
+    def noiseless(self) -> "Encoding":
+        """This encoding, but drawing no more than values mean; itself by default."""
         return self
 
     def with_learned(self, values: FloatArray) -> "Encoding":

@@ -71,6 +71,7 @@ class Mixed(Encoding):
         vars(self).update(
             is_categorical=any(part.is_categorical for part, _ in pairs),
             holds_codes=any(part.holds_codes for part, _ in pairs),
+            holds_probabilities=any(part.holds_probabilities for part, _ in pairs),
             may_be_doubled=all(part.may_be_doubled for part, _ in pairs),
         )
 
@@ -207,6 +208,11 @@ class Mixed(Encoding):
     def unlearned(self) -> "Mixed":
         """The same for every part."""
         return self._with_encodings([part.unlearned for part, _ in self.parts])
+
+    @property
+    def noiseless(self) -> "Mixed":
+        """The same for every part."""
+        return self._with_encodings([part.noiseless for part, _ in self.parts])
 
     def with_learned(self, values: FloatArray) -> "Mixed":
         """Give every part its own."""

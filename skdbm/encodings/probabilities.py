@@ -15,9 +15,10 @@ class Probabilities(Encoding):
     Parameters
     ----------
     redraw : bool, default=True
-        Whether states are drawn anew, 0 or 1, at each presentation of a row in
-        training: what the values mean as probabilities. It makes no difference to data
-        of zeros and ones. False trains on the values as they are.
+        Whether states are drawn, 0 or 1: what the values mean as probabilities.
+        Training draws a row anew at each presentation, a score once, always alike. It
+        makes no difference to data of zeros and ones. False trains on the values as
+        they are, and then their scores are no log-probabilities.
 
     See Also
     --------
@@ -38,6 +39,9 @@ class Probabilities(Encoding):
     redraw: bool = True
 
     accepts_sparse = True
+
+    def __post_init__(self) -> None:
+        vars(self).update(holds_probabilities=self.redraw)
 
     @property
     def unit(self) -> UnitType:

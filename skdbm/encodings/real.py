@@ -298,6 +298,11 @@ class Real(Encoding):
         """The same without sharpening."""
         return self if self.loc is None else self.with_learned(ops.eye(len(self.loc)))
 
+    @property
+    def noiseless(self) -> "Real":
+        """The same without the noise of the shrinkage."""
+        return self._changed(shrinkage=0.0)
+
     def with_learned(self, values: FloatArray) -> "Real":
         """Give this encoding with another sharpening."""
         if self.loc is None:

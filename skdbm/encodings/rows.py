@@ -7,6 +7,9 @@ from .._typing import FloatArray, Indices, Rng, Rows
 from .contract import Encoding
 from .ties import PartlyKnown, states_of
 
+#: Key of the streams that rows are drawn from.
+DRAWING = (2**31,)
+
 
 class EncodedRows:
     """Rows of data as visible states, made, and with `rng` drawn, on demand."""
@@ -54,3 +57,27 @@ class EncodedRows:
             total += ops.nan_to_num(part).sum(axis=0, dtype=ops.float64)
             known += (~ops.isnan(part)).sum(axis=0)
         return total / ops.maximum(known, 1)
+
+
+class DrawnRows(EncodedRows):
+    """Rows as visible states, of which each is drawn once where it has probabilities.
+
+    What is drawn for a row follows from the seed and from the row alone.
+    """
+
+    def __init__(self, encoding: Encoding, X: Rows, dtype: Any, seed: int) -> None:
+        super().__init__(encoding, X, dtype)
+        self.seed = ops.SeedSequence(seed, spawn_key=DRAWING)
+
+    def __getitem__(self, rows: Any) -> Rows | PartlyKnown:
+        result = super().__getitem__(rows)
+        states = states_of(result)
+        if not self.encoding.holds_probabilities or ops.are_whole(states):
+            return result
+        states, encoding = ops.dense(states).copy(), self.encoding.noiseless
+        for row, rng in enumerate(ops.streams_of_rows(self.seed, states)):
+            one = states[row : row + 1]
+            encoding.draw(one, rng, out=one)
+        if isinstance(result, PartlyKnown):
+            return result._replace(states=states)
+        return states

@@ -3,7 +3,7 @@
 from typing import Any
 
 from .._typing import FloatArray, Rows
-from ..encodings.rows import EncodedRows
+from ..encodings.rows import DrawnRows
 from ..machine import DeepBoltzmannMachine
 from ..settings import Likelihood
 from .bounds import bound, importance_weighted_log_likelihood
@@ -19,8 +19,12 @@ def log_likelihood(
     n_importance_samples: int | None = None,
     n_jobs: int | None = None,
 ) -> FloatArray:
-    """Bound or estimate of log p of every row of `X`, a density for real columns."""
-    rows = EncodedRows(machine.encoding, X, machine.dtype)
+    """Bound or estimate of log p of every row of `X`, a density for real columns.
+
+    Where values are probabilities of states it is that of states drawn with them: log p
+    is defined for states alone, and the formula for it falls at values between them.
+    """
+    rows = DrawnRows(machine.encoding, X, machine.dtype, seed)
     settings: dict[str, Any] = {
         "tol": likelihood.mean_field_tol,
         "max_iter": likelihood.mean_field_max_iter,

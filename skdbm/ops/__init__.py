@@ -13,8 +13,8 @@ from numpy import (
     finfo, flatnonzero, float32, float64, floor, full, full_like, geomspace, hstack,
     int64, interp, intp, isfinite, isin, isnan, less, linspace, log, logaddexp, matmul,
     max, maximum, mean, minimum, multiply, nan, nan_to_num, nanmean, negative, ones,
-    outer, repeat, result_type, searchsorted, sort, split, sqrt, square, stack,
-    subtract, sum, tile, unique, where, zeros, zeros_like,
+    outer, packbits, repeat, result_type, searchsorted, sort, split, sqrt, square,
+    stack, subtract, sum, tile, uint8, unique, unpackbits, where, zeros, zeros_like,
 )
 from numpy.linalg import LinAlgError, cholesky, eigh, inv, norm, qr, slogdet, solve
 from numpy.random import SeedSequence
@@ -22,8 +22,8 @@ from scipy.special import gammaln, logsumexp
 from scipy.special import stdtrit as student_quantile
 
 from .arrays import (
-    column_ends, column_means, dense, is_sparse, log_mean_exp, missing, product,
-    row_dot, row_sum, rows, sigmoid, softplus, xlogx,
+    are_whole, column_ends, column_means, dense, is_sparse, log_mean_exp, missing,
+    product, row_dot, row_sum, rows, sigmoid, softplus, xlogx,
 )
 from .random import (
     bernoulli, copied, generator, gumbel, normal, seed_sequence, spawn, streams,

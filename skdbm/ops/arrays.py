@@ -117,6 +117,12 @@ def product(left: Rows, right: FloatArray, out: FloatArray | None = None) -> Flo
     return np.matmul(left, right, out=out)
 
 
+def are_whole(rows: Rows) -> bool:
+    """Say whether all known values are whole numbers."""
+    values = rows.data if sparse.issparse(rows) else rows
+    return bool(((values == np.floor(values)) | np.isnan(values)).all())
+
+
 def missing(rows: Rows) -> BoolArray | None:
     """Find the entries that are NaN; None if there are none, as in sparse rows."""
     if sparse.issparse(rows) or not np.isnan(np.min(rows, initial=0.0)):

@@ -18,6 +18,7 @@ from . import penalty
 from .optimizers import falling_rate
 from .pretraining import WAYS, Greedy, Growth, Stage
 from .record import DivergenceError, EpochRecord, check
+from .row_chains import RowChains
 from .state import Options, State
 from .stopping import EarlyStopping
 from .update import update, work
@@ -111,6 +112,7 @@ class Run:
         else:
             machine, chains = self.stage.machine, self.stage.chains
             self.state = State(machine, self.n_chains, seed, chains)
+        self.row_chains = RowChains(len(self.stage.source))
         self.state.penalty.n_rows = len(self.stage.source)
         self.first_step = self.state.n_steps
         n_late = 0 if self.stages_left else self.n_all_epochs
@@ -141,6 +143,7 @@ class Run:
                 self.options,
                 team,
                 held_out,
+                self.row_chains,
             )
         except DivergenceError:
             if not self.attempts_left:
@@ -221,10 +224,12 @@ def epoch(
     options: Options,
     team: ops.Workers,
     held_out: Indices | None = None,
+    row_chains: RowChains | None = None,
 ) -> Record:
     """Train on batches of rows, at the rate that `rate_of` gives for updates done.
 
-    From rows that are held out the penalty learns how strong it has to be.
+    Rows may have chains that go on from epoch to epoch. From rows that are held out the
+    penalty learns how strong it has to be.
     """
     if work(state, options) < THREADED_WORK:
         team = ops.Workers(1)
@@ -238,7 +243,8 @@ def epoch(
                 others = source.read(some, state.machine.encoding)
                 state.penalty.learn(state.machine, state.offsets, visible, others)
             rate = rate_of(state.n_steps)
-            outcome = update(state, visible, options, rate, team)
+            visit = None if row_chains is None else (row_chains, indices)
+            outcome = update(state, visible, options, rate, team, visit)
             gathered.add(outcome, len(indices), team)
         check(state)
     return gathered.close(rate)

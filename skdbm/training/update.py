@@ -1,7 +1,8 @@
 """One update: both phases, the gradient, the step.
 
-Stochastic maximum likelihood for deep Boltzmann machines [1]_: the data term from
-mean field, the model term from persistent Gibbs chains, the gradient centred.
+Stochastic maximum likelihood for deep Boltzmann machines [1]_: both terms from
+persistent Gibbs chains, of the rows and of the machine, or the data term from mean
+field alone; the gradient centred.
 
 .. [1] R. Salakhutdinov and G. Hinton, "Deep Boltzmann Machines", AISTATS 2009.
 """
@@ -11,13 +12,14 @@ from functools import partial
 from typing import Any
 
 from .. import ops
-from .._typing import FloatArray, IntArray, Rng, States
+from .._typing import FloatArray, Indices, IntArray, Rng, States
 from ..encodings.ties import PartlyKnown
 from ..evidence import Conditional, Evidence, filled
 from ..inference.mean_field import start, sweep
 from ..machine import DeepBoltzmannMachine
 from ..sampling.gibbs import draw
 from .optimizers import accelerate, average_rate, average_step
+from .row_chains import RowChains
 from .state import Options, State
 
 #: Rows of a weight matrix are updated in slices of about this many elements, so that
@@ -38,13 +40,15 @@ def update(
     options: Options,
     learning_rate: float,
     team: ops.Workers,
+    visit: tuple[RowChains, Indices] | None = None,
 ) -> tuple[int, bool]:
     """Learn from one batch of visible states, NaN where missing.
 
-    Gives the most mean-field sweeps that a block of rows took, and whether all reached
-    the tolerance.
+    `visit` has chains of rows, and which rows these are: without it, the chain of every
+    row begins anew. Gives the most mean-field sweeps that a block of rows took, and
+    whether all reached the tolerance.
     """
-    batch = Batch(state, visible, options, learning_rate)
+    batch = Batch(state, visible, options, learning_rate, visit)
     batch.mix_chains(team)
     # The phases. Whoever is done early takes over what needs no gradient.
     of_rows = batch.data_phases()
@@ -81,12 +85,18 @@ class Batch:
         visible: FloatArray | PartlyKnown,
         options: Options,
         learning_rate: float,
+        visit: tuple[RowChains, Indices] | None = None,
     ) -> None:
         self.state, self.options, self.learning_rate = state, options, learning_rate
         self.evidence = Evidence.of_rows(visible)
         self.n_rows, self.n_chains = self.evidence.n_rows, len(state.chains[0])
         self.space = state.workspace(options.batch_size)
         self.data = self.space.data_rows(slice(0, self.n_rows))
+        # Mean field has no chains.
+        self.visit = visit if options.n_posterior_gibbs_steps else None
+        if self.visit is not None:
+            has_gaps = self.evidence.missing(0) is not None
+            self.visit[0].make_room(state.machine, has_gaps)
         complete: Any = self.evidence.layers[0][0]
         without_gaps = filled(state.machine, self.evidence).get(0, complete)
         ops.copyto(self.space.left[0][self.data], without_gaps)
@@ -147,29 +157,40 @@ class Batch:
         return [partial(self.chain_phase, block, rng, totals) for block, rng in pairs]
 
     def data_phase(self, block: slice, rng: Rng) -> tuple[int, bool]:
-        """Settle what some rows leave open by mean field, then by Gibbs sweeps."""
+        """Settle what some rows leave open: by mean field, then by Gibbs sweeps.
+
+        Where chains of the rows have begun, these go on in place of mean field.
+        """
         space, rows = self.space, self.space.data_rows(block)
         states, scratch = space.phase(rows), [room[rows] for room in space.scratch]
         evidence, room = self.evidence[block], {1: space.fixed[rows]}
         given = Conditional(self.state.machine, evidence, room)
-        start(given, states, scratch)
         outcome = 1, True
-        if given.free != [1]:  # there the start is the posterior
-            before = space.right[1][rows]  # a room of what is not yet there
-            outcome = self._mean_field(given, states, scratch, before)
+        if given.free == [1]:  # there the start is the posterior
+            start(given, states, scratch)
+        elif self.visit is None:
+            outcome = self._mean_field(given, states, scratch, rows)
             self._posterior_sweeps(given, states, scratch, rng)
+        else:
+            chains, indices = self.visit[0], ops.asarray(self.visit[1])[block]
+            if not chains.begun[indices].all():
+                outcome = self._mean_field(given, states, scratch, rows)
+            chains.recall(indices, given, states)
+            self._posterior_sweeps(given, states, scratch, rng)
+            chains.keep(indices, given, states)
         space.centre(rows, self.state.offsets, 1 / self.n_rows)
         return outcome
 
     def _mean_field(
-        self, given: Conditional, states: States, scratch: States, before: FloatArray
+        self, given: Conditional, states: States, scratch: States, rows: slice
     ) -> tuple[int, bool]:
         """Sweep until the first hidden layer changes by less than the tolerance.
 
         All rows of a block stop at once: an approximate posterior is good enough for a
         gradient.
         """
-        tol = self.options.mean_field_tol
+        tol, before = self.options.mean_field_tol, self.space.right[1][rows]  # free yet
+        start(given, states, scratch)
         for n_done in range(1, self.options.n_mean_field_steps + 1):
             if tol:
                 ops.copyto(before, states[1])
@@ -185,8 +206,8 @@ class Batch:
     ) -> None:
         """Bring in by Gibbs sweeps that units of one row are correlated.
 
-        The first is from a draw of the odd layers given the means of the even ones. As
-        in the model phase, the odd layers enter by their means given the even ones.
+        The first is from a draw of the odd layers given the even ones, or their means.
+        As in the model phase, the odd layers enter by their means given the even ones.
         """
         even, odd = _parities(given.free)
         for _ in range(self.options.n_posterior_gibbs_steps):
