@@ -108,12 +108,13 @@ def machine(train, test, params):
 
 def row_of_table(name, found):
     """Write one line of the table, from the results of all splits of a set."""
-    columns = {key: np.array([r[key] for r in found]) for key in found[0]}
+    keys = "gaussian", "mixture", "test", "train", "log_partition_error", "seconds"
+    columns = {key: np.array([r[key] for r in found]) for key in keys}
     gains = [columns["test"] - columns[key] for key in ("gaussian", "mixture")]
     errors = [gain.std(ddof=1) / max(1, len(gain)) ** 0.5 for gain in gains]
     cells = [
         name,
-        *(f"{columns[key].mean():.2f}" for key in ("gaussian", "mixture", "test")),
+        *(f"{columns[key].mean():.2f}" for key in keys[:3]),
         *(f"{g.mean():+.2f} ± {e:.2f}" for g, e in zip(gains, errors, strict=True)),
         f"{columns['train'].mean():.2f}",
         f"{columns['log_partition_error'].max():.2f}",
