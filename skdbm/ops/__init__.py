@@ -16,7 +16,7 @@ from numpy import (
     searchsorted, sort, split, sqrt, square, stack, subtract, sum, tile, uint8,
     unique, unpackbits, where, zeros, zeros_like,
 )
-from numpy.linalg import norm
+from numpy.linalg import eigh, norm
 from numpy.random import SeedSequence
 from scipy.special import gammaln, logsumexp
 from scipy.special import stdtrit as student_quantile
