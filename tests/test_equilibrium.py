@@ -23,7 +23,7 @@ from skdbm.likelihood.bounds import least_log_partition
 from skdbm.sampling import annealing, gibbs_sweeps, initial_states, path
 from skdbm.sampling.annealing import fresh_chains
 from skdbm.sampling.tempering import COLUMNS, Ladder
-from skdbm.training.mixing import LAG, Mixing
+from skdbm.training.mixing import Mixing, remembered
 from skdbm.training.state import Options, State
 from skdbm.training.update import update
 from skdbm.units import Bernoulli, Binomial, Categorical, Gaussian
@@ -146,7 +146,7 @@ def state_in(machine, mode, seed=0, **options):
 
 
 def test_weights_of_chains_are_ratios_of_probabilities():
-    """Those of the newest step; of older ones less is remembered."""
+    """What every step adds to their logarithms."""
     machine = two_modes(0.5)
     state, options = state_in(machine, 1.0)
     mixing = state.mixing
@@ -155,11 +155,11 @@ def test_weights_of_chains_are_ratios_of_probabilities():
         mixing.correlation, mixing.budget, mixing.looking_budget = 0.5, -1e9, -1e9
         rows = (rng.random((50, 10)) < 0.2).astype(np.float32)
         before = state.machine.map(np.copy)
-        remembered = mixing.log_weights * mixing.correlation ** (1 / LAG)
+        known = mixing.log_weights.copy()
         update(state, rows, options, rate, team)
         ratio = before.energy(state.chains) - state.machine.energy(state.chains)
         assert np.ptp(ratio) > 1e-3
-        added = mixing.log_weights - remembered
+        added = mixing.log_weights - known
         assert_allclose(added - added.mean(), ratio - ratio.mean(), atol=1e-4)
         assert np.exp(mixing.log_weights).mean() == pytest.approx(1)
 
@@ -168,10 +168,35 @@ def test_weights_that_are_noise_are_shrunk():
     mixing = Mixing(100, ops.generator(0))
     changes = 20 * np.random.default_rng(0).normal(size=100)
     mixing.weigh(changes)
-    assert 0.3 <= mixing.effective_share < 0.5
+    assert 0.6 <= mixing.effective_share < 0.8
     assert np.argmax(mixing.shares) == np.argmax(changes)
     mixing.weigh(np.full(100, np.nan))
     assert_array_equal(mixing.log_weights, 0)
+
+
+@pytest.mark.parametrize("n_columns", [30, 400])
+@pytest.mark.parametrize("seed", range(3))
+def test_of_weights_is_left_what_chains_remember(seed, n_columns):
+    """Two kinds of chains, of which each keeps its kind and forgets all else."""
+    rng, n_chains = np.random.default_rng(seed), 200
+    kind = rng.permutation(np.repeat([-1.0, 1.0], n_chains // 2))
+    pattern = rng.choice([-1.0, 1.0], n_columns)
+    before, now = (
+        np.outer(kind, pattern) + rng.normal(size=(n_chains, n_columns))
+        for _ in range(2)
+    )
+    before, now = before - before.mean(axis=0), now - now.mean(axis=0)
+    noise = rng.normal(size=n_chains)
+    left = remembered(2 * kind + noise, before, now)
+    # The first direction is nearly the kind: one over the columns of it is noise. Along
+    # the others, correlations by chance are 1 / sqrt(200), and half are below zero.
+    assert left @ kind / n_chains == pytest.approx(2, abs=0.2)
+    rest = left - kind * (left @ kind) / n_chains
+    assert np.mean(rest**2) < 0.15 < np.mean(noise**2)
+    # Chains that stand still remember all that can be told from where they stand.
+    still = remembered(now @ pattern, now, now)
+    assert_allclose(still, now @ pattern, atol=1e-6)
+    assert_array_equal(remembered(left, before, now * np.nan), 0)
 
 
 def test_weights_go_with_the_states():

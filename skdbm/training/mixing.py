@@ -7,8 +7,9 @@ gradient is biased. Three remedies:
 - *Weights.* A step of the training changes the probability of each chain's state by a
   known factor. With the product of these factors as weights, chains stand for the
   machine as it is now, and answer to a step at once, before they have moved [1]_: so
-  the noise of few chains does not add up from step to step. They forget their weights
-  as fast as they forget where they were.
+  the noise of few chains does not add up from step to step. Of their weights they
+  forget what they forget of where they were: next to nothing of the mode that a chain
+  is in, soon what differs within a mode.
 - *Exchange* with a ladder of machines down to independent units. Its cost follows from
   how slow the chains are.
 - *Reseeding.* What the ladder does not reach may be reached on another path. Where a
@@ -38,8 +39,9 @@ LAG, NEWEST = 25, 0.2
 SLOW = 0.02
 
 #: Log-weights are shrunk by this factor, as often as it takes, where fewer than this
-#: share of the chains count: then steps are so long that weights are but noise.
-LEAST_EFFECTIVE, SHRUNK = 0.3, 0.8
+#: share of the chains count: fewer chains are more noise in the gradient than weights
+#: that are a little too even.
+LEAST_EFFECTIVE, SHRUNK = 0.6, 0.8
 
 #: Sweeps of exchanges, over those of updates and the correlation; at least and at most.
 #: Chains that all are in one mode, and are free in there, do not look slow: so there
@@ -97,11 +99,7 @@ class Mixing:
         return self.correlation > SLOW
 
     def weigh(self, changes: FloatArray) -> None:
-        """Add what a step has changed in log p* of the chains' states.
-
-        Weights are forgotten as fast as chains forget where they were.
-        """
-        self.log_weights *= self.correlation ** (1 / LAG)
+        """Add what a step has changed in log p* of the chains' states."""
         self.log_weights += changes
         if not ops.isfinite(self.log_weights).all():  # the training has run away
             self.log_weights[...] = 0.0
@@ -120,6 +118,8 @@ class Mixing:
             if self.before is not None:
                 newest = max(0.0, correlation(self.before, centred))  # 0 for NaN
                 self.correlation += NEWEST * (newest - self.correlation)
+                left = remembered(self.log_weights, self.before, centred)
+                self.log_weights[...] = left
             self.before = centred
             if not self.slow:
                 self.log_weights[...] = 0.0
@@ -165,6 +165,26 @@ class Mixing:
             chain[places] = new[: len(places)]
         self.log_weights[places] = 0.0
         self.n_renewed += len(places)
+
+
+def remembered(
+    log_weights: FloatArray, before: FloatArray, now: FloatArray
+) -> FloatArray:
+    """What is left of the weights of chains that were in one place, now in another.
+
+    Along each principal direction of the chains, of the part of the log-weights that
+    follows it, the share by which the chains are correlated there with what they were.
+    """
+    inner: FloatArray = (now @ now.T).astype(float)
+    if not ops.isfinite(inner).all():  # the training has run away
+        return ops.zeros(len(log_weights))
+    # Of n chains, as vectors of n numbers: where they stand along each direction.
+    _, places = ops.eigh(inner)
+    earlier = before @ (now.T @ places)
+    lengths = ops.maximum(ops.norm(earlier, axis=0), ops.finfo(float).tiny)
+    shares = ops.clip((earlier * places).sum(axis=0) / lengths, 0, 1)
+    left: FloatArray = places @ (shares * (log_weights @ places))
+    return left
 
 
 def correlation(one: FloatArray, other: FloatArray) -> float:
