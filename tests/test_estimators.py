@@ -1224,7 +1224,9 @@ def test_a_warm_start_takes_rows_in_a_new_order(cls, X, monkeypatch):
     monkeypatch.setattr(EncodedRows, "read", noted)
     params = {"pretraining": None, "batch_size": 64, "alpha": 0.0}
     small(cls, warm_start=True, **params).fit(X).fit(X)
-    assert len(set(taken)) == len(taken) == 6
+    # The last check reads all rows as they stand, and is no training.
+    orders = [rows for rows in taken if rows != tuple(range(len(X)))]
+    assert len(set(orders)) == len(orders) == 6
 
 
 @pytest.mark.parametrize("seed", ["integer", "instance", None])

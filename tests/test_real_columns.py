@@ -537,7 +537,7 @@ def gain(X, seed, **settings):
 @pytest.mark.parametrize("seed", range(10))
 def test_machines_begin_where_the_normal_distribution_ends(seed):
     """Of the 0.97 nats that a mixture of two gains."""
-    assert gain(two_kinds()[1], seed) > 0.7
+    assert gain(two_kinds()[1], seed, max_iter=200) > 0.85
 
 
 @each_seed
