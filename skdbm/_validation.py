@@ -296,12 +296,12 @@ def check_far(X, encoding, names, *, highest):
         if np.isfinite(part.bounds).any() or sparse.issparse(X):
             continue
         ends = np.stack(ops.column_ends(X[:, columns])).astype(np.float64)
-        states = np.abs(part.encode(ends))
-        far = np.flatnonzero((states > highest).any(axis=0))
+        distances = part.distances(ends)
+        far = np.flatnonzero((distances > highest).any(axis=0))
         if not len(far):
             continue
         index = np.arange(X.shape[1])[columns][far[0]]
-        value = ends[states[:, far[0]].argmax(), far[0]]
+        value = ends[distances[:, far[0]].argmax(), far[0]]
         raise ValueError(
             f"Column {names(index)!r} holds {value:g}, too far from its other values "
             "to compute with. If it stands for a missing value, put NaN in its place; "

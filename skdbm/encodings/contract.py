@@ -436,6 +436,21 @@ class Encoding(ABC):
         """
         return ops.ones(len(states))
 
+    def distances(self, values: FloatArray) -> FloatArray:
+        """Measure how far out values are, each in its own column.
+
+        Parameters
+        ----------
+        values : ndarray of shape (n_rows, n_columns)
+            Values of the columns, NaN where missing.
+
+        Returns
+        -------
+        ndarray of shape (n_rows, n_columns)
+            The distances, NaN where missing: by default, of values from zero.
+        """
+        return ops.abs(values)
+
     def spec(self) -> dict[str, Any]:
         """Describe the encoding by plain values, for saving.
 

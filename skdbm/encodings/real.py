@@ -251,6 +251,12 @@ class Real(Encoding):
         ops.copyto(states, points, where=~complete)
         return (Ties(slice(0, n), matrix, gaps),)
 
+    def distances(self, values: FloatArray) -> FloatArray:
+        """Count standard deviations from the mean."""
+        if self.loc is None or self.spread is None:
+            return super().distances(values)
+        return ops.abs((values - self.loc) / self.spread)
+
     def decode(self, states: FloatArray) -> FloatArray:
         """Compute v = loc + M^-1 s."""
         if self.loc is None:
