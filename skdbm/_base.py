@@ -224,7 +224,7 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator):
         ConvergenceWarning
             If `early_stopping` is on and `max_iter` ended the training first, training
             diverged and began again with a smaller automatic rate, or the machine of a
-            `DBMSampler` is worse on `X` than independent, or normal real, columns.
+            `DBMSampler` is worse on the rows of `X` than one without couplings.
 
         Notes
         -----

@@ -26,6 +26,7 @@ from skdbm.encodings.contract import LEADING, RATE
 from skdbm.encodings.counts import LARGEST_LENGTH, PRESENTED
 from skdbm.encodings.real import EXPLAINED
 from skdbm.encodings.rows import DrawnRows, EncodedRows
+from skdbm.encodings.ties import PartlyKnown
 from skdbm.evidence import Evidence
 from skdbm.machine import DeepBoltzmannMachine
 from skdbm.units import (
@@ -240,14 +241,13 @@ def test_learned_gradient_of_mixed_columns_is_that_of_their_parts():
     rng = np.random.default_rng(0)
     states, field = rng.normal(size=(9, 6)), rng.normal(size=(9, 6))
     known = rng.random((9, 6)) < 0.6
-    wanted = Real([3.0], [2.0]).learned_gradient(
-        states[:, :1], field[:, :1], known[:, :1]
-    )
-    assert_allclose(MIXED.learned_gradient(states, field, known), wanted)
-    far_off = Real([3.0], [2.0]).unexplained(states[:, :1], field[:, :1], known[:, :1])
-    assert_allclose(MIXED.unexplained(states, field, known), far_off)
-    assert_array_equal(Probabilities().unexplained(states, field), np.ones(9))
-    assert len(Probabilities().learned_gradient(states, field)) == 0
+    rows, own = PartlyKnown(states, known), PartlyKnown(states[:, :1], known[:, :1])
+    wanted = Real([3.0], [2.0]).learned_gradient(own, field[:, :1])
+    assert_allclose(MIXED.learned_gradient(rows, field), wanted)
+    far_off = Real([3.0], [2.0]).unexplained(own, field[:, :1])
+    assert_allclose(MIXED.unexplained(rows, field), far_off)
+    assert_array_equal(Probabilities().unexplained(rows, field), np.ones(9))
+    assert len(Probabilities().learned_gradient(rows, field)) == 0
 
 
 def test_learned_sharpening_goes_to_its_part():

@@ -67,6 +67,16 @@ def test_values_that_stand_for_nothing_are_named(dtype, method):
         DBMTransformer.from_machine(fitted.machine_).transform(frame.to_numpy())
 
 
+def test_columns_without_values_hide_no_others():
+    """Nor do gaps in the row that is far out."""
+    frame = pd.DataFrame(standard(), columns=list("abc"))
+    fitted = DBMTransformer(visible="gaussian", allow_missing=True, **SMALL).fit(frame)
+    frame["b"] = np.nan
+    frame.loc[7, "c"] = -3.4e38
+    with pytest.raises(ValueError, match=r"Column 'c' holds -3.4e\+38.*NaN"):
+        fitted.transform(frame)
+
+
 def test_the_first_chunk_has_to_show_how_real_values_spread():
     X = standard() + np.array([100.0, 5, 3])
     estimator = DBMTransformer(visible="gaussian", **SMALL)

@@ -19,7 +19,7 @@ from skdbm._fitting import check_worth
 from skdbm.encodings import Real
 from skdbm.encodings.covariance import LEAST_SHRINKAGE, normal_of
 from skdbm.encodings.rows import EncodedRows
-from skdbm.encodings.ties import spans
+from skdbm.encodings.ties import PartlyKnown, spans
 from skdbm.evidence import Evidence
 from skdbm.inference import mean_field
 from skdbm.likelihood import (
@@ -290,7 +290,8 @@ def rows_in_training(gaps, seed):
     states = mean_field(machine, evidence, tol=1e-12).visible
     hidden = 1 / (1 + np.exp(-machine.field(1, [states, None])))
     field = machine.field(0, [None, hidden])
-    return machine, X, (states, field, evidence.layers[0][1], evidence.ties)
+    rows = PartlyKnown(states, evidence.layers[0][1], evidence.ties)
+    return machine, X, (rows, field)
 
 
 def slope_of_log_density(machine, X, direction, h=1e-5):
@@ -346,7 +347,7 @@ def test_new_rows_are_as_far_off_their_fields_as_the_machine_expects(monkeypatch
         rows = EncodedRows(machine.encoding, X[80:], np.float64, rng)[:]
         given = mean_field(machine, rows)
         field = machine.field(0, [given.visible, *given.means])
-        return machine.encoding.unexplained(rows, field).mean()
+        return machine.encoding.unexplained(PartlyKnown(rows), field).mean()
 
     found = np.mean([far_off(seed) for seed in range(4)])
     monkeypatch.setattr(Penalty, "inflation", lambda *arguments: 1.0)

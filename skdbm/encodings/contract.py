@@ -3,16 +3,16 @@
 import copy
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, TypeVar
 
 from .. import ops
-from .._typing import BoolArray, FloatArray, IntArray, Rng, Rows
+from .._typing import FloatArray, IntArray, Rng, Rows
 from ..units import UnitType
 from ..units.contract import from_spec as unit_from_spec
 from ..units.contract import named
-from .ties import Ties
+from .ties import PartlyKnown, Ties
 
 _Self = TypeVar("_Self", bound="Encoding")
 
@@ -384,23 +384,17 @@ class Encoding(ABC):
         return self
 
     def learned_gradient(
-        self,
-        states: FloatArray,
-        field: FloatArray,
-        where: BoolArray | None = None,
-        ties: Sequence[Ties] = (),
-        inflation: float = 1.0,
+        self, rows: PartlyKnown, field: FloatArray, inflation: float = 1.0
     ) -> FloatArray:
         """Compute the gradient of log p of the data by the learned parameters.
 
         Parameters
         ----------
-        states, field : ndarray of shape (n_rows, n_units)
-            States of the data, and fields given the means of the first hidden layer.
-        where : ndarray of bool of the same shape, default=None
-            Which states were observed; None means all.
-        ties : sequence of Ties, default=()
-            What was observed of others together.
+        rows : PartlyKnown
+            States of the data, which of them were observed, and what was observed of
+            others together.
+        field : ndarray of shape (n_rows, n_units)
+            Fields given the means of the first hidden layer.
         inflation : float, default=1.0
             How many times what was observed off the fields counts: more than once if
             rows that were not learned from lie further off.
@@ -412,13 +406,7 @@ class Encoding(ABC):
         """
         return _NOTHING
 
-    def unexplained(
-        self,
-        states: FloatArray,
-        field: FloatArray,
-        where: BoolArray | None = None,
-        ties: Sequence[Ties] = (),
-    ) -> FloatArray:
+    def unexplained(self, rows: PartlyKnown, field: FloatArray) -> FloatArray:
         """Measure how far off their fields rows are, over how far they should be.
 
         The mean is 1 if the learned parameters are right: then log p of the rows does
@@ -426,7 +414,7 @@ class Encoding(ABC):
 
         Parameters
         ----------
-        states, field, where, ties : required
+        rows, field : required
             As for `learned_gradient`.
 
         Returns
@@ -434,7 +422,7 @@ class Encoding(ABC):
         ndarray of shape (n_rows,)
             The ratios of variances; 1 by default, where nothing is learned.
         """
-        return ops.ones(len(states))
+        return ops.ones(len(field))
 
     def distances(self, values: FloatArray) -> FloatArray:
         """Measure how far out values are, each in its own column.

@@ -1,17 +1,14 @@
 """Columns of several kinds."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from .. import ops, units
-from .._typing import ArrayLike, BoolArray, FloatArray, IntArray, Rng, Rows
+from .._typing import ArrayLike, FloatArray, IntArray, Rng, Rows
 from .contract import Encoding
-from .ties import Ties
-
-#: States, fields, which were observed, and ties, of one part.
-_OfPart = tuple[FloatArray, FloatArray, BoolArray | None, list[Ties]]
+from .ties import PartlyKnown, Ties
 
 
 @dataclass(frozen=True, eq=False)
@@ -231,51 +228,27 @@ class Mixed(Encoding):
         return self._changed(parts=tuple((e, columns) for e, (_, columns) in pairs))
 
     def learned_gradient(
-        self,
-        states: FloatArray,
-        field: FloatArray,
-        where: BoolArray | None = None,
-        ties: Sequence[Ties] = (),
-        inflation: float = 1.0,
+        self, rows: PartlyKnown, field: FloatArray, inflation: float = 1.0
     ) -> FloatArray:
         """Compute those of the parts, one after the other."""
         return ops.concatenate(
             [
-                part.learned_gradient(*of_part, inflation)
-                for part, of_part in self._of_parts(states, field, where, ties)
+                part.learned_gradient(rows.of_units(s), field[:, s], inflation)
+                for part, s, _ in self._joint()
             ]
         )
 
-    def unexplained(
-        self,
-        states: FloatArray,
-        field: FloatArray,
-        where: BoolArray | None = None,
-        ties: Sequence[Ties] = (),
-    ) -> FloatArray:
+    def unexplained(self, rows: PartlyKnown, field: FloatArray) -> FloatArray:
         """Average those of the parts of which something is learned."""
         found = [
-            part.unexplained(*of_part)
-            for part, of_part in self._of_parts(states, field, where, ties)
+            part.unexplained(rows.of_units(s), field[:, s])
+            for part, s, _ in self._joint()
             if part.learned.size
         ]
         if not found:
-            return super().unexplained(states, field, where, ties)
+            return super().unexplained(rows, field)
         ratios: FloatArray = ops.mean(ops.stack(found), axis=0)
         return ratios
-
-    def _of_parts(
-        self,
-        states: FloatArray,
-        field: FloatArray,
-        where: BoolArray | None,
-        ties: Sequence[Ties],
-    ) -> Iterator[tuple[Encoding, _OfPart]]:
-        """Each part with its states and fields, which were observed, and their ties."""
-        for part, s, _ in self._joint():
-            known = None if where is None else where[:, s]
-            own = [t.shifted(-s.start) for t in ties if t.units.start == s.start]
-            yield part, (states[:, s], field[:, s], known, own)
 
     def spec(self) -> dict[str, Any]:
         """Give the descriptions of the parts, and their columns."""

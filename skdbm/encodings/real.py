@@ -1,7 +1,6 @@
 """Columns of real values."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -11,7 +10,7 @@ from .._typing import ArrayLike, BoolArray, FloatArray, Rng, Rows
 from ..units import Gaussian, UnitType
 from .contract import Encoding
 from .covariance import normal_of
-from .ties import Ties, spans
+from .ties import PartlyKnown, Ties, spans
 
 _NOT_FITTED = "These Real columns know no matrix yet; fit them first."
 
@@ -322,12 +321,7 @@ class Real(Encoding):
         return result
 
     def learned_gradient(
-        self,
-        states: FloatArray,
-        field: FloatArray,
-        where: BoolArray | None = None,
-        ties: Sequence[Ties] = (),
-        inflation: float = 1.0,
+        self, rows: PartlyKnown, field: FloatArray, inflation: float = 1.0
     ) -> FloatArray:
         """Compute the natural gradient by the sharpening S, (1 - E[(s - x) s^T]) S.
 
@@ -336,25 +330,19 @@ class Real(Encoding):
         """
         # S. Amari, Neural Computation 10, 1998, equation 4.3.
         if self.sharpening is None:
-            return super().learned_gradient(states, field, where)
-        states, off, open_variance = _expected(states, field, where, ties)
+            return super().learned_gradient(rows, field, inflation)
+        states, off, open_variance = _expected(rows, field)
         second = (inflation * off.T @ states + open_variance) / len(states)
         gradient = self.sharpening - second @ self.sharpening
         return gradient.ravel() / self._largest_variance
 
-    def unexplained(
-        self,
-        states: FloatArray,
-        field: FloatArray,
-        where: BoolArray | None = None,
-        ties: Sequence[Ties] = (),
-    ) -> FloatArray:
+    def unexplained(self, rows: PartlyKnown, field: FloatArray) -> FloatArray:
         """Divide the sum of (s - x) s by the number of directions that are known."""
-        states, off, _ = _expected(states, field, where, ties)
+        states, off, _ = _expected(rows, field)
         total, n_known = ops.row_dot(off, states), ops.full(len(off), off.shape[1])
-        if where is not None:
-            n_known = n_known * where.all(axis=1)
-            for tie in ties:
+        if rows.known is not None:
+            n_known = n_known * rows.known.all(axis=1)
+            for tie in rows.ties:
                 n_known = ops.where(tie.tied, (~tie.gaps).sum(axis=1), n_known)
         ratios: FloatArray = total / ops.maximum(1, n_known)
         return ops.where(n_known > 0, ratios, 1.0)
@@ -379,24 +367,21 @@ class Real(Encoding):
 
 
 def _expected(
-    states: FloatArray,
-    field: FloatArray,
-    where: BoolArray | None,
-    ties: Sequence[Ties],
+    rows: PartlyKnown, field: FloatArray
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     """States s, and s - x, with what is open at its mean; its covariance, summed."""
-    states = states.astype(ops.float64)
+    states = rows.states.astype(ops.float64)
     off: FloatArray = states - field
     open_variance: FloatArray = ops.zeros((states.shape[1],) * 2)
-    if where is None:
+    if rows.known is None:
         return states, off, open_variance
-    rows = ops.flatnonzero(~where.all(axis=1))
-    move, open_variance = -off[rows], ops.eye(len(open_variance)) * len(rows)
-    for of_rows in (tie[rows] for tie in ties):
-        move = of_rows.projected(move)
-        open_variance = of_rows.total_covariance
-    states[rows] += move
-    off[rows] += move
+    lacking = ops.flatnonzero(~rows.known.all(axis=1))
+    move, open_variance = -off[lacking], ops.eye(len(open_variance)) * len(lacking)
+    for tie in (tie[lacking] for tie in rows.ties):
+        move = tie.projected(move)
+        open_variance = tie.total_covariance
+    states[lacking] += move
+    off[lacking] += move
     return states, off, open_variance
 
 

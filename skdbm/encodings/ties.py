@@ -12,7 +12,7 @@ basis B of it.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from .. import ops
@@ -123,11 +123,18 @@ class Ties:
 
 
 class PartlyKnown(NamedTuple):
-    """States of rows with gaps, which of them are known, and ties of the others."""
+    """States of rows, which of them are known, None for all, and ties of the others."""
 
     states: FloatArray
-    known: BoolArray
-    ties: tuple[Ties, ...]
+    known: BoolArray | None = None
+    ties: Sequence[Ties] = ()
+
+    def of_units(self, units: slice) -> "PartlyKnown":
+        """Take some units, all or none of those that are tied together."""
+        known = None if self.known is None else self.known[:, units]
+        own = [t for t in self.ties if t.units.start == units.start]
+        ties = [t.shifted(-units.start) for t in own]
+        return PartlyKnown(self.states[:, units], known, ties)
 
 
 def states_of(rows: Rows | PartlyKnown) -> Rows:

@@ -118,11 +118,12 @@ class Mixing:
             if self.before is not None:
                 newest = max(0.0, correlation(self.before, centred))  # 0 for NaN
                 self.correlation += NEWEST * (newest - self.correlation)
+            if self.slow and self.before is not None:
                 left = remembered(self.log_weights, self.before, centred)
                 self.log_weights[...] = left
-            self.before = centred
-            if not self.slow:
+            else:
                 self.log_weights[...] = 0.0
+            self.before = centred
         self.n_updates += 1
 
     def mix(

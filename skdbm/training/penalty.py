@@ -159,12 +159,12 @@ def _off_and_far(
     machine: DeepBoltzmannMachine, evidence: Evidence, states: Sequence[FloatArray]
 ) -> tuple[FloatArray, FloatArray]:
     """How far rows are off their fields, and how far out they are without couplings."""
-    encoding, known = machine.encoding, evidence.layers[0][1]
-    field = machine.field(0, states)
-    off = encoding.unexplained(states[0], field, known, evidence.ties)
+    encoding = machine.encoding
+    rows = PartlyKnown(states[0], evidence.layers[0][1], evidence.ties)
+    off = encoding.unexplained(rows, machine.field(0, states))
     first = encoding.unlearned
     alone: Any = first.encode(encoding.decode(states[0].astype(ops.float64)))
-    return off, first.unexplained(alone, ops.zeros_like(alone))
+    return off, first.unexplained(PartlyKnown(alone), ops.zeros_like(alone))
 
 
 def _excess(off: Sequence[FloatArray], far: Sequence[FloatArray]) -> float:

@@ -92,11 +92,11 @@ class Batch:
         self.n_rows, self.n_chains = self.evidence.n_rows, len(state.chains[0])
         self.space = state.workspace(options.batch_size)
         self.data = self.space.data_rows(slice(0, self.n_rows))
-        # Mean field has no chains.
-        self.visit = visit if options.n_posterior_gibbs_steps else None
-        if self.visit is not None:
-            has_gaps = self.evidence.missing(0) is not None
-            self.visit[0].make_room(state.machine, has_gaps)
+        if visit is None or not options.n_posterior_gibbs_steps:  # all begins anew
+            visit = RowChains(self.n_rows), ops.arange(self.n_rows)
+        self.row_chains, self.indices = visit[0], ops.asarray(visit[1])
+        has_gaps = self.evidence.missing(0) is not None
+        self.row_chains.make_room(state.machine, has_gaps)
         complete: Any = self.evidence.layers[0][0]
         without_gaps = filled(state.machine, self.evidence).get(0, complete)
         ops.copyto(self.space.left[0][self.data], without_gaps)
@@ -125,7 +125,8 @@ class Batch:
         state, options = self.state, self.options
         # Rows of different totals are not samples of one distribution.
         if options.mix_chains and self.totals_of_chains() is None:
-            of_rows = n_mean_field_sweeps + options.n_posterior_gibbs_steps
+            # Where chains of rows go on, the means at their end count as a sweep.
+            of_rows = max(1, n_mean_field_sweeps) + options.n_posterior_gibbs_steps
             n_sweeps = self.n_chains * options.n_gibbs_steps + self.n_rows * of_rows
             state.mixing.look(state.chains[0], n_sweeps)
             if state.mixing.slow:
@@ -165,14 +166,12 @@ class Batch:
         states, scratch = space.phase(rows), [room[rows] for room in space.scratch]
         evidence, room = self.evidence[block], {1: space.fixed[rows]}
         given = Conditional(self.state.machine, evidence, room)
-        outcome = 1, True
         if given.free == [1]:  # there the start is the posterior
             start(given, states, scratch)
-        elif self.visit is None:
-            outcome = self._mean_field(given, states, scratch, rows)
-            self._posterior_sweeps(given, states, scratch, rng)
+            outcome = 1, True
         else:
-            chains, indices = self.visit[0], ops.asarray(self.visit[1])[block]
+            chains, indices = self.row_chains, self.indices[block]
+            outcome = 0, True
             if not chains.begun[indices].all():
                 outcome = self._mean_field(given, states, scratch, rows)
             chains.recall(indices, given, states)
@@ -332,12 +331,11 @@ class Batch:
         learned, machine = self.state.learned, self.state.machine
         if learned is None:
             return
-        data, known = self.space.phase(self.data), self.evidence.layers[0][1]
-        field = machine.field(0, data)
+        data = self.space.phase(self.data)
+        rows = PartlyKnown(data[0], self.evidence.layers[0][1], self.evidence.ties)
         inflation = self.state.penalty.inflation(self.options.alpha)
-        gradient = machine.encoding.learned_gradient(
-            data[0], field, known, self.evidence.ties, inflation
-        )
+        field = machine.field(0, data)
+        gradient = machine.encoding.learned_gradient(rows, field, inflation)
         scratch, rate = ops.empty_like(gradient), ENCODING_RATE * self.learning_rate
         learned.velocity *= self.options.momentum
         accelerate(learned.values, learned.velocity, gradient, rate, scratch)
