@@ -250,6 +250,24 @@ def test_learned_gradient_of_mixed_columns_is_that_of_their_parts():
     assert len(Probabilities().learned_gradient(rows, field)) == 0
 
 
+def test_parts_of_mixed_columns_learn_from_their_own_ties():
+    """Rows with gaps in real columns, which stand beside others."""
+    rng = np.random.default_rng(0)
+    real = Real([0.0, 1.0], [[1.0, 0.4], [0.2, 2.0]])
+    mixed, X = Mixed([(Probabilities(), [0]), (real, [1, 2])]), rng.random((12, 3))
+    X[::3, 1] = nan
+    rows, alone = (
+        EncodedRows(encoding, part, np.float64)[:]
+        for encoding, part in ((mixed, X), (real, X[:, 1:]))
+    )
+    field = rng.normal(size=(12, 3))
+    for name in ("learned_gradient", "unexplained"):
+        found = getattr(mixed, name)(rows, field)
+        assert_allclose(found, getattr(real, name)(alone, field[:, 1:]))
+        without = getattr(real, name)(alone._replace(ties=()), field[:, 1:])
+        assert not np.allclose(found, without)
+
+
 def test_learned_sharpening_goes_to_its_part():
     mixed = MIXED.with_learned(np.array([1.7]))
     assert_allclose(mixed.learned, [1.7])
