@@ -66,20 +66,23 @@ def new_run(estimator, X, *, goes_on):
     check_n_chains(estimator, encoding, X)
     # Held-out rows only now: every category has to be known, theirs as well.
     X, stopping = hold_out(estimator, X)
-    n_epochs = estimator.max_iter or start.n_epochs(X.shape[0], estimator.batch_size)
+    rate = automatic_rate(estimator, encoding, X)
+    n_epochs = estimator.max_iter
+    n_epochs = n_epochs or start.n_epochs(X.shape[0], estimator.batch_size, rate)
     if goes_on:
         machine, way = state.machine, (None, 0)
     else:
         machine = initial_machine(estimator, encoding, X, seeds["weights"])
         way = pretraining_of(estimator, n_epochs)
+    automatic = estimator.learning_rate_init == "auto"
     return Run(
         machine,
         EncodedRows(encoding, X, start.TRAINING_DTYPE),
         options(estimator, X.shape[0]),
         n_chains=estimator.n_chains,
         n_epochs=n_epochs,
-        learning_rate=first_learning_rate(estimator, encoding, X),
-        n_slower_attempts=SLOWER_ATTEMPTS * (estimator.learning_rate_init == "auto"),
+        learning_rate=rate if automatic else estimator.learning_rate_init,
+        n_slower_attempts=SLOWER_ATTEMPTS * automatic,
         seeds=seeds,
         pretraining=way[0],
         n_pretraining_epochs=way[1],
@@ -310,14 +313,12 @@ def rate_of_chunks(estimator, state, X):
         return estimator.learning_rate_init
     if state.chunk_rate is None:
         encoding = state.machine.encoding
-        state.chunk_rate = first_learning_rate(estimator, encoding, X)
+        state.chunk_rate = automatic_rate(estimator, encoding, X)
     return state.chunk_rate
 
 
-def first_learning_rate(estimator, encoding, X):
-    """Give the learning rate at the start, worked out from some rows if "auto"."""
-    if estimator.learning_rate_init != "auto":
-        return estimator.learning_rate_init
+def automatic_rate(estimator, encoding, X):
+    """Give the learning rate at the start that suits some rows."""
     some = np.arange(0, X.shape[0], -(-X.shape[0] // ROWS_FOR_RATE))
     rng = ops.generator(estimator._held_out_seed)
     states = states_of(EncodedRows(encoding, X, np.float64, rng).read(some))

@@ -1321,25 +1321,29 @@ def test_rates_shrink_by_the_variance_at_both_ends(visible):
 
 
 @pytest.mark.parametrize(
-    ("n_rows", "batch_size", "expected"),
+    ("n_rows", "batch_size", "learning_rate", "expected"),
     [
-        (5_000, 50, 100),  # 100 batches: 10,000 updates
-        (3_000, 50, 100),  # 60 batches: 6,000 updates, just enough
-        (2_950, 50, 102),  # 59 batches: 102 epochs make 6,018 updates
-        (500, 50, 600),
-        (150, 50, 2_000),
-        (100, 50, 2_000),  # 2 batches: 3,000 epochs would be too many
-        (1, 50, 2_000),
-        (60_000, 50, 100),  # 1,200 batches: 120,000 updates, just not too many
-        (60_001, 50, 99),
-        (600_000, 50, 10),
-        (650_000, 50, 10),  # 13,000 batches: 9 epochs would be too few
-        (60_000_000, 50, 10),
-        (60_000, 500, 100),
+        (5_000, 50, 0.1, 100),  # 100 batches: 10,000 updates
+        (3_000, 50, 0.1, 100),  # 60 batches: 6,000 updates, just enough
+        (2_950, 50, 0.1, 102),  # 59 batches: 102 epochs make 6,018 updates
+        (2_950, 50, 1.0, 102),  # a fast rate takes no less
+        (2_950, 50, 0.05, 170),  # a slow one takes 10,000
+        (5_000, 50, 0.05, 100),
+        (2_950, 50, 1e-9, 204),  # and never more than it takes to come to 12,000
+        (500, 50, 0.1, 600),
+        (150, 50, 0.1, 2_000),
+        (100, 50, 0.1, 2_000),  # 2 batches: 3,000 epochs would be too many
+        (1, 50, 0.1, 2_000),
+        (60_000, 50, 0.1, 100),  # 1,200 batches: 120,000 updates, just not too many
+        (60_001, 50, 0.1, 99),
+        (600_000, 50, 0.1, 10),
+        (650_000, 50, 0.1, 10),  # 13,000 batches: 9 epochs would be too few
+        (60_000_000, 50, 0.1, 10),
+        (60_000, 500, 0.1, 100),
     ],
 )
-def test_automatic_number_of_epochs(n_rows, batch_size, expected):
-    assert start.n_epochs(n_rows, batch_size) == expected
+def test_automatic_number_of_epochs(n_rows, batch_size, learning_rate, expected):
+    assert start.n_epochs(n_rows, batch_size, learning_rate) == expected
 
 
 def test_a_fit_takes_the_automatic_number_of_epochs():

@@ -112,9 +112,12 @@ def rows(X: Any) -> Rows:
 
 def product(left: Rows, right: FloatArray, out: FloatArray | None = None) -> FloatArray:
     """Multiply dense or sparse rows by a dense matrix."""
-    if out is None or sparse.issparse(left):
+    if sparse.issparse(left):
         return left @ right
-    return np.matmul(left, right, out=out)
+    # Libraries of BLAS now and then raise the flag of an invalid operation for numbers
+    # that they read beyond the arrays; the result is right.
+    with np.errstate(invalid="ignore"):
+        return np.matmul(left, right, out=out)
 
 
 def are_whole(rows: Rows) -> bool:

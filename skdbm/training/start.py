@@ -1,5 +1,6 @@
 """Where training starts: the first machine, how long and how fast it learns."""
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -18,11 +19,15 @@ TRAINING_DTYPE = ops.float32
 #: of the first hidden layer depend on the columns, see `Encoding.initial_weights`.
 INITIAL_SCALE, INITIAL_ACTIVITY = 0.3, 0.02
 
-#: The automatic number of epochs, and the ranges of updates and epochs it is moved
-#: into: small data needs more epochs, large data fewer.
+#: The automatic number of epochs, and the range it is moved into: small data needs
+#: more epochs, large data fewer.
 EPOCHS = 100
-UPDATES_BETWEEN = (6_000, 120_000)
 EPOCHS_BETWEEN = (10, 2_000)
+
+#: Updates, at most and at least. The least number is what moves weights by a distance,
+#: the updates times the automatic learning rate, within a range.
+MOST_UPDATES = 120_000
+DISTANCE, LEAST_BETWEEN = 500, (6_000, 12_000)
 
 
 def initial_machine(
@@ -68,9 +73,14 @@ def free_bias(unit: UnitType, means: FloatArray, n_rows: int) -> FloatArray:
     return unit.field_of_mean((means * n_rows + even) / (n_rows + 1))
 
 
-def n_epochs(n_rows: int, batch_size: int) -> int:
-    """Give the automatic number of epochs of joint training."""
+def n_epochs(n_rows: int, batch_size: int, learning_rate: float) -> int:
+    """Give the automatic number of epochs of joint training for rows of such a rate."""
     n_batches = -(-n_rows // batch_size)
-    lowest, highest = UPDATES_BETWEEN
-    result = min(max(EPOCHS, -(-lowest // n_batches)), highest // n_batches)
-    return min(max(result, EPOCHS_BETWEEN[0]), EPOCHS_BETWEEN[1])
+    least = math.ceil(_within(DISTANCE / learning_rate, LEAST_BETWEEN) / n_batches)
+    result = min(max(EPOCHS, least), MOST_UPDATES // n_batches)
+    return int(_within(result, EPOCHS_BETWEEN))
+
+
+def _within(number: float, bounds: tuple[int, int]) -> float:
+    """Move a number into a range."""
+    return min(max(number, bounds[0]), bounds[1])
