@@ -7,6 +7,7 @@ import joblib
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
@@ -255,6 +256,37 @@ def test_rows_with_missing_values(X):
     display = SamplesDisplay.from_samples(rows, image_shape=SHAPE)
     assert_array_equal(images_of(display).reshape(4, 8), rows)
     assert display.im_.get_clim() == (0, 1)
+
+
+@pytest.mark.parametrize(
+    "container", ["Int64", "Float64", "object", "int64[pyarrow]", "polars", "list"]
+)
+def test_rows_with_missing_values_of_every_kind(X, container):
+    holes = np.arange(8) == 3
+    rows = np.where(holes, np.nan, X[:4])
+    values = [[None if np.isnan(v) else int(v) for v in row] for row in rows]
+    if container == "polars":
+        shown = pl.DataFrame(values, orient="row")
+    elif container == "list":
+        shown = values
+    else:
+        names = [f"p{i}" for i in range(8)]
+        shown = pd.DataFrame(values, columns=names, dtype=object).astype(container)
+    display = SamplesDisplay.from_samples(shown, image_shape=SHAPE)
+    assert_array_equal(images_of(display).reshape(4, 8), rows)
+    transformer = DBMTransformer(hidden_layer_sizes=3, max_iter=1, random_state=0)
+    transformer.set_params(allow_missing=True).fit(rows)
+    one, other = (
+        ReconstructionDisplay.from_estimator(transformer.fit(X_), X_, image_shape=SHAPE)
+        for X_ in (rows, shown)
+    )
+    assert_array_equal(images_of(one), images_of(other))
+
+
+def test_a_column_that_holds_no_numbers_is_named(X):
+    frame = pd.DataFrame(X[:4]).rename(columns=str).assign(**{"3": list("abcd")})
+    with pytest.raises(ValueError, match="Column '3' does not hold numbers"):
+        SamplesDisplay.from_samples(frame, image_shape=SHAPE)
 
 
 def test_chains_over_time(sampler):

@@ -9,13 +9,14 @@ as NaN, and the way back to an array or DataFrame like the one that `fit` saw
 
 from .described import Columns
 from .reading import read
-from .tables import repeated
+from .tables import numbers, repeated
 from .visible import accepts_sparse, check_unchanged, supposed
 
 __all__ = [
     "Columns",
     "accepts_sparse",
     "check_unchanged",
+    "numbers",
     "read",
     "repeated",
     "supposed",

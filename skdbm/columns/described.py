@@ -12,6 +12,13 @@ from .plain import packed, unpacked
 from .tables import LIBRARIES, Table, assembled
 from .visible import resolve
 
+#: What to do with a column that does not hold numbers.
+_ADVICE = (
+    " Strings and other values are categories: name their columns in visible, for "
+    "example visible=[('categorical', ['colour']), ('bernoulli', ['round'])], or "
+    "encode them first."
+)
+
 
 @dataclass
 class Columns:
@@ -245,30 +252,16 @@ def _named_form(table, index):
     try:
         return table.form(index)
     except ValueError as error:
-        raise _unsuited(table, index, error) from error
+        raise table.unsuited(index, error, _ADVICE) from error
 
 
 def _floats(table, index, gaps):
     """A numeric column as floats, NaN where missing."""
-    try:
-        result = table.tools.numbers(table.columns[index])
-    except (TypeError, ValueError, OverflowError) as error:
-        raise _unsuited(table, index, error) from error
+    result = table.numbers(index, _ADVICE)
     result = np.where(gaps, np.nan, result)
     if np.isinf(result).any():
         raise ValueError(f"Input X contains infinity, in column {table.name(index)!r}.")
     return result
-
-
-def _unsuited(table, index, error):
-    """An error for a column that does not hold numbers."""
-    kind = TypeError if isinstance(error, TypeError) else ValueError
-    return kind(
-        f"Column {table.name(index)!r} does not hold numbers: {error}. Strings and "
-        "other values are categories: name their columns in visible, for example "
-        "visible=[('categorical', ['colour']), ('bernoulli', ['round'])], or encode "
-        "them first."
-    )
 
 
 def _categories(table, index):

@@ -30,8 +30,6 @@ def numbers(series):
         return np.array(floats.fill_null(float("nan")).to_numpy())
     if str(dtype) in ("Object", "String", "Enum", "Categorical"):
         return vectors.numbers(vectors.of_objects(series.to_list()))
-    if str(dtype) == "String":
-        return vectors.numbers(vectors.of_objects(series.to_list()))
     raise ValueError(f"its dtype is {dtype}")
 
 

@@ -51,6 +51,30 @@ class Table:
         """What a column can hold, in plain data."""
         return self.tools.form(self.columns[index])
 
+    def numbers(self, index, advice=""):
+        """A column as numbers, NaN where missing; an error if it has none."""
+        try:
+            return self.tools.numbers(self.columns[index])
+        except (TypeError, ValueError, OverflowError) as error:
+            raise self.unsuited(index, error, advice) from error
+
+    def unsuited(self, index, error, advice=""):
+        """An error for a column that does not hold numbers."""
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        name = self.name(index)
+        return kind(f"Column {name!r} does not hold numbers: {error}.{advice}")
+
+
+def numbers(X):
+    """Give rows in any container as an array of numbers, NaN where missing."""
+    X = X if _validation.is_frame(X) else listed(X)[0]
+    if sparse.issparse(X):
+        return X.toarray()
+    if not _validation.is_frame(X) and np.asarray(X).dtype.kind in "biuf":
+        return np.asarray(X)
+    table = Table.of(X if _validation.is_frame(X) else np.asarray(X))
+    return np.column_stack([table.numbers(i) for i in range(len(table.columns))])
+
 
 def repeated(data, n):
     """Repeat every row of a table or an array."""

@@ -4,7 +4,6 @@ from math import ceil, isqrt, prod
 from numbers import Integral
 
 import numpy as np
-from scipy import sparse
 from sklearn.utils.validation import check_is_fitted
 
 from .._validation import check_count
@@ -97,11 +96,6 @@ def check_sampler(estimator):
             "DBMSampler is expected (DBMSampler.from_machine(estimator.machine_) makes "
             "one)."
         )
-
-
-def dense(rows):
-    """Give rows as an ndarray, whether they were a frame, a list or sparse."""
-    return rows.toarray() if sparse.issparse(rows) else np.asarray(rows)
 
 
 def grey(rows):

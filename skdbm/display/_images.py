@@ -5,10 +5,10 @@ from numbers import Integral
 import numpy as np
 
 from .._validation import check_count
+from ..columns import numbers
 from ._grid import (
     centres,
     check_sampler,
-    dense,
     draw,
     grey,
     machine_of,
@@ -209,7 +209,7 @@ class SamplesDisplay:
         SamplesDisplay
             The display, drawn.
         """
-        display = cls(dense(rows), image_shape=image_shape, n_columns=n_columns)
+        display = cls(numbers(rows), image_shape=image_shape, n_columns=n_columns)
         return display.plot(ax, **kwargs)
 
     @classmethod
@@ -257,7 +257,7 @@ class SamplesDisplay:
         check_count("thin", thin)
         sweeps = [burn_in] + [thin] * (n_steps - 1)
         times = list(estimator._chains_over_time(n_chains, sweeps, random_state))
-        by_chain = np.stack([np.asarray(rows) for rows in times], axis=1)
+        by_chain = np.stack([numbers(rows) for rows in times], axis=1)
         display = cls(
             by_chain.reshape(n_chains * n_steps, -1),
             image_shape=image_shape,
@@ -280,7 +280,7 @@ class SamplesDisplay:
         SamplesDisplay
             The display itself.
         """
-        rows = dense(self.rows)
+        rows = numbers(self.rows)
         picture = tiles(rows, self.image_shape, self.n_columns)
         draw(self, ax, picture, grey(rows) | kwargs)
         if self.sweeps is not None:
@@ -352,9 +352,9 @@ class ReconstructionDisplay:
                 "inverse_transform; a DBMTransformer is expected "
                 "(DBMTransformer.from_machine makes one around any machine)."
             )
-        rows = dense(X)
+        rows = numbers(X)
         image_shape = resolve_image_shape(rows.shape[1], image_shape)
-        back = dense(estimator.inverse_transform(estimator.transform(X)))
+        back = numbers(estimator.inverse_transform(estimator.transform(X)))
         return cls(rows, back, image_shape=image_shape).plot(ax, **kwargs)
 
     def plot(self, ax=None, *, n_columns=10, **kwargs):
@@ -374,7 +374,7 @@ class ReconstructionDisplay:
         ReconstructionDisplay
             The display itself.
         """
-        rows, back = dense(self.rows), dense(self.reconstructions)
+        rows, back = numbers(self.rows), numbers(self.reconstructions)
         if rows.shape != back.shape:
             raise ValueError(
                 f"rows have shape {rows.shape} and reconstructions {back.shape}; they "
