@@ -222,9 +222,10 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator):
         DataConversionWarning
             If values above the range of the visible units were clipped.
         ConvergenceWarning
-            If `early_stopping` is on and `max_iter` ended the training first, training
-            diverged and began again with a smaller automatic rate, or the machine of a
-            `DBMSampler` is worse on the rows of `X` than one without couplings.
+            If `early_stopping` is on and `max_iter` ended the training first, or
+            training begins again with a smaller automatic rate, since it diverged, or
+            the machine of a `DBMSampler` is worse on the rows of `X` than one without
+            couplings; and if it is at the smallest rate, too, or the rate was given.
 
         Notes
         -----
@@ -237,22 +238,7 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator):
         X, _ = self._read(X, reset=not goes_on, training=True)
         run = _fitting.new_run(self, X, goes_on=goes_on)
         progress = Progress(self, run, data, before=self.history_ if goes_on else {})
-        try:
-            with ops.workers(self.n_jobs) as team:
-                while not run.done:
-                    progress.begin()
-                    progress.end(run.advance(team))
-        except KeyboardInterrupt as interrupt:
-            if not run.records:
-                raise
-            self._adopt(run.finish(), progress.history())
-            self._finish(complete=False)
-            raise _validation.TrainingInterrupted(
-                f"after {len(run.records)} of {run.n_joint_epochs} epochs of the joint "
-                "training; the estimator is what was learned"
-            ) from interrupt
-        self._adopt(run.finish(), progress.history(), X)
-        self._finish(complete=True, X=X)
+        _fitting.train(self, run, progress, X)
         progress.close()
         return self
 
@@ -438,7 +424,10 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator):
         super()._validate_params()
         _validation.check_settings(self)
 
-    def _finish(self, *, complete, X=None):
+    def _failure(self, X):
+        """Say what is wrong with the trained machine, if that is known."""
+
+    def _finish(self, *, complete):
         """Do what follows training on `X`; `complete` unless more chunks may come."""
 
     def _check_layers(self):

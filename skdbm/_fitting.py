@@ -92,6 +92,42 @@ def new_run(estimator, X, *, goes_on):
     )
 
 
+def train(estimator, run, progress, X):
+    """Train to the end, and again with a smaller rate where the machine has failed."""
+    _train_once(estimator, run, progress, X)
+    while failure := estimator._failure(X):
+        if not run.begin_again(f"failed ({failure})"):
+            warn(
+                f"Training has failed: {failure}. A smaller learning_rate_init, more "
+                "n_gibbs_steps or a larger alpha may help; `history_` and its display "
+                "show where training went wrong.",
+                ConvergenceWarning,
+            )
+            return
+        progress.begin_again()
+        _train_once(estimator, run, progress, X)
+
+
+def _train_once(estimator, run, progress, X):
+    """Train to the end of a run, or to an interrupt, and take what was learned."""
+    try:
+        with ops.workers(estimator.n_jobs) as team:
+            while not run.done:
+                progress.begin()
+                progress.end(run.advance(team))
+    except KeyboardInterrupt as interrupt:
+        if not run.records:
+            raise
+        estimator._adopt(run.finish(), progress.history())
+        estimator._finish(complete=False)
+        raise _validation.TrainingInterrupted(
+            f"after {len(run.records)} of {run.n_joint_epochs} epochs of the joint "
+            "training; the estimator is what was learned"
+        ) from interrupt
+    estimator._adopt(run.finish(), progress.history(), X)
+    estimator._finish(complete=True)
+
+
 def check_n_chains(estimator, encoding, X):
     """Check that the chains of a machine for some rows are not too many."""
     n_units = encoding.width(X.shape[1]) + sum(estimator._check_layers())
@@ -262,15 +298,16 @@ def check_possible(estimator, X, scores, error, n_importance_samples):
     )
 
 
-def check_worth(estimator, X):
-    """Warn if rows are less likely than under the machine that knows no couplings.
+def failure(estimator, X):
+    """Say if rows are less likely than under the machine that knows no couplings.
 
     That has independent columns, and a normal distribution of those of real values.
+    None means that they are not.
     """
     machine = estimator.machine_
     some = X[:: -(-X.shape[0] // JUDGED_ROWS)]
     if machine.units[0].totals(some[:1]) is not None:
-        return
+        return None
     plain, seed = machine.encoding.unlearned, estimator._annealing_seed
 
     def presented(encoding):
@@ -297,14 +334,12 @@ def check_worth(estimator, X):
     gains += machine.encoding.log_jacobian(some) - plain.log_jacobian(some)
     spread = np.std(gains) / len(gains) ** 0.5
     error = np.hypot(spread, estimator.log_partition_std_)
-    if np.mean(gains) < -3 * error - POSSIBLE:
-        warn(
-            f"Training has failed: the rows are {-np.mean(gains):.2f} nats less likely "
-            "than under independent columns, or a normal distribution of real ones. A "
-            "smaller learning_rate_init, more n_gibbs_steps or a larger alpha may "
-            "help; `history_` and its display show where training went wrong.",
-            ConvergenceWarning,
-        )
+    if np.mean(gains) >= -3 * error - POSSIBLE:
+        return None
+    return (
+        f"the rows are {-np.mean(gains):.2f} nats less likely than under independent "
+        "columns, or a normal distribution of real ones"
+    )
 
 
 def rate_of_chunks(estimator, state, X):

@@ -32,9 +32,8 @@ class Progress:
 
     def end(self, record):
         """Close the task of an epoch, and end its stage if a callback asks for it."""
-        if record is None:  # training begins again, and all epochs are allowed anew
-            self.context.max_subtasks += self.run.n_epochs
-            self.start = time.perf_counter()
+        if record is None:
+            self.begin_again()
         elif self.estimator.verbose:
             self._print(record)
         # Callbacks find it in their context. Not as metadata, which go to the scorers
@@ -47,6 +46,11 @@ class Progress:
         )
         if stop and record is not None:
             self.run.end(self.stage)
+
+    def begin_again(self):
+        """Allow all epochs anew."""
+        self.context.max_subtasks += self.run.n_epochs
+        self.start = time.perf_counter()
 
     def close(self):
         """Close the task of the whole fit."""

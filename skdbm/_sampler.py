@@ -260,7 +260,10 @@ class DBMSampler(BaseDBM):
             random_state = self.random_state
         return ops.spawn(check_random_state(random_state), 2)
 
-    def _finish(self, *, complete, X=None):
+    def _failure(self, X):
+        return _fitting.failure(self, X)
+
+    def _finish(self, *, complete):
         for name in ("log_partition_", "log_partition_std_"):
             vars(self).pop(name, None)
         if not complete:
@@ -274,5 +277,3 @@ class DBMSampler(BaseDBM):
             ) from interrupt
         self._kept_log_partition.settle()
         self.log_partition_, self.log_partition_std_ = estimate
-        if X is not None:
-            _fitting.check_worth(self, X)

@@ -456,7 +456,6 @@ def test_callback_of_a_refit_gets_the_new_model(cls, X):
         assert_allclose(*bounds)
 
 
-@pytest.mark.filterwarnings("ignore:Training has failed")
 def test_callbacks_follow_a_fit_that_begins_again(cls, X, monkeypatch):
     monkeypatch.setattr(Probabilities, "learning_rate", lambda *arguments: 50.0)
     recorder = Recorder()

@@ -23,8 +23,8 @@ from .state import Options, State
 from .stopping import EarlyStopping
 from .update import update, work
 
-#: Where training diverges with the automatic learning rate it begins anew, so often,
-#: each time with the rate divided by so much.
+#: Where training diverges or fails with the automatic learning rate it begins anew, so
+#: often, each time with the rate divided by so much.
 SLOWER_ATTEMPTS, SLOWER_BY = 3, 4
 
 #: Share of the joint epochs, the last ones, that learn from all rows, those included
@@ -146,9 +146,8 @@ class Run:
                 self.row_chains,
             )
         except DivergenceError:
-            if not self.attempts_left:
+            if not self.begin_again("diverged"):
                 raise
-            self._begin_slower()
             return None
         self.n_done += 1
         self.epochs_left -= 1
@@ -201,12 +200,14 @@ class Run:
             self.learning_rate, n_steps - self.first_step, self.n_updates
         )
 
-    def _begin_slower(self) -> None:
-        """Begin again with a smaller rate."""
+    def begin_again(self, why: str) -> bool:
+        """Begin again with a smaller rate, if there are attempts left."""
+        if not self.attempts_left:
+            return False
         self.attempts_left -= 1
         slower = float(f"{self.learning_rate / SLOWER_BY:.2g}")
         warn(
-            "Training diverged with the automatic learning rate of "
+            f"Training {why} with the automatic learning rate of "
             f"{self.learning_rate:.2g} and begins again with {slower:g}; "
             f"learning_rate_init={slower:g} saves what it took. Columns that determine "
             "each other, and hidden layers far wider than the data, need small rates.",
@@ -214,6 +215,7 @@ class Run:
         )
         self.learning_rate = slower
         self._begin()
+        return True
 
 
 def epoch(
