@@ -67,12 +67,13 @@ class Table:
 
 def numbers(X):
     """Give rows in any container as an array of numbers, NaN where missing."""
-    X = X if _validation.is_frame(X) else listed(X)[0]
     if sparse.issparse(X):
         return X.toarray()
-    if not _validation.is_frame(X) and np.asarray(X).dtype.kind in "biuf":
-        return np.asarray(X)
-    table = Table.of(X if _validation.is_frame(X) else np.asarray(X))
+    if not _validation.is_frame(X):
+        X = np.asarray(listed(X)[0])
+        if X.dtype.kind in "biuf":
+            return X
+    table = Table.of(X)
     return np.column_stack([table.numbers(i) for i in range(len(table.columns))])
 
 
