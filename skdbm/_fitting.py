@@ -67,8 +67,9 @@ def new_run(estimator, X, *, goes_on):
     # Held-out rows only now: every category has to be known, theirs as well.
     X, stopping = hold_out(estimator, X)
     rate = automatic_rate(estimator, encoding, X)
-    n_epochs = estimator.max_iter
-    n_epochs = n_epochs or start.n_epochs(X.shape[0], estimator.batch_size, rate)
+    n_epochs = estimator.max_iter or start.n_epochs(
+        X.shape[0], estimator.batch_size, rate
+    )
     if goes_on:
         machine, way = state.machine, (None, 0)
     else:
@@ -298,7 +299,7 @@ def check_possible(estimator, X, scores, error, n_importance_samples):
     )
 
 
-def failure(estimator, X):
+def shortfall(estimator, X):
     """Say if rows are less likely than under the machine that knows no couplings.
 
     That has independent columns, and a normal distribution of those of real values.

@@ -261,7 +261,7 @@ class DBMSampler(BaseDBM):
         return ops.spawn(check_random_state(random_state), 2)
 
     def _failure(self, X):
-        return _fitting.failure(self, X)
+        return _fitting.shortfall(self, X)
 
     def _finish(self, *, complete):
         for name in ("log_partition_", "log_partition_std_"):

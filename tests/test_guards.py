@@ -177,7 +177,7 @@ def test_a_machine_worse_than_independent_columns_says_by_how_much(seed):
     weights = [rng.normal(0, 3, (6, 4))]
     machine = DeepBoltzmannMachine(weights, [np.zeros(6), np.zeros(4)])
     sampler = DBMSampler.from_machine(machine, random_state=0)
-    said = re.search(r"are (\S+) nats less", _fitting.failure(sampler, X))[1]
+    said = re.search(r"are (\S+) nats less", _fitting.shortfall(sampler, X))[1]
     # One more row at even chances keeps means off the ends.
     means = (X.sum(axis=0) + 0.5) / (len(X) + 1)
     independent = X @ np.log(means) + (1 - X) @ np.log1p(-means)

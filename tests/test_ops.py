@@ -118,3 +118,10 @@ def test_row_blocks_cover_all_rows_once(n_rows, most):
     assert max(lengths) <= most + threads.TILE_ROWS / 2
     if most >= 64:
         assert all(length % threads.TILE_ROWS == 0 for length in lengths[:-1])
+
+
+def test_products_tell_of_overflow_alone():
+    """Of invalid operations BLAS tells where there are none, so NaN has to speak."""
+    assert np.isnan(ops.product(np.full((2, 3), np.inf), np.zeros((3, 2)))).all()
+    with pytest.warns(RuntimeWarning, match="overflow"):
+        ops.product(np.full((2, 3), 1e300), np.full((3, 2), 1e300))

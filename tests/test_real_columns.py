@@ -15,7 +15,7 @@ from sklearn.covariance import LedoitWolf
 from sklearn.exceptions import ConvergenceWarning
 
 from skdbm import DBMSampler, DBMTransformer
-from skdbm._fitting import failure
+from skdbm._fitting import shortfall
 from skdbm.encodings import Real
 from skdbm.encodings.covariance import LEAST_SHRINKAGE, normal_of
 from skdbm.encodings.rows import EncodedRows
@@ -586,7 +586,7 @@ def test_a_machine_that_is_worse_than_the_normal_distribution_is_told():
     X = two_kinds()[0][:300]
     machine = machine_of(X, (2,), 0, 2.0)
     sampler = DBMSampler.from_machine(machine, random_state=0)
-    said = float(re.search(r"are (\S+) nats less", failure(sampler, X))[1])
+    said = float(re.search(r"are (\S+) nats less", shortfall(sampler, X))[1])
     normal = normal_of(X)
     covariance = normal.shrunk * normal.spread * normal.spread[:, None]
     rng = np.random.default_rng(0)
