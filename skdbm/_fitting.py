@@ -15,6 +15,7 @@ from .encodings.ties import states_of
 from .evidence import Evidence
 from .likelihood import bounds
 from .likelihood.exact import exact_log_partition, prefers_exact
+from .likelihood.likeliest import means_of_likeliest
 from .settings import Pretraining
 from .training import start
 from .training.run import SLOWER_ATTEMPTS, Run
@@ -32,6 +33,9 @@ UNSEEN_SHARE, MOST_UNSEEN, LEAST_ROWS = 10, 2000, 20
 
 #: Rows by which a trained machine is compared with independent units.
 JUDGED_ROWS = 500
+
+#: Rows at most among which the likeliest are looked for.
+MOST_WEIGHED = 2000
 
 #: Rows whose variances the automatic learning rate follows.
 ROWS_FOR_RATE = 500
@@ -95,8 +99,7 @@ def new_run(estimator, X, *, goes_on):
 
 def train(estimator, run, progress, X):
     """Train to the end, and again with a smaller rate where the machine has failed."""
-    _train_once(estimator, run, progress, X)
-    while failure := estimator._failure(X):
+    while failure := _attempt(estimator, run, progress, X):
         if not run.begin_again(f"failed ({failure})"):
             warn(
                 f"Training has failed: {failure}. A smaller learning_rate_init, more "
@@ -106,16 +109,23 @@ def train(estimator, run, progress, X):
             )
             return
         progress.begin_again()
-        _train_once(estimator, run, progress, X)
 
 
-def _train_once(estimator, run, progress, X):
-    """Train to the end of a run, or to an interrupt, and take what was learned."""
+def _attempt(estimator, run, progress, X):
+    """Train to the end of a run, or to an interrupt; say what is wrong, if known.
+
+    The estimator takes what was learned in any case.
+    """
     try:
         with ops.workers(estimator.n_jobs) as team:
             while not run.done:
                 progress.begin()
                 progress.end(run.advance(team))
+        estimator._adopt(run.finish(), progress.history(), X)
+        estimator._finish(complete=True)
+        return estimator._failure(X)
+    except _validation.TrainingInterrupted:
+        raise
     except KeyboardInterrupt as interrupt:
         if not run.records:
             raise
@@ -125,8 +135,6 @@ def _train_once(estimator, run, progress, X):
             f"after {len(run.records)} of {run.n_joint_epochs} epochs of the joint "
             "training; the estimator is what was learned"
         ) from interrupt
-    estimator._adopt(run.finish(), progress.history(), X)
-    estimator._finish(complete=True)
 
 
 def check_n_chains(estimator, encoding, X):
@@ -276,6 +284,15 @@ def least_log_partition(machine, X, n_jobs):
         return -np.inf
     rows = EncodedRows(machine.encoding, X, machine.dtype)
     return bounds.least_log_partition(machine, rows, n_jobs=n_jobs)
+
+
+def likeliest_of(machine, X):
+    """Means of all layers near the likeliest of a machine's rows, unless exact."""
+    if prefers_exact(machine) or machine.units[0].totals(X[:1]) is not None:
+        return None
+    rows = EncodedRows(machine.encoding, X, machine.dtype)
+    some = np.arange(0, X.shape[0], -(-X.shape[0] // MOST_WEIGHED))
+    return means_of_likeliest(machine, Evidence.of_rows(rows.read(some)))
 
 
 def check_possible(estimator, X, scores, error, n_importance_samples):

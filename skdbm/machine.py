@@ -46,18 +46,19 @@ class DeepBoltzmannMachine:
         Means of all layers over the data, which a training knows: where chains begin
         that are annealed for log Z and for samples. They say nothing of the
         distribution. None means that chains of the machine have to find them.
+    likeliest : sequence of L + 1 arrays of shape (n_l,), default=None
+        Means near the rows of the data that are likeliest under the machine: what has
+        grown there can be out of reach from the means of all.
 
     Attributes
     ----------
-    weights : list of ndarray
+    weights, biases : list of ndarray
         As given, all of one dtype, float32 or float64.
-    biases : list of ndarray
-        As given, all of that dtype.
     units : tuple of UnitType
         Unit types of every layer.
     encoding : Encoding
         How columns of data become visible states.
-    means : list of ndarray or None
+    means, likeliest : list of ndarray or None
         As given.
 
     Raises
@@ -95,6 +96,7 @@ class DeepBoltzmannMachine:
     units: tuple[UnitType, ...]
     encoding: encodings.Encoding
     means: list[FloatArray] | None
+    likeliest: list[FloatArray] | None
 
     def __init__(
         self,
@@ -103,6 +105,7 @@ class DeepBoltzmannMachine:
         units: Sequence[UnitType] | None = None,
         encoding: encodings.Encoding | None = None,
         means: Sequence[ArrayLike] | None = None,
+        likeliest: Sequence[ArrayLike] | None = None,
     ) -> None:
         self.weights, self.biases = _check_parameters(weights, biases)
         if units is None:
@@ -127,15 +130,20 @@ class DeepBoltzmannMachine:
                 )
         self.encoding = encoding or of_unit(self.units[0])
         self._check_encoding()
-        self.means = None if means is None else self._checked_means(means)
+        self.means = self._checked_means("means", means)
+        self.likeliest = self._checked_means("likeliest", likeliest)
 
-    def _checked_means(self, means: Sequence[ArrayLike]) -> list[FloatArray]:
+    def _checked_means(
+        self, name: str, means: Sequence[ArrayLike] | None
+    ) -> list[FloatArray] | None:
         """Check that there is a mean for each unit."""
-        arrays = [_check_real(f"means[{i}]", m, ndim=1) for i, m in enumerate(means)]
+        if means is None:
+            return None
+        arrays = [_check_real(f"{name}[{i}]", m, ndim=1) for i, m in enumerate(means)]
         if tuple(map(len, arrays)) != self.layer_sizes:
+            sizes = [len(mean) for mean in arrays]
             raise ValueError(
-                f"Got means of {[len(mean) for mean in arrays]} units for layers of "
-                f"{self.layer_sizes}."
+                f"Got {name} of {sizes} units for layers of {self.layer_sizes}."
             )
         return arrays
 
@@ -399,9 +407,11 @@ class DeepBoltzmannMachine:
             "units": [unit.spec() for unit in self.units],
             "encoding": self.encoding.spec(),
         }
-        arrays = {f"weights_{i}": array for i, array in enumerate(self.weights)}
-        arrays |= {f"biases_{i}": array for i, array in enumerate(self.biases)}
-        arrays |= {f"means_{i}": array for i, array in enumerate(self.means or ())}
+        arrays = {
+            f"{name}_{i}": array
+            for name in ("weights", "biases", "means", "likeliest")
+            for i, array in enumerate(getattr(self, name) or ())
+        }
         _files.write(path, header, arrays)
 
     @classmethod
@@ -433,11 +443,10 @@ class DeepBoltzmannMachine:
         try:
             units = [from_spec(spec) for spec in header["units"]]
             encoding = encodings.from_spec(header["encoding"])
-            biases = [arrays.pop(f"biases_{i}") for i in range(len(units))]
-            known = range(len(units) if "means_0" in arrays else 0)
-            means = [arrays.pop(f"means_{i}") for i in known]
-            weights = [arrays.pop(f"weights_{i}") for i in range(len(arrays))]
-            return cls(weights, biases, units, encoding, means or None)
+            groups: dict[str, list[FloatArray]] = {"weights": []}
+            for name in sorted(arrays, key=lambda name: int(name.rpartition("_")[2])):
+                groups.setdefault(name.rpartition("_")[0], []).append(arrays[name])
+            return cls(units=units, encoding=encoding, **groups)
         except UnknownTypeError:
             raise
         except (KeyError, TypeError, ValueError) as error:

@@ -4,25 +4,32 @@ What is compared with is enumeration, which shares no code with sampling.
 """
 
 import functools
+from dataclasses import replace
 from itertools import pairwise
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.datasets import load_digits
+from sklearn.exceptions import ConvergenceWarning
 
 from skdbm import DBMSampler, DBMTransformer, DeepBoltzmannMachine, ops
 from skdbm._fitting import POSSIBLE
+from skdbm.evidence import Evidence
+from skdbm.inference import mean_field
 from skdbm.likelihood import (
     annealed_log_partition,
     exact_log_partition,
     exact_samples,
 )
-from skdbm.likelihood.annealing import summary
+from skdbm.likelihood.annealing import summary, with_likeliest
 from skdbm.likelihood.bounds import least_log_partition
+from skdbm.likelihood.likeliest import means_of_likeliest
 from skdbm.sampling import annealing, gibbs_sweeps, initial_states, path
-from skdbm.sampling.annealing import fresh_chains
+from skdbm.sampling.annealing import base_of, fresh_chains
 from skdbm.sampling.tempering import COLUMNS, Ladder
+from skdbm.training import mixing
 from skdbm.training.mixing import Mixing, remembered
 from skdbm.training.state import Options, State
 from skdbm.training.update import update
@@ -125,9 +132,9 @@ def test_fresh_chains_have_the_shares_of_far_modes(seed):
     machine = two_modes().astype(np.float32)
     exact = share_on(exact_samples(machine, 100_000, random_state=seed))
     means = [np.full(n, 0.3) for n in machine.layer_sizes]
+    base = base_of(machine, means, 0.5)
     rngs = [np.random.default_rng([seed, i]) for i in range(100)]
-    team = ops.Workers(1)
-    drawn = [fresh_chains(machine, means, 50, 50, rng, team)[0] for rng in rngs]
+    drawn = [fresh_chains(machine, base, 100, rng)[0] for rng in rngs]
     shares = np.array([share_on(states) for states in drawn])
     # Five and a half standard errors of the mean, by the spread of the calls.
     assert abs(shares.mean() - exact) < 5.5 * shares.std() / 10 + 0.01
@@ -469,8 +476,74 @@ def test_means_are_kept_with_the_machine(tmp_path):
     loaded = DeepBoltzmannMachine.load(tmp_path / "machine.npz")
     for a, b in zip(machine.means, loaded.means, strict=True):
         assert_array_equal(a, b)
+    assert loaded.likeliest is None  # so small a machine is enumerated
+    arrays = machine.weights, machine.biases
     with pytest.raises(ValueError, match=r"means of \[1\] units for layers of"):
-        DeepBoltzmannMachine(machine.weights, machine.biases, means=[[0.5]])
+        DeepBoltzmannMachine(*arrays, means=[[0.5]])
+    with pytest.raises(ValueError, match=r"likeliest of \[6, 3\] units for layers of"):
+        DeepBoltzmannMachine(*arrays, likeliest=machine.means[:2])
+
+
+def rare_kind(share, n_visible=30):
+    """A machine of broad rows, and the kind of row that has this share of it.
+
+    With both hidden units on, visible units are nearly all as in the row; chains from
+    broad rows come near to that only where it has next to no probability.
+    """
+    signs = np.where(np.arange(n_visible) % 3 == 0, 1.0, -1.0)
+    bias = np.log(0.3 / 0.7)
+    on = np.logaddexp(0, bias + 6 * signs).sum()
+    off = n_visible * np.logaddexp(0, bias)
+    hidden = (off - on + np.log(share / (1 - share))) / 2
+    weights, biases = [np.outer(signs, [3.0, 3.0])], [np.full(n_visible, bias)]
+    return DeepBoltzmannMachine(weights, [*biases, np.full(2, hidden)]), signs > 0
+
+
+def rows_with_a_rare_kind(kind, n_rows, rng):
+    """Broad rows, and one in fifty of the kind."""
+    rows = rng.random((n_rows, len(kind))) < 0.3
+    rows[::50] = kind
+    return rows.astype(np.float32)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_log_partition_is_looked_for_near_the_likeliest_rows(seed, tmp_path):
+    """The mode of a rare kind holds 99 % of Z; no other path comes by."""
+    machine, kind = rare_kind(0.99)
+    exact = exact_log_partition(machine)
+    rows = rows_with_a_rare_kind(kind, 500, np.random.default_rng(seed))
+    hidden = mean_field(machine, rows).means[0]
+    machine.means = [rows.mean(axis=0), hidden.mean(axis=0)]
+    alone = annealed_log_partition(machine, n_chains=50, random_state=seed)
+    assert alone.log_partition < exact - 4
+    assert alone.standard_error < 0.3
+    machine.likeliest = means_of_likeliest(machine, Evidence.of_rows(rows))
+    machine.save(tmp_path / "machine.npz")
+    loaded = DeepBoltzmannMachine.load(tmp_path / "machine.npz")
+    with pytest.warns(ConvergenceWarning, match="too much to compare"):
+        found = annealed_log_partition(loaded, n_chains=50, random_state=seed)
+    # Eight populations of independent units that hardly change: the path is all known.
+    assert found.log_partition == pytest.approx(exact, abs=0.2)
+    assert found.standard_error > exact - alone.log_partition - 0.5
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_training_finds_the_mode_of_a_rare_kind(seed, monkeypatch):
+    """It has most of the probability, some rows, and no chain."""
+    shares = {}
+    for finds in (True, False):
+        machine, kind = rare_kind(0.99)
+        state, options = state_in(machine, 0.0, seed, mix_chains=True)
+        if not finds:  # and looks at the means once more
+            means = [offset.copy() for offset in state.offsets]
+            monkeypatch.setattr(mixing, "means_of_likeliest", Mock(return_value=means))
+        rng, team = np.random.default_rng(seed), ops.Workers(1)
+        for _ in range(60):
+            rows = rows_with_a_rare_kind(kind, 50, rng)
+            update(state, rows, options, 0.003, team)
+        drawn = exact_samples(state.machine, 10_000, random_state=0)[0]
+        shares[finds] = np.mean((drawn == kind).mean(axis=1) > 0.9)
+    assert shares[True] < 0.2 < 0.8 < shares[False]
 
 
 def test_rows_bound_the_log_partition():
@@ -527,7 +600,27 @@ def test_log_partition_is_lifted_to_what_the_rows_have():
     value, error = kept.of()
     kept._values.clear()
     kept.least = value + 3
-    assert kept.of() == (pytest.approx(value + 3), pytest.approx(3, abs=error))
+    with pytest.warns(ConvergenceWarning, match="too much to compare"):
+        lifted = kept.of()
+    assert lifted == (pytest.approx(value + 3), pytest.approx(3, abs=error))
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        ([2.0] * 8, (2.0, 2.0)),  # beyond doubt: the larger value counts
+        ([-2.0] * 8, (0.0, 0.05)),  # chains near few rows find less than all of Z
+        ([-3.0] * 7 + [3.0], (0.0, (3.0 - np.log(8)) / 2)),  # perhaps
+    ],
+)
+def test_populations_near_the_likeliest_rows_count_where_they_find_more(
+    found, expected
+):
+    before = replace(summary(np.zeros((2, 8)), (1, 1)), standard_error=0.05)
+    after = with_likeliest(before, np.array(found))
+    assert (after.log_partition, after.standard_error) == pytest.approx(
+        expected, abs=0.01
+    )
 
 
 def test_populations_give_estimate_error_and_bound():

@@ -12,6 +12,7 @@ import re
 import sys
 import tracemalloc
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import joblib
 import numpy as np
@@ -1663,6 +1664,16 @@ def test_interrupt_of_log_partition_leaves_no_stale_one(X, monkeypatch):
     lower = sampler.score_samples(X, n_importance_samples=0)
     gap = enumerated_log_likelihood(sampler.machine_, X) - lower
     assert -1e-5 < gap.min() < gap.max() < 1
+
+
+@pytest.mark.parametrize("late", ["least_log_partition", "shortfall"])
+def test_interrupt_of_what_follows_training_loses_nothing(late, X, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(_fitting, late, Mock(side_effect=KeyboardInterrupt))
+        with pytest.raises(TrainingInterrupted, match="after 3 of 3 epochs"):
+            (sampler := small(DBMSampler)).fit(X)
+    assert same_machine(sampler, small(DBMSampler).fit(X))
+    assert np.isfinite(sampler.score(X))
 
 
 @pytest.mark.parametrize("n_epochs", [2, 4, 8])

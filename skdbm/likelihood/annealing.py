@@ -1,7 +1,8 @@
 """Log Z by sequential Monte Carlo, with an error that can be believed."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from sklearn.exceptions import ConvergenceWarning
 
@@ -15,6 +16,7 @@ from ..sampling.annealing import (
     Annealed,
     anneal,
     base_of,
+    fresh_chains,
     means_of,
 )
 from ..sampling.path import resampled
@@ -22,6 +24,9 @@ from ..sampling.path import resampled
 #: Populations on each path in a round of annealing, the most rounds, and the standard
 #: error (nats) with which there is no further one.
 N_POPULATIONS, MOST_ROUNDS, GOOD_ERROR = 8, 4, 0.1
+
+#: Chains from the likeliest rows that look for more than was found.
+LOOKING_CHAINS = 100
 
 #: Least standard error, in nats: so small a mode may be missed by all chains.
 LEAST_ERROR = 0.02
@@ -52,6 +57,9 @@ class AnnealedLogPartition:
         The estimate of log Z by each population.
     n_steps : tuple of int
         Number of steps of each path.
+    of_likeliest : float
+        The estimate of log Z from near the rows that are likeliest under the machine,
+        in nats; NaN if there seemed to be no more than the paths had found.
 
     See Also
     --------
@@ -72,6 +80,7 @@ class AnnealedLogPartition:
     lower_bound: float
     log_populations: FloatArray
     n_steps: tuple[int, ...]
+    of_likeliest: float = math.nan
 
 
 def annealed_log_partition(
@@ -89,7 +98,9 @@ def annealed_log_partition(
     shortest path; on a second path, chains begin with half their logits, are more
     spread, and find modes that the first may miss. On each path a pilot run spaces the
     steps, and there are eight populations, or up to four times as many until the
-    standard error is below 0.1 nats.
+    standard error is below 0.1 nats. From near the rows that are likeliest under a
+    trained machine, some chains look for more; where they find it, eight populations
+    follow them.
 
     Parameters
     ----------
@@ -123,11 +134,12 @@ def annealed_log_partition(
     of the jackknife over populations, scaled by a quantile of Student's distribution,
     and at least half of what the two paths differ by. Where they differ by more than
     four standard errors, the larger value counts, since a path that misses a mode errs
-    to the low side, and the error is their whole difference. The lower bound is the
-    least population less ln(80) over their number, by Markov's inequality: four looks,
-    after each round, may fail in 1.25 % of the cases each. No sampler
-    can tell what it has never seen: a mode that lies far from both paths is missing in
-    all of these numbers.
+    to the low side, and the error is their whole difference. The likeliest rows are one
+    more path where more is found from there: the mode of a few can hold most of Z, and
+    be out of reach from everywhere else. The lower bound is the least population less
+    ln(80) over their number, by Markov's inequality: four looks, after each round, may
+    fail in 1.25 % of the cases each. No sampler can tell what it has never seen: a mode
+    that lies far from all paths is missing in all of these numbers.
 
     References
     ----------
@@ -147,7 +159,9 @@ def annealed_log_partition(
     >>> bool(abs(error) < 3 * result.standard_error)
     True
     """
-    return annealed_with_chains(machine, n_chains, random_state, n_jobs)[0]
+    result, _ = annealed_with_chains(machine, n_chains, random_state, n_jobs)
+    warn_if_uncertain(result.log_partition, result.standard_error)
+    return result
 
 
 def annealed_with_chains(
@@ -163,7 +177,8 @@ def annealed_with_chains(
         raise ValueError(f"Got n_chains={n_chains}; at least 2 chains are needed.")
     # Rounding to float32 is far below the standard error, and twice as fast.
     machine = machine.astype(ops.float32)
-    first, last, *seeds = ops.seed_sequence(random_state).spawn(2 + most_rounds)
+    spawned = ops.seed_sequence(random_state).spawn(2 + most_rounds + 1)
+    first, last, *seeds, near = spawned
     means = means_of(machine, first, n_jobs)
     bases = [base_of(machine, means, share) for share in BASES]
     runs: list[list[Annealed]] = [[] for _ in bases]
@@ -181,17 +196,12 @@ def annealed_with_chains(
             )
             if result.standard_error < GOOD_ERROR:
                 break
-    if result.standard_error > LARGE_ERROR and most_rounds == MOST_ROUNDS:
-        paths = ", ".join(f"{ops.log_mean_exp(p):.2f}" for p in result.log_populations)
-        warn(
-            f"Log Z = {result.log_partition:.2f} has a standard error of "
-            f"{result.standard_error:.2f} nats, too much to compare likelihoods by: "
-            f"chains hardly reach some modes (the two paths came to {paths}). More "
-            "n_chains (of an estimator: of its Likelihood) help; a machine that was "
-            "trained with a larger alpha or a smaller learning_rate_init is easier.",
-            ConvergenceWarning,
-        )
-    every = [run for found in runs for run in found]
+        every = [run for found in runs for run in found]
+        more = _near_likeliest(machine, result.log_partition, n_chains, near, team)
+        if more is not None:
+            result = with_likeliest(result, more.log_populations)
+            if result.log_partition == result.of_likeliest:
+                every.append(more)
     states = [ops.concatenate(s) for s in zip(*(r.states for r in every), strict=True)]
     log_weights = ops.concatenate(
         [
@@ -203,24 +213,79 @@ def annealed_with_chains(
     return result, resampled(states, log_weights, n_kept, last)
 
 
+def _near_likeliest(
+    machine: DeepBoltzmannMachine,
+    found: float,
+    n_chains: int,
+    seed: ops.SeedSequence,
+    team: ops.Workers,
+) -> Annealed | None:
+    """Populations from near the likeliest rows, if some chains find more from there."""
+    if machine.likeliest is None:
+        return None
+    looking, further = seed.spawn(2)
+    base = base_of(machine, machine.likeliest, 1.0)
+    _, seen, _ = fresh_chains(machine, base, LOOKING_CHAINS, looking)
+    if not seen > found:
+        return None
+    return anneal(machine, base, N_POPULATIONS, n_chains, further, team)
+
+
+def warn_if_uncertain(log_partition: float, standard_error: float) -> None:
+    """Say that log Z is too uncertain to compare likelihoods by, if it is."""
+    if standard_error > LARGE_ERROR:
+        warn(
+            f"Log Z = {log_partition:.2f} has a standard error of "
+            f"{standard_error:.2f} nats, too much to compare likelihoods by: chains "
+            "hardly reach some modes, and different ways to them disagree. More "
+            "n_chains (of an estimator: of its Likelihood) help; a machine that was "
+            "trained with a larger alpha or a smaller learning_rate_init is easier.",
+            ConvergenceWarning,
+        )
+
+
 def summary(
     log_populations: FloatArray, n_steps: tuple[int, ...]
 ) -> AnnealedLogPartition:
     """Log Z, its standard error and a lower bound from the populations of all paths."""
     value, error = jackknife(log_populations.ravel())
     paths = [jackknife(populations) for populations in log_populations]
-    (low, low_error), *_, (high, high_error) = sorted(paths)
-    gap = high - low
-    if gap > DISAGREEMENT * math.hypot(low_error, high_error):
-        value, error = high, max(high_error, gap)
+    value, error = _agreed(value, error, paths)
     count, level = log_populations.size, BOUND_FAILS / MOST_ROUNDS
     return AnnealedLogPartition(
         log_partition=value,
-        standard_error=max(error, gap / 2, LEAST_ERROR),
+        standard_error=max(error, LEAST_ERROR),
         lower_bound=float(log_populations.min()) + math.log(level) / count,
         log_populations=log_populations,
         n_steps=n_steps,
     )
+
+
+def with_likeliest(
+    result: AnnealedLogPartition, log_populations: FloatArray
+) -> AnnealedLogPartition:
+    """Take populations from the likeliest rows in, which count if they find more."""
+    value, error = result.log_partition, result.standard_error
+    of_likeliest = jackknife(log_populations)
+    if of_likeliest[0] > value:
+        value, error = _agreed(value, error, [(value, error), of_likeliest])
+    return replace(
+        result,
+        log_partition=value,
+        standard_error=error,
+        of_likeliest=of_likeliest[0],
+    )
+
+
+def _agreed(
+    value: float, error: float, paths: Sequence[tuple[float, float]]
+) -> tuple[float, float]:
+    """Log Z and its standard error in the light of what each path has come to."""
+    (low, low_error), *_, (high, high_error) = sorted(paths)
+    gap = high - low
+    if gap > DISAGREEMENT * math.hypot(low_error, high_error):
+        return high, max(high_error, gap)
+    return value, max(error, gap / 2)
 
 
 def jackknife(log_values: FloatArray) -> tuple[float, float]:

@@ -17,7 +17,7 @@ from .. import ops
 from .._typing import FloatArray, Seed
 from ..machine import DeepBoltzmannMachine
 from ..sampling.path import AdaptiveSteps, Path, carry, resampled
-from .annealing import annealed_with_chains, jackknife
+from .annealing import annealed_with_chains, jackknife, warn_if_uncertain
 
 #: Chains that follow, and those of a population that looks for more.
 FOLLOWING_CHAINS, LOOKING_CHAINS = 100, 25
@@ -84,6 +84,7 @@ class FollowedLogPartition:
         result, states = annealed_with_chains(machine, self.n_chains, seed, n_jobs)
         self.log_partition, self.n_steps = result.log_partition, 0
         self.standard_error = self._first_error = result.standard_error
+        warn_if_uncertain(self.log_partition, self.standard_error)
         # Neighbours are copies of one chain.
         places = ops.arange(FOLLOWING_CHAINS) * len(states[0]) // FOLLOWING_CHAINS
         self.states = [state[places] for state in states]

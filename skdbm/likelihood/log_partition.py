@@ -7,7 +7,7 @@ from typing import Any
 from .. import ops
 from .._typing import FloatArray, IntArray, Seed
 from ..machine import DeepBoltzmannMachine
-from .annealing import annealed_with_chains
+from .annealing import annealed_with_chains, warn_if_uncertain
 from .exact import (
     exact_log_partition,
     exact_log_partitions,
@@ -166,6 +166,7 @@ class LogPartition:
         if total is None:
             lift = max(0.0, self.least - value)
             value, error, self._chains = value + lift, max(error, lift), states
+        warn_if_uncertain(value, error)
         self._values[str(total)] = value, error
         return states
 

@@ -8,6 +8,8 @@ Where the path begins decides what is found. Kinds of states that only a few cha
 reach early on are lost later, whatever the number of steps. Independent units with the
 means of *all* layers have the shortest path; from broader ones, here with half the
 logits, chains reach what is far from the means. Each finds what the other may miss.
+The mode of a few rows may have grown, late on the way, beyond all others: chains are
+long gone from there then, unless they began near those rows.
 
 .. [1] P. Del Moral, A. Doucet and A. Jasra, "Sequential Monte Carlo samplers", Journal
    of the Royal Statistical Society B 68, 2006.
@@ -130,40 +132,26 @@ def anneal(
 
 def fresh_chains(
     machine: DeepBoltzmannMachine,
-    means: Sequence[FloatArray],
+    base: DeepBoltzmannMachine,
     n_chains: int,
-    n_wanted: int,
     rng: Seed | Rng,
-    team: ops.Workers,
 ) -> tuple[list[FloatArray], float, int]:
-    """Draw states of a machine by annealing some chains on each path.
+    """Draw states of a machine by annealing one population.
 
-    One path begins with the means, one anywhere between them and even chances, so that
-    calls differ in what they can find. Steps adapt to the chains themselves, which
-    hardly matters for samples. Gives the states, the estimate of log Z that comes with
-    them, NaN if chains have not arrived, and how many sweeps of a chain they took.
+    Steps adapt to the chains themselves, which hardly matters for samples. Gives the
+    states, the estimate of log Z that comes with them, NaN if chains have not arrived,
+    and how many sweeps of a chain they took.
     """
-    *seeds, last, place = ops.seed_sequence(rng).spawn(4)
-    shares = 1.0, float(ops.generator(place).random())
-
-    def annealed(
-        share: float, seed: ops.SeedSequence
-    ) -> tuple[list[FloatArray], FloatArray, int]:
-        first, second = seed.spawn(2)
-        base = base_of(machine, means, share)
-        states = initial_states(base, n_chains, first)
-        steps = AdaptiveSteps(STEP_SPREAD, LONGEST_STEP, MOST_STEPS)
-        alone, path = ops.Workers(1), Path(base, machine)
-        run = carry(path, steps, states, second, alone, population=n_chains)
-        return states, run.log_weights + log_partition_of_base(base), run.n_steps
-
-    parts, log_weights, n_steps = zip(*team.map(annealed, shares, seeds), strict=True)
-    states = [ops.concatenate(layer) for layer in zip(*parts, strict=True)]
-    if max(n_steps) > MOST_STEPS:  # not arrived
-        return states, math.nan, n_chains * sum(n_steps)
-    every = ops.concatenate(log_weights)
-    drawn = resampled(states, every, n_wanted, last)
-    return drawn, ops.log_mean_exp(every), n_chains * sum(n_steps)
+    first, second, last = ops.seed_sequence(rng).spawn(3)
+    states = initial_states(base, n_chains, first)
+    steps = AdaptiveSteps(STEP_SPREAD, LONGEST_STEP, MOST_STEPS)
+    alone, path = ops.Workers(1), Path(base, machine)
+    run = carry(path, steps, states, second, alone, population=n_chains)
+    if run.n_steps > MOST_STEPS:  # not arrived
+        return states, math.nan, n_chains * run.n_steps
+    drawn = resampled(states, run.log_weights, n_chains, last)
+    log_partition = ops.log_mean_exp(run.log_weights) + log_partition_of_base(base)
+    return drawn, log_partition, n_chains * run.n_steps
 
 
 def chains_given(

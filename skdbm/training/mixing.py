@@ -13,7 +13,9 @@ gradient is biased. Three remedies:
 - *Exchange* with a ladder of machines down to independent units. Its cost follows from
   how slow the chains are.
 - *Reseeding.* What the ladder does not reach may be reached on another path. Where a
-  short annealing finds more than the ladder knows of, some of its ends become chains.
+  short annealing finds more than the ladder knows of, its ends become chains. Every
+  other path begins near the rows that are likeliest by now: where the mode of a few has
+  grown beyond all others, it can be out of reach from everywhere else.
 
 .. [1] D. Carbone, M. Hua, S. Coste and E. Vanden-Eijnden, "Efficient training of
    energy-based models using Jarzynski equality", NeurIPS 2023.
@@ -26,8 +28,10 @@ from typing import Any
 
 from .. import ops
 from .._typing import FloatArray, Rng
+from ..evidence import Evidence
+from ..likelihood.likeliest import means_of_likeliest
 from ..machine import DeepBoltzmannMachine
-from ..sampling.annealing import fresh_chains
+from ..sampling.annealing import base_of, fresh_chains
 from ..sampling.path import effective_share
 from ..sampling.tempering import COLUMNS, Ladder
 
@@ -48,9 +52,9 @@ LEAST_EFFECTIVE, SHRUNK = 0.6, 0.8
 #: are some exchanges always.
 EFFORT, LEAST_EFFORT, MOST_EFFORT = 4.0, 0.02, 1.0
 
-#: Sweeps of annealing, over those of updates; chains annealed on each of two paths, and
-#: the most that replace others.
-LOOKING_EFFORT, ANNEALED, RESEEDED = 0.05, 25, 10
+#: Sweeps of annealing, over those of updates, and chains that are annealed at a time:
+#: a few, so that there is another look soon.
+LOOKING_EFFORT, ANNEALED = 0.05, 10
 
 #: By how much log Z of the annealing has to be above that of the ladder, in nats: what
 #: is less may be noise, and chains that stand for nothing harm.
@@ -72,7 +76,7 @@ class Mixing:
         self.correlation, self.budget, self.looking_budget = 0.0, 0.0, 0.0
         self.before: FloatArray | None = None
         self.ladder: Ladder | None = None
-        self.n_renewed = 0
+        self.n_renewed, self.n_looks = 0, 0
 
     def copy(self) -> "Mixing":
         """Copy what changes."""
@@ -131,9 +135,13 @@ class Mixing:
         machine: DeepBoltzmannMachine,
         means: Sequence[FloatArray],
         chains: Sequence[FloatArray],
+        rows: FloatArray,
         team: ops.Workers,
     ) -> None:
-        """Exchange and reseed, as far as there is a budget; chains are changed."""
+        """Exchange and reseed, as far as there is a budget; chains are changed.
+
+        `means` are those of all layers, `rows` some visible states of the data.
+        """
         if len(self.log_weights) < COLUMNS:
             return
         while self.budget > 0:
@@ -145,11 +153,28 @@ class Mixing:
             )
             self.budget -= self.ladder.n_chains
         if self.looking_budget > 0 and self.ladder is not None:
+            base = self._base(machine, means, rows)
             fresh, log_partition, n_sweeps = fresh_chains(
-                machine, means, ANNEALED, RESEEDED, self.rng, team
+                machine, base, ANNEALED, self.rng
             )
             self.looking_budget -= n_sweeps
             self._reseed(chains, fresh, log_partition - self.ladder.log_partition)
+
+    def _base(
+        self,
+        machine: DeepBoltzmannMachine,
+        means: Sequence[FloatArray],
+        rows: FloatArray,
+    ) -> DeepBoltzmannMachine:
+        """Where annealing begins: in turn near the likeliest rows, and broadly.
+
+        Broadly is anywhere between even chances and the means, where the ladder begins.
+        """
+        self.n_looks += 1
+        if self.n_looks % 2:
+            likeliest = means_of_likeliest(machine, Evidence.of_rows(rows))
+            return base_of(machine, likeliest, 1.0)
+        return base_of(machine, means, float(self.rng.random()))
 
     def _reseed(
         self,

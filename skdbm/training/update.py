@@ -117,7 +117,8 @@ class Batch:
     def mix_chains(self, team: ops.Workers) -> None:
         """Let chains mix, as much as they need and the last updates have earned."""
         state = self.state
-        state.mixing.mix(state.machine, state.offsets, state.chains, team)
+        rows = self.space.left[0][self.data]
+        state.mixing.mix(state.machine, state.offsets, state.chains, rows, team)
         self.of_chains = state.mixing.shares.astype(self.space.left[0].dtype)
 
     def look_at_chains(self, n_mean_field_sweeps: int, team: ops.Workers) -> None:
