@@ -37,6 +37,10 @@ JUDGED_ROWS = 500
 #: Rows at most among which the likeliest are looked for.
 MOST_WEIGHED = 2000
 
+#: A layer is idle if more than this share of its units are dead, which is said of
+#: trainings of so many updates, as automatic ones have them: shorter ones are trials.
+IDLE, LEAST_UPDATES = 0.95, 5000
+
 #: Rows whose variances the automatic learning rate follows.
 ROWS_FOR_RATE = 500
 
@@ -109,6 +113,7 @@ def train(estimator, run, progress, X):
             )
             return
         progress.begin_again()
+    warn_of_idle_layers(run)
 
 
 def _attempt(estimator, run, progress, X):
@@ -135,6 +140,21 @@ def _attempt(estimator, run, progress, X):
             f"after {len(run.records)} of {run.n_joint_epochs} epochs of the joint "
             "training; the estimator is what was learned"
         ) from interrupt
+
+
+def warn_of_idle_layers(run):
+    """Say which layers tell next to nothing of a row, after a training of a length."""
+    if run.state.n_steps - run.first_step < LEAST_UPDATES:
+        return
+    for layer, share in enumerate(run.records[-1]["dead_units"], start=1):
+        if share > IDLE:
+            warn(
+                f"Hidden layer {layer} is hardly in use: {share:.0%} of its units have "
+                "about the same mean in all rows. Rows may have too little in common "
+                "for so many layers: fewer of them, a longer training (max_iter) or a "
+                "smaller alpha may help.",
+                ConvergenceWarning,
+            )
 
 
 def check_n_chains(estimator, encoding, X):
