@@ -44,7 +44,7 @@ EVERY, COMPARED, NEWEST = 10, 100, 0.02
 
 #: Strength, over the difference of the moments: noise in many small weights is hidden
 #: behind what few large ones have right.
-CAUTION = 3.0
+CAUTION = 8.0
 
 #: Differences beyond this are noise.
 LARGEST = 5.0
