@@ -1324,13 +1324,13 @@ def test_rates_shrink_by_the_variance_at_both_ends(visible):
     ("n_rows", "batch_size", "learning_rate", "expected"),
     [
         (5_000, 50, 0.1, 100),  # 100 batches: 10,000 updates
-        (3_500, 50, 0.1, 100),  # 70 batches: 7,000 updates, just enough
-        (3_450, 50, 0.1, 102),  # 69 batches: 102 epochs make 7,038 updates
-        (2_950, 50, 1.0, 102),  # 59 batches: a fast rate takes 6,000 at least
-        (2_950, 50, 0.07, 170),  # a slow one takes 10,000
-        (5_000, 50, 0.07, 100),
+        (3_000, 50, 0.1, 100),  # 60 batches: 6,000 updates, just enough
+        (2_950, 50, 0.1, 102),  # 59 batches: 102 epochs make 6,018 updates
+        (2_950, 50, 1.0, 102),  # a fast rate takes no less
+        (2_950, 50, 0.05, 170),  # a slow one takes 10,000
+        (5_000, 50, 0.05, 100),
         (2_950, 50, 1e-9, 204),  # and never more than it takes to come to 12,000
-        (500, 50, 0.1, 700),
+        (500, 50, 0.1, 600),
         (150, 50, 0.1, 2_000),
         (100, 50, 0.1, 2_000),  # 2 batches: 3,000 epochs would be too many
         (1, 50, 0.1, 2_000),

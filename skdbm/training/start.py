@@ -27,7 +27,7 @@ EPOCHS_BETWEEN = (10, 2_000)
 #: Updates, at most and at least. The least number is what moves weights by a distance,
 #: the updates times the automatic learning rate, within a range.
 MOST_UPDATES = 120_000
-DISTANCE, LEAST_BETWEEN = 700, (6_000, 12_000)
+DISTANCE, LEAST_BETWEEN = 500, (6_000, 12_000)
 
 
 def initial_machine(
