@@ -7,10 +7,11 @@ import warnings
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
+from sklearn.exceptions import ConvergenceWarning
 
-from skdbm import DBMSampler, DeepBoltzmannMachine, _fitting
+from skdbm import DBMSampler, DBMTransformer, DeepBoltzmannMachine, _fitting
 from skdbm.likelihood import exact_log_likelihood
-from skdbm.training.penalty import CAUTION, LARGEST, LEAST, NEWEST
+from skdbm.training.penalty import CAUTION, LEAST, NEWEST
 
 from ._trained import step, trainer_of
 
@@ -80,7 +81,7 @@ def test_strength_is_by_how_much_seen_rows_fit_the_pull_better(seed):
     rows = [(rng.random((30, 6)) < p).astype(float) for p in (0.2, 0.5)]
     step(trained, rows[0], 0.0)
     penalty, machine = trained.penalty, trained.machine
-    penalty.n_rows = 4
+    penalty.n_rows = 2
     penalty.learn(machine, trained.offsets, *rows)
     weight = machine.weights[0]
     pull = np.outer(*penalty.spreads) * np.sign(weight) / (1 + np.abs(weight))
@@ -93,8 +94,8 @@ def test_strength_is_by_how_much_seen_rows_fit_the_pull_better(seed):
         / len(X)
         for X in rows
     ]
-    expected = CAUTION * 2 * ((moments[0] - moments[1]) * pull).sum() / (pull**2).sum()
-    expected = np.clip(expected, -LARGEST, LARGEST)
+    excess = ((moments[0] - moments[1]) * pull).sum() / (pull**2).sum()
+    expected = CAUTION * np.sqrt(2) * excess
     assert_allclose(penalty.strengths[0], NEWEST * expected, rtol=1e-6)
 
 
@@ -193,3 +194,14 @@ def test_a_sound_machine_passes_in_silence(visible):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         DBMSampler(visible=visible, **params).fit(X)
+
+
+def test_layers_that_are_hardly_in_use_are_said(monkeypatch):
+    """Of columns that have nothing in common an upper layer has nothing to tell."""
+    X = (np.random.default_rng(0).random((200, 10)) < 0.5).astype(float)
+    model = DBMTransformer(hidden_layer_sizes=(4, 4), max_iter=30, random_state=0)
+    model.fit(X)  # so short a training says nothing of the columns
+    assert model.history_["dead_units"][-1][1] == 1
+    monkeypatch.setattr(_fitting, "LEAST_UPDATES", 100)
+    with pytest.warns(ConvergenceWarning, match="layer 2 is hardly in use: 100%"):
+        model.fit(X)
