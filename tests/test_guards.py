@@ -203,5 +203,6 @@ def test_layers_that_are_hardly_in_use_are_said(monkeypatch):
     model.fit(X)  # so short a training says nothing of the columns
     assert model.history_["dead_units"][-1][1] == 1
     monkeypatch.setattr(_fitting, "LEAST_UPDATES", 100)
-    with pytest.warns(ConvergenceWarning, match="layer 2 is hardly in use: 100%"):
+    with pytest.warns(ConvergenceWarning, match="hardly in use") as caught:
         model.fit(X)
+    assert "Hidden layer 2 is hardly in use: 100%" in str(caught[-1].message)
