@@ -14,6 +14,7 @@ from .encodings.rows import EncodedRows
 from .encodings.ties import states_of
 from .evidence import Evidence
 from .likelihood import bounds
+from .likelihood.annealing import LARGE_ERROR
 from .likelihood.exact import exact_log_partition, prefers_exact
 from .likelihood.likeliest import means_of_likeliest
 from .settings import Pretraining
@@ -371,7 +372,8 @@ def shortfall(estimator, X):
     )
     gains += machine.encoding.log_jacobian(some) - plain.log_jacobian(some)
     spread = np.std(gains) / len(gains) ** 0.5
-    error = np.hypot(spread, estimator.log_partition_std_)
+    # Where ways to log Z disagree by much it is too low, if anything.
+    error = np.hypot(spread, min(estimator.log_partition_std_, LARGE_ERROR))
     if np.mean(gains) >= -3 * error - POSSIBLE:
         return None
     return (

@@ -11,7 +11,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from skdbm import DBMSampler, DBMTransformer, DeepBoltzmannMachine, _fitting
 from skdbm.likelihood import exact_log_likelihood
-from skdbm.training.penalty import CAUTION, LEAST, NEWEST
+from skdbm.training.penalty import LEAST, NEWEST
 
 from ._trained import step, trainer_of
 
@@ -95,7 +95,7 @@ def test_strength_is_by_how_much_seen_rows_fit_the_pull_better(seed):
         for X in rows
     ]
     excess = ((moments[0] - moments[1]) * pull).sum() / (pull**2).sum()
-    expected = CAUTION * np.sqrt(2) * excess
+    expected = machine.encoding.caution * np.sqrt(2) * excess
     assert_allclose(penalty.strengths[0], NEWEST * expected, rtol=1e-6)
 
 

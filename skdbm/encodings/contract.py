@@ -159,6 +159,14 @@ class Encoding(ABC):
         """
         return 1 / self.unit.n_copies
 
+    @property
+    def caution(self) -> float:
+        """How many times the penalty is what held-out rows seem to ask for.
+
+        Noise in many small weights is hidden behind what few large ones have right.
+        """
+        return 8.0
+
     def learning_rate(self, states: FloatArray, n_above: int) -> float:
         """Give the learning rate that suits these columns untuned.
 

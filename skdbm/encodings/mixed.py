@@ -126,6 +126,11 @@ class Mixed(Encoding):
         return self._with_encodings(encodings), ops.concatenate(shifts), sum(squares)
 
     @property
+    def caution(self) -> float:
+        """The smallest of the parts."""
+        return min(part.caution for part, _ in self.parts)
+
+    @property
     def rate_factor(self) -> float:
         """The smallest of the parts."""
         return min(part.rate_factor for part, _ in self.parts)

@@ -174,6 +174,11 @@ class Real(Encoding):
         return self.with_learned(root.ravel()), -weights @ means, squares
 
     @property
+    def caution(self) -> float:
+        """Less than of states: directions of little variance count as others do."""
+        return 3.0
+
+    @property
     def rate_factor(self) -> float:
         """0.3 over the largest moment: a row far out moves its own fields too far."""
         return 0.3 / self.largest_moment

@@ -70,6 +70,13 @@ class States(Encoding):
         return super().bounds
 
     @property
+    def caution(self) -> float:
+        """That of the encoding made for such units."""
+        if isinstance(self.unit, units.Gaussian):
+            return Real().caution
+        return super().caution if self._kin is None else self._kin.caution
+
+    @property
     def rate_factor(self) -> float:
         """That of the encoding made for such units, or one over their copies."""
         if isinstance(self.unit, units.Gaussian):

@@ -42,10 +42,6 @@ from ..machine import DeepBoltzmannMachine
 #: the newest difference in the strength.
 EVERY, COMPARED, NEWEST = 10, 100, 0.02
 
-#: Strength, over the difference of the moments: noise in many small weights is hidden
-#: behind what few large ones have right.
-CAUTION = 8.0
-
 #: Differences beyond this are noise.
 LARGEST = 5.0
 
@@ -145,7 +141,7 @@ class Penalty:
                 moments.append(float(ops.row_dot(below @ pull, above).mean()))
             size = float(ops.sum(ops.square(pull), dtype=float))
             newest = (moments[0] - moments[1]) / size if size else 0.0
-            newest *= CAUTION * math.sqrt(self.n_rows)
+            newest *= machine.encoding.caution * math.sqrt(self.n_rows)
             self.strengths[layer] = _moved(self.strengths[layer], newest)
 
 
