@@ -75,11 +75,6 @@ class Counts(Encoding):
         return (0, math.inf)
 
     @property
-    def caution(self) -> float:
-        """Less than of states: words that are rare tell much of a text."""
-        return 3.0
-
-    @property
     def rate_factor(self) -> float:
         """One: how large totals are is in the learning rate."""
         return 1.0

@@ -175,7 +175,7 @@ class Real(Encoding):
 
     @property
     def caution(self) -> float:
-        """Less than of states: directions of little variance count as others do."""
+        """Less than of states: with more, rows far out keep modes of their own."""
         return 3.0
 
     @property
