@@ -506,10 +506,11 @@ def rows_with_a_rare_kind(kind, n_rows, rng):
     return rows.astype(np.float32)
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_log_partition_is_looked_for_near_the_likeliest_rows(seed, tmp_path):
+@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("n_visible", [60, 200])
+def test_log_partition_is_looked_for_near_the_likeliest_rows(n_visible, seed, tmp_path):
     """The mode of a rare kind holds 99 % of Z; no other path comes by."""
-    machine, kind = rare_kind(0.99, 60)
+    machine, kind = rare_kind(0.99, n_visible)
     exact = exact_log_partition(machine)
     rows = rows_with_a_rare_kind(kind, 500, np.random.default_rng(seed))
     hidden = mean_field(machine, rows).means[0]
@@ -522,8 +523,8 @@ def test_log_partition_is_looked_for_near_the_likeliest_rows(seed, tmp_path):
     loaded = DeepBoltzmannMachine.load(tmp_path / "machine.npz")
     with pytest.warns(ConvergenceWarning, match="too much to compare"):
         found = annealed_log_partition(loaded, n_chains=50, random_state=seed)
-    # Over 40 seeds the standard deviation is 0.25: five and a half of it.
-    assert found.log_partition == pytest.approx(exact, abs=1.4)
+    # Over 40 seeds the standard deviation is 0.0016, around what the mode holds of Z.
+    assert found.log_partition == pytest.approx(exact + np.log(0.99), abs=0.015)
     assert found.standard_error == found.log_partition - alone.log_partition
 
 

@@ -14,14 +14,14 @@ SWEEPS = 5
 def means_of_likeliest(
     machine: DeepBoltzmannMachine, evidence: Evidence
 ) -> list[FloatArray]:
-    """Means of all layers over rows that count half alike, and half by their p*.
+    """Means of all layers over rows that count by their p*.
 
-    Rows that come with the probability of the machine are all of the first half that
-    counts; where the mode of a few has grown beyond all others, these are the second.
+    Where the mode of a few has grown beyond all others, it is these rows that count;
+    else others, which further paths come by as well.
     """
     given = posterior(machine, evidence, tol=0, max_iter=SWEEPS)
     layers = [ops.dense(given.visible), *given.means]
     log_weights = unnormalised_bound(Conditional(machine, evidence), layers)
-    weights = ops.exp(log_weights - log_weights.max())
-    shares = (weights / weights.sum() + 1 / len(weights)) / 2
+    shares = ops.exp(log_weights - log_weights.max())
+    shares /= shares.sum()
     return [shares.astype(layer.dtype) @ layer for layer in layers]
