@@ -18,8 +18,8 @@ from .likelihood.scores import log_likelihood
 from .machine import DeepBoltzmannMachine
 from .settings import Likelihood, Pretraining
 from .training import start
+from .training.epoch import Epoch
 from .training.record import appended
-from .training.run import batches_of, epoch
 from .units import Bernoulli
 
 #: Value objects, by the parameters that take them.
@@ -288,11 +288,11 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator):
         source = EncodedRows(
             state.machine.encoding, X, start.TRAINING_DTYPE, state.row_rng
         )
-        batches = batches_of(np.arange(X.shape[0]), self.batch_size)
-        rate = _fitting.rate_of_chunks(self, state, X)
         options = _fitting.options(self, self.batch_size)
+        epoch = Epoch(state, source, np.arange(X.shape[0]), options)
+        rate = _fitting.rate_of_chunks(self, state, X)
         with ops.workers(self.n_jobs) as team:
-            record = epoch(state, source, batches, lambda _: rate, options, team)
+            record = epoch.train(lambda _: rate, team)
         history = {} if first else self.history_
         self._adopt(state, appended(history, [record]))
         self._finish(complete=False)

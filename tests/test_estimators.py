@@ -46,7 +46,7 @@ from skdbm.encodings import Counts, Mixed, Probabilities, States
 from skdbm.encodings.rows import EncodedRows
 from skdbm.inference import mean_field
 from skdbm.likelihood.log_partition import LogPartition
-from skdbm.training import run
+from skdbm.training import epoch as epochs
 from skdbm.training.state import State
 from skdbm.training.workspace import Workspace
 from skdbm.units import Bernoulli, Binomial, Categorical, ReplicatedSoftmax
@@ -1534,7 +1534,8 @@ def interrupt(monkeypatch):
     """Make training raise KeyboardInterrupt after some epochs, or some updates."""
 
     def after(n_calls, name="epoch"):
-        original, calls = getattr(run, name), []
+        place = {"epoch": (epochs.Epoch, "train"), "update": (epochs, "update")}[name]
+        original, calls = getattr(*place), []
 
         def called(*args, **kwargs):
             if len(calls) >= n_calls:
@@ -1543,7 +1544,7 @@ def interrupt(monkeypatch):
             calls.append("done")
             return original(*args, **kwargs)
 
-        monkeypatch.setattr(run, name, called)
+        monkeypatch.setattr(*place, called)
         return calls
 
     return after
@@ -1609,7 +1610,7 @@ def test_interrupt_of_other_methods_changes_nothing(cls, X, monkeypatch, method)
     def interrupted(*args, **kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(run, "update", interrupted)
+    monkeypatch.setattr(epochs, "update", interrupted)
     monkeypatch.setattr(LogPartition, "of", interrupted)
     with unchanged(estimator), pytest.raises(KeyboardInterrupt):
         getattr(estimator, method)(X)
@@ -2089,7 +2090,7 @@ def test_nothing_is_printed_by_default(cls, X, capsys):
 
 
 def test_results_do_not_depend_on_n_jobs(cls, digits, monkeypatch):
-    monkeypatch.setattr(run, "THREADED_WORK", 0)
+    monkeypatch.setattr(epochs, "THREADED_WORK", 0)
     monkeypatch.setattr(likelihood.exact, "PREFER_EXACT_STATES", 0)
     one, two = (
         small(

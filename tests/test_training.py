@@ -5,6 +5,7 @@ plainly in here; whether machines learn, by their exact likelihood.
 """
 
 import pickle
+from dataclasses import replace
 from itertools import pairwise, product
 
 import numpy as np
@@ -22,7 +23,9 @@ from skdbm.evidence import Conditional, Evidence
 from skdbm.likelihood import exact_log_likelihood
 from skdbm.machine import DeepBoltzmannMachine
 from skdbm.ops import generator
-from skdbm.training import optimizers, record, run, start, update
+from skdbm.training import epoch as epochs
+from skdbm.training import optimizers, record, start, update
+from skdbm.training.epoch import Epoch
 from skdbm.training.pretraining import Greedy, Growth
 from skdbm.training.row_chains import RowChains
 from skdbm.training.stopping import EarlyStopping
@@ -518,7 +521,7 @@ def test_layers_that_pull_each_other_along_have_diverged():
 @pytest.mark.parametrize("pretraining", [None, "greedy", "grow"])
 @pytest.mark.parametrize("learning_rate_init", [1e3, 1e30])
 def test_divergence_in_a_fit(learning_rate_init, pretraining, n_jobs, monkeypatch):
-    monkeypatch.setattr(run, "THREADED_WORK", 0)
+    monkeypatch.setattr(epochs, "THREADED_WORK", 0)
     X = np.random.default_rng(0).integers(0, 2, (100, 10)).astype(float)
     params = EXPLICIT | {
         "learning_rate_init": learning_rate_init,
@@ -632,12 +635,12 @@ def test_early_stopping_lets_a_rising_score_rise():
 # ---------------------------------------------------------------------------
 
 
-def epoch_of(trained, X, batches, learning_rate=0.0):
+def epoch_of(trained, X, learning_rate=0.0, **options):
     """The record of an epoch."""
     rows = EncodedRows(trained.machine.encoding, X, trained.machine.dtype)
-    return run.epoch(
-        trained, rows, batches, lambda _: learning_rate, trained.options, TEAM
-    )
+    options = replace(trained.options, **options)
+    one = Epoch(trained, rows, np.arange(len(X)), options)
+    return one.train(lambda _: learning_rate, TEAM)
 
 
 @pytest.mark.parametrize("n_batches", [1, 2, 9, 23])
@@ -651,8 +654,8 @@ def test_autocorrelation_of_the_chains(n_batches, monkeypatch):
         states.append(state.chains[0] - state.chains[0].mean(axis=0))
         return result
 
-    monkeypatch.setattr(run, "update", noted)
-    record = epoch_of(trained, X, np.arange(n_batches)[:, None], 0.01)
+    monkeypatch.setattr(epochs, "update", noted)
+    record = epoch_of(trained, X, 0.01, batch_size=1)
     pairs = pairwise(states[:: int(np.ceil(n_batches / 10))])
     expected = [np.corrcoef(a.ravel(), b.ravel())[0, 1] for a, b in pairs]
     found = record["chain_autocorrelation"]
@@ -670,7 +673,7 @@ def test_autocorrelation_of_pairs_of_units(coupling, n_gibbs_steps):
     trained = trainer_of(machine, n_chains=1000, n_gibbs_steps=n_gibbs_steps)
     for chain in trained.chains:  # from where they have their stationary distribution
         chain[:] = np.arange(1000)[:, None] % 2
-    record = epoch_of(trained, np.eye(4), np.zeros((10, 1), int))
+    record = epoch_of(trained, np.eye(4)[[0] * 10], batch_size=1)
     # The mean of one unit given the other is (1 + tanh(c/4) s) / 2 with s = 1 or -1.
     expected = np.tanh(coupling / 4) ** (2 * n_gibbs_steps)
     assert_allclose(record["chain_autocorrelation"], expected, atol=0.03)
@@ -678,7 +681,7 @@ def test_autocorrelation_of_pairs_of_units(coupling, n_gibbs_steps):
 
 def test_autocorrelation_of_chains_that_are_all_alike_is_nan():
     machine = DeepBoltzmannMachine([np.zeros((4, 2))], [np.full(4, 99.0), np.zeros(2)])
-    record = epoch_of(trainer_of(machine), np.eye(4), np.zeros((3, 1), int))
+    record = epoch_of(trainer_of(machine), np.eye(4)[[0] * 3], batch_size=1)
     assert np.isnan(record["chain_autocorrelation"])
 
 
@@ -693,26 +696,28 @@ def test_dead_units_are_those_that_do_not_vary_over_the_rows(unit):
         [np.zeros(4), odds, np.array([0.0, 30.0])],
         [Bernoulli(), unit, Bernoulli()],
     )
-    record = epoch_of(trainer_of(machine), np.eye(4), [[0, 1, 2, 3]])
+    record = epoch_of(trainer_of(machine), np.eye(4))
     assert record["dead_units"] == (5 / 8, 1)
 
 
 def test_unconverged_batches_are_those_that_were_cut_short():
     machine = formula_model((4, 3, 2)).machine()
-    X, batches = np.array(list(product([0.0, 1.0], repeat=4))), np.arange(16)[:, None]
+    X = np.array(list(product([0.0, 1.0], repeat=4)))
 
     def unconverged(**options):
-        return epoch_of(trainer_of(machine, **options), X, batches)["unconverged"]
+        return epoch_of(trainer_of(machine, **options), X, batch_size=1)["unconverged"]
 
     free = trainer_of(machine, mean_field_tol=1e-4)
-    needed = np.array([step(free, X[batch], 0.0)[0] for batch in batches])
+    needed = np.array(
+        [step(free, X[batch], 0.0)[0] for batch in np.arange(16)[:, None]]
+    )
     assert 2 < needed.min() < needed.max() < 100
     for n_most in range(1, needed.max() + 1):
         found = unconverged(n_mean_field_steps=n_most, mean_field_tol=1e-4)
         assert_allclose(found, np.mean(needed > n_most), atol=1e-12)
     assert unconverged(n_mean_field_steps=100, mean_field_tol=0) == 1
     exact = trainer_of(formula_model((4, 3)).machine(), n_mean_field_steps=1)
-    assert epoch_of(exact, X, batches)["unconverged"] == 0
+    assert epoch_of(exact, X, batch_size=1)["unconverged"] == 0
 
 
 # ---------------------------------------------------------------------------
@@ -978,7 +983,7 @@ def runs(monkeypatch):
         return results
 
     monkeypatch.setattr(ops.Workers, "map", noted)
-    monkeypatch.setattr(run, "THREADED_WORK", 0)
+    monkeypatch.setattr(epochs, "THREADED_WORK", 0)
     monkeypatch.setattr(update, "SLICE_SIZE", 500)
     return seen
 
@@ -1188,11 +1193,11 @@ def test_energy_gap_is_positive_where_the_data_have_higher_energy(sizes):
     X = np.array([[0.0, 1.0], [0.0, 0.0], [1.0, 1.0]])
     chains = [np.ones((4, n)) for n in sizes]
     trained = trainer_of(machine, n_chains=4, chains=chains)
-    found = epoch_of(trained, X, [[0, 1, 2]])["energy_gap"]
+    found = epoch_of(trained, X)["energy_gap"]
     # A visible unit that is off lacks 60 from its bias and 0.5 from its coupling; of
     # the rows one has one of them, one has two, and one has none.
     assert_allclose(found, (60.5 + 2 * 60.5 + 0) / 3, rtol=1e-6)
-    alike = epoch_of(trained, np.ones((3, 2)), [[0, 1, 2]])["energy_gap"]
+    alike = epoch_of(trained, np.ones((3, 2)))["energy_gap"]
     assert_allclose(alike, 0, atol=1e-6)
 
 
@@ -1200,7 +1205,7 @@ def test_energy_gap_is_negative_where_the_data_have_lower_energy():
     """Data of zeros, where units are on once in a while in the chains."""
     machine = DeepBoltzmannMachine([np.zeros((2, 1))], [np.full(2, -3.0), np.zeros(1)])
     trained = trainer_of(machine, n_chains=4000, seed=1)
-    found = epoch_of(trained, np.zeros((3, 2)), [[0, 1, 2]])["energy_gap"]
+    found = epoch_of(trained, np.zeros((3, 2)))["energy_gap"]
     mean = 3 * expit(-3.0)  # what one unit adds to the energy in the chains
     bound = largest_error(3 * np.sqrt(expit(-3.0) * expit(3.0)), 4000, 3.0)
     assert abs(found + 2 * mean) < 2 * bound < mean
@@ -1213,7 +1218,7 @@ def test_reconstruction_error_is_the_mean_squared_difference():
         [np.zeros((3, 2))], [logit(means), certain([1.0, 0.0])]
     )
     X = np.array([[0.0, 1.0, 1.0], [1.0, 1.0, 0.0]])
-    record = epoch_of(trainer_of(machine), X, [[0, 1]])
+    record = epoch_of(trainer_of(machine), X)
     expected = (0.2**2 + 0.5**2 + 0.1**2 + 0.8**2 + 0.5**2 + 0.9**2) / 6
     assert_allclose(record["reconstruction_error"], expected, rtol=1e-9)
 
@@ -1225,7 +1230,7 @@ def test_reconstruction_error_of_counts_knows_the_totals_of_the_rows():
         [ReplicatedSoftmax(3, typical_total=7), Bernoulli()],
     )
     X = np.array([[4.0, 0.0, 0.0], [0.0, 2.0, 6.0]])
-    record = epoch_of(trainer_of(machine), X, [[0, 1]])
+    record = epoch_of(trainer_of(machine), X)
     means = np.array([[2.0, 1.0, 1.0], [4.0, 2.0, 2.0]])  # totals of 4 and of 8
     expected = np.mean((X - means) ** 2)
     assert_allclose(record["reconstruction_error"], expected, rtol=1e-6)
@@ -1357,20 +1362,20 @@ def test_a_slower_attempt_is_a_fit_with_the_slower_rate(monkeypatch):
     """Grey values, which are drawn anew at each presentation, too."""
     X = np.random.default_rng(0).random((60, 8))
     params = EXPLICIT | {"hidden_layer_sizes": (6, 4), "max_iter": 5, "random_state": 0}
-    rate, original = 0.04, run.epoch
+    rate, original = 0.04, Epoch.train
     monkeypatch.setattr(start, "n_epochs", lambda *_: 5)
     monkeypatch.setattr(Probabilities, "learning_rate", lambda *_: rate)
 
-    def diverge_first(state, *arguments):
-        found = original(state, *arguments)
-        if found["learning_rate"] > rate / 2 and len(state.machine.weights) == 2:
+    def diverge_first(self, *arguments):
+        found, n_matrices = original(self, *arguments), len(self.state.machine.weights)
+        if found["learning_rate"] > rate / 2 and n_matrices == 2:
             raise record.DivergenceError("for the test")
         return found
 
-    monkeypatch.setattr(run, "epoch", diverge_first)
+    monkeypatch.setattr(Epoch, "train", diverge_first)
     slower = DBMTransformer(**(params | {"learning_rate_init": "auto"}))
     with pytest.warns(ConvergenceWarning, match="begins again with 0.01"):
         slower.fit(X)
-    monkeypatch.setattr(run, "epoch", original)
+    monkeypatch.setattr(Epoch, "train", original)
     plain = DBMTransformer(**(params | {"learning_rate_init": 0.01})).fit(X)
     assert_array_equal(flat(slower.machine_), flat(plain.machine_))

@@ -5,23 +5,22 @@ chains and generators, stage and epoch, records, stopping, attempts at a rate.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 from sklearn.exceptions import ConvergenceWarning
 
 from .. import ops
-from .._typing import Indices, Record, Source
+from .._typing import Indices, Record
 from .._warnings import warn
 from ..encodings.rows import EncodedRows
 from ..machine import DeepBoltzmannMachine
-from . import penalty
+from .epoch import Epoch
 from .optimizers import falling_rate
 from .pretraining import WAYS, Greedy, Growth, Stage
-from .record import DivergenceError, EpochRecord, check
+from .record import DivergenceError
 from .row_chains import RowChains
 from .state import Options, State
 from .stopping import EarlyStopping
-from .update import update, work
 
 #: Where training diverges or fails with the automatic learning rate it begins anew, so
 #: often, each time with the rate divided by so much.
@@ -30,9 +29,6 @@ SLOWER_ATTEMPTS, SLOWER_BY = 3, 4
 #: Share of the joint epochs, the last ones, that learn from all rows, those included
 #: that were held out to learn the strength of the penalty from.
 ALL_ROWS = 1 / 3
-
-#: Threads pay from so many multiplications an update on.
-THREADED_WORK = 2e7
 
 
 class Run:
@@ -48,6 +44,7 @@ class Run:
     state: State
     stage: Stage
     records: list[Record]
+    epoch: Epoch | None
     epochs_left: int
 
     def __init__(
@@ -93,7 +90,7 @@ class Run:
         self.stages_left = 0 if self.ahead is None else self.ahead.n_stages
         if self.stopping is not None:
             self.stopping.begin()
-        self.records, self.n_done = [], 0
+        self.records, self.n_done, self.epoch = [], 0, None
         self._enter()
 
     def _enter(self) -> None:
@@ -130,25 +127,30 @@ class Run:
         """Whether the last epoch is over."""
         return not self.epochs_left and not self.stages_left
 
-    def advance(self, team: ops.Workers) -> Record | None:
-        """Train for an epoch: its record, or None if training begins again, slower."""
-        rows, held_out = self._rows()
-        batches = batches_of(self.order.permutation(rows), self.options.batch_size)
-        try:
-            record = epoch(
+    def advance(
+        self, team: ops.Workers, after_update: Callable[[], None] | None = None
+    ) -> Record | None:
+        """Train to the end of an epoch: its record, or None if training begins again.
+
+        It begins again with a smaller rate; an epoch that was left goes on.
+        """
+        if self.epoch is None:
+            rows, held_out = self._rows()
+            self.epoch = Epoch(
                 self.state,
                 self.stage.source,
-                batches,
-                self._rate,
+                self.order.permutation(rows),
                 self.options,
-                team,
                 held_out,
                 self.row_chains,
             )
+        try:
+            record = self.epoch.train(self._rate, team, after_update)
         except DivergenceError:
             if not self.begin_again("diverged"):
                 raise
             return None
+        self.epoch = None
         self.n_done += 1
         self.epochs_left -= 1
         if not self.stages_left:
@@ -216,42 +218,3 @@ class Run:
         self.learning_rate = slower
         self._begin()
         return True
-
-
-def epoch(
-    state: State,
-    source: Source,
-    batches: Sequence[Indices],
-    rate_of: Callable[[int], float],
-    options: Options,
-    team: ops.Workers,
-    held_out: Indices | None = None,
-    row_chains: RowChains | None = None,
-) -> Record:
-    """Train on batches of rows, at the rate that `rate_of` gives for updates done.
-
-    Rows may have chains that go on from epoch to epoch. From rows that are held out the
-    penalty learns how strong it has to be.
-    """
-    if work(state, options) < THREADED_WORK:
-        team = ops.Workers(1)
-    gathered = EpochRecord(state, options, len(batches))
-    # A diverging run overflows before the check at the end of the epoch says so.
-    with ops.errstate(over="ignore", invalid="ignore"):
-        for indices in batches:
-            visible = source.read(indices, state.machine.encoding)
-            if held_out is not None and state.n_steps % penalty.EVERY == 0:
-                some = state.penalty.rng.choice(held_out, penalty.COMPARED)
-                others = source.read(some, state.machine.encoding)
-                state.penalty.learn(state.machine, state.offsets, visible, others)
-            rate = rate_of(state.n_steps)
-            visit = None if row_chains is None else (row_chains, indices)
-            outcome = update(state, visible, options, rate, team, visit)
-            gathered.add(outcome, len(indices), team)
-        check(state)
-    return gathered.close(rate)
-
-
-def batches_of(order: Indices, batch_size: int) -> list[Indices]:
-    """Split an order of rows into batches; the last one may be short."""
-    return [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
