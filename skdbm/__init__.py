@@ -4,9 +4,10 @@ from ._sampler import DBMSampler
 from ._transformer import DBMTransformer
 from ._version import __version__
 from .machine import DeepBoltzmannMachine
-from .settings import Likelihood, Pretraining
+from .settings import Checkpoint, Likelihood, Pretraining
 
 __all__ = [
+    "Checkpoint",
     "DBMSampler",
     "DBMTransformer",
     "DeepBoltzmannMachine",

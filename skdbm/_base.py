@@ -7,6 +7,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from . import _fitting, _validation, ops
+from ._checkpoint import training_file
 from ._progress import Progress
 from ._version import __version__
 from ._warnings import warn
@@ -16,14 +17,11 @@ from .encodings.rows import EncodedRows
 from .likelihood.log_partition import LogPartition
 from .likelihood.scores import log_likelihood
 from .machine import DeepBoltzmannMachine
-from .settings import Likelihood, Pretraining
+from .settings import BY_PARAMETER
 from .training import start
 from .training.epoch import Epoch
 from .training.record import appended
 from .units import Bernoulli
-
-#: Value objects, by the parameters that take them.
-_SETTINGS = {"likelihood": Likelihood, "pretraining": Pretraining}
 
 
 class BaseDBM(CallbackSupportMixin, BaseEstimator):
@@ -58,6 +56,7 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator):
         tol=0.01,
         likelihood=None,
         warm_start=False,
+        checkpoint=None,
         random_state=None,
         verbose=0,
         n_jobs=None,
@@ -82,6 +81,7 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator):
         self.tol = tol
         self.likelihood = likelihood
         self.warm_start = warm_start
+        self.checkpoint = checkpoint
         self.random_state = random_state
         self.verbose = verbose
         self.n_jobs = n_jobs
@@ -100,7 +100,7 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator):
         estimator
             The estimator itself.
         """
-        _validation.check_nested(self, params, _SETTINGS)
+        _validation.check_nested(self, params, BY_PARAMETER)
         return super().set_params(**params)
 
     def __sklearn_tags__(self):
@@ -231,15 +231,19 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator):
         -----
         After an error the estimator is as it was. An interrupt (Ctrl-C) is raised
         again, so that it stops a search, too; if an epoch of the joint training has
-        ended by then, the estimator is fitted with what was learned.
+        ended by then, the estimator is fitted with what was learned. With a
+        `checkpoint`, a killed fit goes on where it was, once it is called again.
         """
         goes_on = self.warm_start and self.__sklearn_is_fitted__()
         data = {"X": X, "y": y}
         X, _ = self._read(X, reset=not goes_on, training=True)
-        run = _fitting.new_run(self, X, goes_on=goes_on)
-        progress = Progress(self, run, data, before=self.history_ if goes_on else {})
-        _fitting.train(self, run, progress, X)
-        progress.close()
+        with training_file(self, X, goes_on=goes_on) as file:
+            run = file and file.run
+            run = run or _fitting.new_run(self, X, goes_on=goes_on)
+            before = self.history_ if goes_on else {}
+            progress = Progress(self, run, data, before)
+            _fitting.train(self, run, progress, X, file)
+            progress.close()
         return self
 
     @_validation.fit_method
@@ -418,7 +422,7 @@ class BaseDBM(CallbackSupportMixin, BaseEstimator):
     def _setting(self, name):
         """Give a value object, the default one for None."""
         value = getattr(self, name)
-        return _SETTINGS[name]() if value is None else value
+        return BY_PARAMETER[name]() if value is None else value
 
     def _validate_params(self):
         super()._validate_params()

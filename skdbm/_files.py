@@ -1,5 +1,6 @@
 """Files of arrays and JSON, whole or not there at all, without pickle."""
 
+import glob
 import json
 import os
 from collections.abc import Mapping
@@ -17,10 +18,19 @@ def write(
     try:
         with open(partial, "wb") as file:
             np.savez(file, header=np.array(json.dumps(header)), **arrays)
+            # A name must not outlive a loss of power that its contents do not.
+            file.flush()
+            os.fsync(file.fileno())
         os.replace(partial, path)
     finally:
         if os.path.exists(partial):
             os.remove(partial)
+
+
+def remove_parts(path: str | os.PathLike[str]) -> None:
+    """Remove what a process left that was killed while it wrote a file."""
+    for part in glob.glob(f"{glob.escape(os.fspath(path))}.*.part"):
+        os.remove(part)
 
 
 def read(
@@ -36,7 +46,7 @@ def read(
             known, written = header["format"] == form, int(header["version"])
         except Exception as error:  # damage makes the zip reader fail in many ways
             raise ValueError(
-                f"{path!r} is not a machine saved by skdbm, or it is damaged "
+                f"{path!r} is not a file of {form}, or it is damaged "
                 f"({type(error).__name__}: {error})."
             ) from error
     if not known:

@@ -1,6 +1,7 @@
 """From the hyper-parameters of an estimator, and its rows, to a training."""
 
 import hashlib
+from functools import partial
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
@@ -45,7 +46,9 @@ IDLE, LEAST_UPDATES = 0.95, 5000
 #: Rows whose variances the automatic learning rate follows.
 ROWS_FOR_RATE = 500
 
-#: Consumers of randomness in a fit, each with a stream of its own.
+#: Seeds that an estimator keeps, and consumers of randomness in a fit, each with a
+#: stream of its own.
+OUTLIVING = ("_annealing_seed", "_held_out_seed")
 STREAMS = ("visible", "order", "chains", "weights", "pretraining", "carrying")
 
 
@@ -56,12 +59,22 @@ def draw_seeds(estimator, *, keep):
     trained the machine or wraps it; and a fit that goes on holds out the same rows.
     """
     rng = check_random_state(estimator.random_state)
-    outliving = [int(rng.randint(2**31)) for _ in range(2)]
+    outliving = [int(rng.randint(2**31)) for _ in OUTLIVING]
     if not keep:
-        estimator._annealing_seed, estimator._held_out_seed = outliving
+        set_outliving_seeds(estimator, outliving)
     # A fit that goes on shall not draw what the last one drew.
     seeds = ops.spawn(rng, len(STREAMS), estimator.n_iter_ if keep else 0)
     return dict(zip(STREAMS, seeds, strict=True))
+
+
+def outliving_seeds(estimator):
+    """Seeds that outlive the fit they were drawn in."""
+    return [getattr(estimator, name) for name in OUTLIVING]
+
+
+def set_outliving_seeds(estimator, seeds):
+    """Set them again."""
+    vars(estimator).update(zip(OUTLIVING, seeds, strict=True))
 
 
 def new_run(estimator, X, *, goes_on):
@@ -102,9 +115,12 @@ def new_run(estimator, X, *, goes_on):
     )
 
 
-def train(estimator, run, progress, X):
-    """Train to the end, and again with a smaller rate where the machine has failed."""
-    while failure := _attempt(estimator, run, progress, X):
+def train(estimator, run, progress, X, file=None):
+    """Train to the end, and again with a smaller rate where the machine has failed.
+
+    A file takes the run in from time to time.
+    """
+    while failure := _attempt(estimator, run, progress, X, file):
         if not run.begin_again(f"failed ({failure})"):
             warn(
                 f"Training has failed: {failure}. A smaller learning_rate_init, more "
@@ -117,16 +133,19 @@ def train(estimator, run, progress, X):
     warn_of_idle_layers(run)
 
 
-def _attempt(estimator, run, progress, X):
+def _attempt(estimator, run, progress, X, file):
     """Train to the end of a run, or to an interrupt; say what is wrong, if known.
 
     The estimator takes what was learned in any case.
     """
+    after_update = None if file is None else partial(file.save_if_due, run)
     try:
         with ops.workers(estimator.n_jobs) as team:
             while not run.done:
                 progress.begin()
-                progress.end(run.advance(team))
+                progress.end(run.advance(team, after_update))
+        if file is not None:  # what follows may take long as well
+            file.save(run)
         estimator._adopt(run.finish(), progress.history(), X)
         estimator._finish(complete=True)
         return estimator._failure(X)

@@ -22,7 +22,9 @@ class Progress:
         self.before = before
         self.context = estimator._init_callback_context(max_subtasks=run.n_epochs)
         self.context.call_on_fit_task_begin(estimator=estimator, **data)
-        self.start = time.perf_counter()
+        self.start, self.n_before = time.perf_counter(), run.n_done
+        if estimator.verbose and (run.n_done or run.epoch):
+            self._line(f"goes on after {run.n_done} of {run.n_epochs} epochs")
 
     def begin(self):
         """Open the task of an epoch."""
@@ -50,7 +52,7 @@ class Progress:
     def begin_again(self):
         """Allow all epochs anew."""
         self.context.max_subtasks += self.run.n_epochs
-        self.start = time.perf_counter()
+        self.start, self.n_before = time.perf_counter(), 0
 
     def close(self):
         """Close the task of the whole fit."""
@@ -76,22 +78,25 @@ class Progress:
         return appended(self.before, self.run.records)
 
     def _print(self, record):
-        """Print a line; a closed output must not cost the training."""
+        """Print how an epoch went."""
         n_done, n_epochs = self.run.n_done, self.run.n_epochs
         spent = time.perf_counter() - self.start
         parts = [
-            f"[{type(self.estimator).__name__}] {self.stage.name}, "
-            f"epoch {n_done}/{n_epochs}",
+            f"{self.stage.name}, epoch {n_done}/{n_epochs}",
             f"reconstruction error {record['reconstruction_error']:.4f}",
             f"energy gap {record['energy_gap']:+.2f} nats",
         ]
         score = record.get("validation_score", math.nan)
         if not math.isnan(score):
             parts.append(f"validation score {score:.2f} nats")
-        left = _duration(spent / n_done * (n_epochs - n_done))
+        left = _duration(spent / (n_done - self.n_before) * (n_epochs - n_done))
         parts += [f"{record['seconds']:.1f} s", f"{left} left"]
+        self._line(", ".join(parts))
+
+    def _line(self, text):
+        """Print a line; a closed output must not cost the training."""
         with suppress(OSError, ValueError):
-            print(", ".join(parts), flush=True)
+            print(f"[{type(self.estimator).__name__}] {text}", flush=True)
 
 
 def _duration(seconds):

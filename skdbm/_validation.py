@@ -23,7 +23,7 @@ from sklearn.utils.validation import _check_feature_names_in, validate_data
 from . import ops
 from ._warnings import warn
 from .encodings import Encoding, Real
-from .settings import Likelihood, Pretraining
+from .settings import Checkpoint, Likelihood, Pretraining
 from .units import UnitType
 
 #: Numbers of chains above this one are warned of.
@@ -61,6 +61,7 @@ PARAMETER_CONSTRAINTS = {
     "n_iter_no_change": [_AT_LEAST_ONE],
     "tol": [_NOT_NEGATIVE],
     "warm_start": ["boolean"],
+    "checkpoint": [str, os.PathLike, Checkpoint, None],
     "random_state": ["random_state"],
     "verbose": ["verbose"],
     "n_jobs": [Integral, None],
@@ -81,6 +82,7 @@ SETTINGS_CONSTRAINTS = {
         "method": [StrOptions({"grow", "greedy"})],
         "max_iter": [_AT_LEAST_ONE, None],
     },
+    "checkpoint": {"path": [str, os.PathLike], "seconds": [_NOT_NEGATIVE]},
 }
 
 
@@ -92,7 +94,7 @@ def check_settings(estimator):
     """Check the fields of value objects that were passed."""
     for name, constraints in SETTINGS_CONSTRAINTS.items():
         value = getattr(estimator, name)
-        if value is not None and not isinstance(value, str):
+        if hasattr(value, "get_params"):
             validate_parameter_constraints(
                 constraints, value.get_params(deep=False), type(value).__name__
             )

@@ -353,7 +353,7 @@ def test_every_truncation_is_refused(saved):
     whole = path.read_bytes()
     for length in range(0, len(whole), 5):
         path.write_bytes(whole[:length])
-        with pytest.raises(ValueError, match="not a machine saved by skdbm"):
+        with pytest.raises(ValueError, match=r"is not a file of skdbm\.Deep"):
             DeepBoltzmannMachine.load(path)
 
 
@@ -419,7 +419,7 @@ def write_pickle(path):
 def test_foreign_files_are_refused(write, tmp_path):
     path = tmp_path / "machine.npz"
     write(path)
-    with pytest.raises(ValueError, match="is not a machine saved by skdbm"):
+    with pytest.raises(ValueError, match=r"is not a file of skdbm\.Deep"):
         DeepBoltzmannMachine.load(path)
 
 
@@ -438,7 +438,7 @@ def test_pickles_in_a_file_are_not_executed(saved, name):
     path, _ = saved
     trace = path.parent / "trace"
     rewrite(path, **{name: np.array([MakesFolder(str(trace))], dtype=object)})
-    with pytest.raises(ValueError, match="is not a machine saved by skdbm"):
+    with pytest.raises(ValueError, match=r"is not a file of skdbm\.Deep"):
         DeepBoltzmannMachine.load(path)
     assert not trace.exists()
     with np.load(path, allow_pickle=True) as archive:

@@ -54,6 +54,13 @@ class EpochRecord:
         self.sums = [(ops.zeros(size), ops.zeros(size)) for size in sizes]
         self.n_rows = 0
 
+    def __getstate__(self) -> dict[str, Any]:
+        # A clock tells nothing after a new start of the computer.
+        return vars(self) | {"start": time.perf_counter() - self.start}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state | {"start": time.perf_counter() - state["start"]})
+
     def add(self, outcome: tuple[int, bool], n_rows: int, team: ops.Workers) -> None:
         """Note how mean field went in a batch; of one in a tenth, look at more."""
         if len(self.mean_field) % self.every == 0:
