@@ -9,6 +9,7 @@ from sklearn.utils.validation import check_is_fitted
 from . import _fitting, _validation, ops
 from ._checkpoint import training_file
 from ._progress import Progress
+from ._saving import Saved
 from ._version import __version__
 from ._warnings import warn
 from .columns import Columns, accepts_sparse, read, supposed
@@ -24,7 +25,7 @@ from .training.record import appended
 from .units import Bernoulli
 
 
-class BaseDBM(CallbackSupportMixin, BaseEstimator):
+class BaseDBM(Saved, CallbackSupportMixin, BaseEstimator):
     """A deep Boltzmann machine as a scikit-learn estimator.
 
     The two public estimators differ in what they do with the trained machine. Their

@@ -71,6 +71,8 @@ class Writer:
             return {"dtype": value.str}
         if isinstance(value, type) and issubclass(value, np.generic):
             return {"type": np.dtype(value).str}
+        if type(value) is bytes:
+            return {"bytes": value.hex()}
         if isinstance(value, slice):
             return {"slice": [value.start, value.stop, value.step]}
         if type(value) in self.classes:
@@ -146,6 +148,8 @@ class Reader:
             return np.dtype(written["dtype"])
         if "type" in written:
             return np.dtype(written["type"]).type
+        if "bytes" in written:
+            return bytes.fromhex(written["bytes"])
         if "slice" in written:
             return slice(*written["slice"])
         raise ValueError(f"{sorted(written)} describes nothing that is known.")

@@ -9,9 +9,16 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 
 from . import _files, encodings, ops
+from ._parameters import (
+    arguments_of,
+    check_dtype,
+    check_parameters,
+    check_real,
+    parts_of,
+)
 from ._typing import ArrayLike, DType, DTypeLike, FloatArray, IntArray, States
 from .encodings.states import of_unit
-from .units import Bernoulli, UnitType, from_spec
+from .units import Bernoulli, UnitType
 from .units.contract import UnknownTypeError
 
 #: Version of the file format that `DeepBoltzmannMachine.save` writes; files of version
@@ -107,7 +114,7 @@ class DeepBoltzmannMachine:
         means: Sequence[ArrayLike] | None = None,
         likeliest: Sequence[ArrayLike] | None = None,
     ) -> None:
-        self.weights, self.biases = _check_parameters(weights, biases)
+        self.weights, self.biases = check_parameters(weights, biases)
         if units is None:
             units = [Bernoulli()] * len(self.biases)
         self.units = tuple(units)
@@ -139,7 +146,7 @@ class DeepBoltzmannMachine:
         """Check that there is a mean for each unit."""
         if means is None:
             return None
-        arrays = [_check_real(f"{name}[{i}]", m, ndim=1) for i, m in enumerate(means)]
+        arrays = [check_real(f"{name}[{i}]", m, ndim=1) for i, m in enumerate(means)]
         if tuple(map(len, arrays)) != self.layer_sizes:
             sizes = [len(mean) for mean in arrays]
             raise ValueError(
@@ -195,7 +202,7 @@ class DeepBoltzmannMachine:
         DeepBoltzmannMachine
             This machine itself if it has the dtype already, else a converted copy.
         """
-        _check_dtype("machine", ops.dtype(dtype))
+        check_dtype("machine", ops.dtype(dtype))
         if self.dtype == dtype:
             return self
         return self.map(lambda array: array.astype(dtype))
@@ -401,18 +408,9 @@ class DeepBoltzmannMachine:
         ...     DeepBoltzmannMachine.load(path).layer_sizes
         (2, 2)
         """
-        header = {
-            "format": _FORMAT_NAME,
-            "version": FORMAT_VERSION,
-            "units": [unit.spec() for unit in self.units],
-            "encoding": self.encoding.spec(),
-        }
-        arrays = {
-            f"{name}_{i}": array
-            for name in ("weights", "biases", "means", "likeliest")
-            for i, array in enumerate(getattr(self, name) or ())
-        }
-        _files.write(path, header, arrays)
+        header, arrays = parts_of(self)
+        form = {"format": _FORMAT_NAME, "version": FORMAT_VERSION}
+        _files.write(path, form | header, arrays)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "DeepBoltzmannMachine":
@@ -441,60 +439,8 @@ class DeepBoltzmannMachine:
         """
         header, arrays = _files.read(path, _FORMAT_NAME, FORMAT_VERSION)
         try:
-            units = [from_spec(spec) for spec in header["units"]]
-            encoding = encodings.from_spec(header["encoding"])
-            groups: dict[str, list[FloatArray]] = {"weights": []}
-            for name in sorted(arrays, key=lambda name: int(name.rpartition("_")[2])):
-                groups.setdefault(name.rpartition("_")[0], []).append(arrays[name])
-            return cls(units=units, encoding=encoding, **groups)
+            return cls(**arguments_of(header, arrays))
         except UnknownTypeError:
             raise
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{os.fspath(path)!r} is damaged ({error}).") from error
-
-
-def _check_parameters(
-    weights: Sequence[ArrayLike], biases: Sequence[ArrayLike]
-) -> tuple[list[FloatArray], list[FloatArray]]:
-    """Check weights and biases and bring them to one floating dtype."""
-    matrices = [_check_real(f"weights[{i}]", w, ndim=2) for i, w in enumerate(weights)]
-    vectors = [_check_real(f"biases[{i}]", b, ndim=1) for i, b in enumerate(biases)]
-    if not vectors or (matrices and len(vectors) != len(matrices) + 1):
-        raise ValueError(
-            f"Got {len(matrices)} weight matrices and {len(vectors)} bias vectors; a "
-            "machine with L hidden layers has L matrices, or none if its units are "
-            "independent, and L + 1 vectors."
-        )
-    for i, weight in enumerate(matrices):
-        expected = (len(vectors[i]), len(vectors[i + 1]))
-        if weight.shape != expected:
-            raise ValueError(
-                f"weights[{i}] has shape {weight.shape}; its biases have lengths "
-                f"{expected[0]} and {expected[1]}, so {expected} is expected."
-            )
-    dtype = ops.result_type(*matrices, *vectors)
-    return (
-        [ops.asarray(weight, dtype=dtype) for weight in matrices],
-        [ops.asarray(bias, dtype=dtype) for bias in vectors],
-    )
-
-
-def _check_dtype(name: str, dtype: DType) -> None:
-    """Check that a dtype is one that machines compute in."""
-    if dtype not in (ops.float32, ops.float64):
-        raise ValueError(f"{name} has dtype {dtype}; float32 or float64 is expected.")
-
-
-def _check_real(name: str, values: ArrayLike, ndim: int) -> FloatArray:
-    """Check that an array holds finite real numbers; integers become float64."""
-    array = ops.asarray(values)
-    if array.dtype.kind in "iub":
-        array = array.astype(ops.float64)
-    _check_dtype(name, array.dtype)
-    if array.ndim != ndim or 0 in array.shape:
-        raise ValueError(
-            f"{name} has shape {array.shape}; a non-empty {ndim}-D array is expected."
-        )
-    if not ops.isfinite(array).all():
-        raise ValueError(f"{name} holds NaN or infinite values.")
-    return array

@@ -15,6 +15,7 @@ FLOORS = [
     ["ops"],
     ["units"],
     ["encodings"],
+    ["_parameters"],
     ["machine"],
     ["evidence"],
     ["inference", "sampling"],
@@ -24,7 +25,7 @@ FLOORS = [
     ["columns"],
     ["display"],
     ["_fitting", "_progress"],
-    ["_checkpoint"],
+    ["_checkpoint", "_saving"],
     ["_base"],
     ["_sampler", "_transformer", "callback"],
     ["__init__"],
@@ -32,7 +33,15 @@ FLOORS = [
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 
 #: What is written with operators, slices and the names of `ops`.
-CORE = {"units", "encodings", "machine", "evidence", "inference", "sampling"}
+CORE = {
+    "units",
+    "encodings",
+    "_parameters",
+    "machine",
+    "evidence",
+    "inference",
+    "sampling",
+}
 CORE |= {"likelihood", "training", "settings"}
 
 FILES = sorted(PACKAGE.rglob("*.py"))
