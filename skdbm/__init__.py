@@ -4,10 +4,9 @@ from ._sampler import DBMSampler
 from ._transformer import DBMTransformer
 from ._version import __version__
 from .machine import DeepBoltzmannMachine
-from .settings import Checkpoint, Likelihood, Pretraining
+from .settings import Likelihood, Pretraining
 
 __all__ = [
-    "Checkpoint",
     "DBMSampler",
     "DBMTransformer",
     "DeepBoltzmannMachine",

@@ -57,7 +57,6 @@ class BaseDBM(Saved, CallbackSupportMixin, BaseEstimator):
         tol=0.01,
         likelihood=None,
         warm_start=False,
-        checkpoint=None,
         random_state=None,
         verbose=0,
         n_jobs=None,
@@ -82,7 +81,6 @@ class BaseDBM(Saved, CallbackSupportMixin, BaseEstimator):
         self.tol = tol
         self.likelihood = likelihood
         self.warm_start = warm_start
-        self.checkpoint = checkpoint
         self.random_state = random_state
         self.verbose = verbose
         self.n_jobs = n_jobs
@@ -233,7 +231,7 @@ class BaseDBM(Saved, CallbackSupportMixin, BaseEstimator):
         After an error the estimator is as it was. An interrupt (Ctrl-C) is raised
         again, so that it stops a search, too; if an epoch of the joint training has
         ended by then, the estimator is fitted with what was learned. With a
-        `checkpoint`, a killed fit goes on where it was, once it is called again.
+        `skdbm.callback.Checkpoint` a killed fit goes on where it was, if called again.
         """
         goes_on = self.warm_start and self.__sklearn_is_fitted__()
         data = {"X": X, "y": y}

@@ -22,7 +22,7 @@ from .encodings.rows import EncodedRows
 from .likelihood.following import FollowedLogPartition
 from .machine import DeepBoltzmannMachine
 from .sampling.tempering import Ladder
-from .settings import Checkpoint, Likelihood
+from .settings import Likelihood
 from .training.epoch import Epoch
 from .training.mixing import Mixing
 from .training.penalty import Penalty
@@ -67,14 +67,116 @@ CLASSES = (
 )
 
 #: Parameters that change no result, and those whose meaning is compared instead.
-NOT_COMPARED = {"checkpoint", "n_jobs", "verbose", "visible", "hidden"}
+NOT_COMPARED = {"n_jobs", "verbose", "visible", "hidden"}
+
+
+class Checkpoint:
+    """A file from which a fit goes on after its process was killed.
+
+    Set it on an estimator of this package. The course of `fit` is then written to the
+    file from time to time. A `fit` with the same parameters and data, in a new process
+    as a rule, goes on from there, and its result is that of a fit that was never
+    stopped, bit for bit. The file is removed once the fit has ended.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The file, or a folder that exists, in which each training has a file of its own,
+        named after its parameters and data: for searches, whose fits run at a time.
+    seconds : float, default=60
+        The course of the training is written every so many seconds, also in the middle
+        of an epoch, and once before log Z. 0 means after every update.
+
+    Raises
+    ------
+    ValueError
+        If `seconds` is no number from 0 on; in `fit`, if the file is the checkpoint of
+        other parameters or data, which are named, or no checkpoint, or is damaged.
+    RuntimeError
+        In `fit`, if another fit has the file.
+    OSError
+        In `fit`, if the file cannot be made. One that cannot be written later on is a
+        warning, and the training goes on.
+
+    See Also
+    --------
+    TrainingMonitor : Keeps the record of every epoch.
+    skdbm.DBMSampler.save : Keeps the fitted estimator.
+
+    Notes
+    -----
+    It is a callback, and no hyper-parameter, since it changes no result: so clones,
+    searches, `get_params` and saved models need not know of it. The file holds arrays
+    and JSON, no pickle, and the data are not in there. `n_jobs` and `verbose` may
+    change from one start to the next. `partial_fit` takes no notice of it.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> from skdbm import DBMTransformer
+    >>> from skdbm.callback import Checkpoint
+    >>> dbm = DBMTransformer(hidden_layer_sizes=2, max_iter=2)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = os.path.join(folder, "training.npz")
+    ...     dbm = dbm.set_callbacks(Checkpoint(path, seconds=10)).fit([[0, 1], [1, 0]])
+    ...     os.listdir(folder)  # the fit has ended, and nothing is left
+    []
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, seconds: float = 60) -> None:
+        _validation.check_not_negative("seconds", seconds)
+        self.path, self.seconds = os.fspath(path), seconds
+
+    def setup(self, estimator: object, context: object) -> None:
+        """Get ready for a fit; called by the estimator.
+
+        Parameters
+        ----------
+        estimator, context : DBMTransformer or DBMSampler, CallbackContext
+            What is fitted (else a TypeError), and scikit-learn's context of the fit.
+        """
+        if not hasattr(type(estimator), "from_machine"):
+            name = type(estimator).__name__
+            raise TypeError(
+                f"The Checkpoint is set on a {name}, which has no training of its own; "
+                "set it on the DBMTransformer or DBMSampler inside, as in "
+                f"{name}(dbm.set_callbacks(checkpoint), ...)."
+            )
+
+    def teardown(self, estimator: object, context: object) -> None:
+        """Do nothing; called by the estimator after a fit.
+
+        Parameters
+        ----------
+        estimator, context : DBMTransformer or DBMSampler, CallbackContext
+            What was fitted, and scikit-learn's context of the fit.
+        """
+
+    def on_fit_task_begin(self, estimator: object, context: object) -> None:
+        """Do nothing; called by the estimator before an epoch.
+
+        Parameters
+        ----------
+        estimator, context : DBMTransformer or DBMSampler, CallbackContext
+            What is fitted, and scikit-learn's context of the epoch.
+        """
+
+    def on_fit_task_end(self, estimator: object, context: object) -> None:
+        """Do nothing; called by the estimator after an epoch.
+
+        Parameters
+        ----------
+        estimator, context : DBMTransformer or DBMSampler, CallbackContext
+            What is fitted, and scikit-learn's context of the epoch.
+        """
 
 
 def training_file(estimator, X, *, goes_on):
     """Open the file of a training on some rows, if there is to be one."""
-    if estimator.checkpoint is None:
-        return nullcontext()
-    return TrainingFile(estimator, X, goes_on=goes_on)
+    for callback in getattr(estimator, "_skl_callbacks", ()):
+        if isinstance(callback, Checkpoint):
+            return TrainingFile(callback, estimator, X, goes_on=goes_on)
+    return nullcontext()
 
 
 class TrainingFile:
@@ -83,12 +185,10 @@ class TrainingFile:
     `run` is what it has of a training that stopped half-way, if anything.
     """
 
-    def __init__(self, estimator, X, *, goes_on):
-        given = estimator.checkpoint
-        settings = given if isinstance(given, Checkpoint) else Checkpoint(given)
-        self.estimator, self.seconds = estimator, settings.seconds
+    def __init__(self, checkpoint, estimator, X, *, goes_on):
+        self.path, self.seconds = checkpoint.path, checkpoint.seconds
+        self.estimator = estimator
         self.identity = identity(estimator, X, goes_on=goes_on)
-        self.path = os.fspath(settings.path)
         if os.path.isdir(self.path):
             text = json.dumps(self.identity, sort_keys=True).encode()
             name = hashlib.blake2b(text, digest_size=16).hexdigest()

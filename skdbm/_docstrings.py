@@ -119,12 +119,6 @@ class Shared:
         Whether `fit` goes on from the machine of the last fit, with another
         `max_iter` epochs, instead of starting anew. The rows held out for early
         stopping stay the same.
-    checkpoint : str, path-like or Checkpoint, default=None
-        A file that keeps the course of `fit` while it lasts, every 60 seconds or as
-        `skdbm.Checkpoint` says, and from which a `fit` with the same parameters and
-        data goes on after its process was killed: its result is that of an
-        uninterrupted one, bit for bit. It is removed when the fit has ended. In a
-        folder each training has a file of its own. The data are not in the file.
     random_state : int, RandomState instance or None, default=None
         Seed of initial weights, order of rows, chains and annealing. An int gives the
         same result at every call.

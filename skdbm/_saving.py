@@ -56,9 +56,9 @@ class Saved:
         -----
         What only a continued training needs is left out: its chains, velocity and
         random streams. `warm_start` and `partial_fit` then go on from the machine, as
-        after `from_machine`; to go on where it was, keep a pickle. `checkpoint`, and a
-        `random_state` that is no integer, become None, and a `visible` with functions
-        that choose columns becomes the encoding that came of it.
+        after `from_machine`; to go on where it was, keep a pickle. A `random_state`
+        that is no integer becomes None, and a `visible` with functions that choose
+        columns becomes the encoding that came of it.
 
         Examples
         --------
@@ -168,7 +168,6 @@ def _params(estimator):
     params = estimator.get_params(deep=False)
     if not isinstance(params["random_state"], Integral):
         params["random_state"] = None
-    params["checkpoint"] = None
     try:
         Writer(_CLASSES).write(params["visible"])
     except TypeError:  # functions choose the columns

@@ -23,7 +23,7 @@ from sklearn.utils.validation import _check_feature_names_in, validate_data
 from . import ops
 from ._warnings import warn
 from .encodings import Encoding, Real
-from .settings import Checkpoint, Likelihood, Pretraining
+from .settings import Likelihood, Pretraining
 from .units import UnitType
 
 #: Numbers of chains above this one are warned of.
@@ -61,7 +61,6 @@ PARAMETER_CONSTRAINTS = {
     "n_iter_no_change": [_AT_LEAST_ONE],
     "tol": [_NOT_NEGATIVE],
     "warm_start": ["boolean"],
-    "checkpoint": [str, os.PathLike, Checkpoint, None],
     "random_state": ["random_state"],
     "verbose": ["verbose"],
     "n_jobs": [Integral, None],
@@ -82,7 +81,6 @@ SETTINGS_CONSTRAINTS = {
         "method": [StrOptions({"grow", "greedy"})],
         "max_iter": [_AT_LEAST_ONE, None],
     },
-    "checkpoint": {"path": [str, os.PathLike], "seconds": [_NOT_NEGATIVE]},
 }
 
 
@@ -142,6 +140,13 @@ def check_count(name: str, value: Any, *, least: int = 1) -> None:
     if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
         kind = "a positive integer" if least == 1 else f"an integer of at least {least}"
         raise ValueError(f"{name}={value!r}; {kind} is expected.")
+
+
+def check_not_negative(name: str, value: Any) -> None:
+    """Check that an argument is a number that is not negative."""
+    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if not is_number or not value >= 0:
+        raise ValueError(f"{name}={value!r}; a number from 0 on is expected.")
 
 
 def check_n_chains(n_chains, n_rows, n_units):

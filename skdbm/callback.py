@@ -1,4 +1,4 @@
-"""Callbacks for scikit-learn's `set_callbacks`: the training record of every fit."""
+"""Callbacks for scikit-learn's `set_callbacks`: training records, checkpoints."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -7,11 +7,12 @@ from sklearn.callback import CallbackContext, ScoringMonitor
 
 from . import _validation
 from ._base import BaseDBM
+from ._checkpoint import Checkpoint
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["TrainingMonitor"]
+__all__ = ["Checkpoint", "TrainingMonitor"]
 
 
 class TrainingMonitor:

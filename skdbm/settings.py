@@ -4,8 +4,6 @@ By default the estimators get None in their place. Once one is passed, `set_para
 searches reach its fields, as ``likelihood__n_chains`` for example.
 """
 
-import os
-
 from sklearn.base import BaseEstimator
 
 
@@ -92,45 +90,5 @@ class Pretraining(BaseEstimator):  # type: ignore[misc]
         self.max_iter = max_iter
 
 
-class Checkpoint(BaseEstimator):  # type: ignore[misc]
-    """A file from which a fit goes on after its process was killed.
-
-    Parameters
-    ----------
-    path : str or path-like
-        The file, or a folder that exists, in which each training has a file of its own,
-        named after its parameters and data: for searches, whose fits run at a time.
-    seconds : float, default=60
-        The course of the training is written every so many seconds, also in the middle
-        of an epoch, and once before log Z. 0 means after every update.
-
-    See Also
-    --------
-    skdbm.DBMSampler : Takes it as `checkpoint`.
-    skdbm.DBMTransformer : Takes it as `checkpoint`, too.
-
-    Examples
-    --------
-    >>> import os, tempfile
-    >>> from skdbm import Checkpoint, DBMTransformer
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     checkpoint = Checkpoint(os.path.join(folder, "digits.npz"), seconds=10)
-    ...     dbm = DBMTransformer(
-    ...         hidden_layer_sizes=2, max_iter=2, checkpoint=checkpoint
-    ...     )
-    ...     dbm = dbm.fit([[0, 1], [1, 0]])
-    ...     os.listdir(folder)  # the fit has ended, and nothing is left
-    []
-    """
-
-    def __init__(self, path: str | os.PathLike[str], *, seconds: float = 60) -> None:
-        self.path = path
-        self.seconds = seconds
-
-
 #: Value objects, by the parameters that take them.
-BY_PARAMETER = {
-    "likelihood": Likelihood,
-    "pretraining": Pretraining,
-    "checkpoint": Checkpoint,
-}
+BY_PARAMETER = {"likelihood": Likelihood, "pretraining": Pretraining}

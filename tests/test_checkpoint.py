@@ -17,10 +17,13 @@ from numpy.testing import assert_array_equal
 from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
 
-from skdbm import Checkpoint, DBMSampler, DBMTransformer, Pretraining, _files
+from skdbm import DBMSampler, DBMTransformer, Pretraining, _files
 from skdbm._checkpoint import CLASSES, FORMAT, FORMAT_VERSION, Lock
 from skdbm._trees import Reader, Writer
+from skdbm.callback import Checkpoint
 from skdbm.likelihood import annealing
 from skdbm.training import epoch as epochs
 from skdbm.training.record import DivergenceError
@@ -96,7 +99,7 @@ def assert_same_fit(one, other):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         for estimator in (one, other):
-            estimator.set_params(checkpoint=None, warm_start=True, max_iter=1)
+            estimator.set_callbacks().set_params(warm_start=True, max_iter=1)
             estimator.fit(TABLES[estimator._table]())
     for a, b in zip(one.machine_.weights, other.machine_.weights, strict=True):
         assert_array_equal(a, b)
@@ -144,14 +147,22 @@ CASES = {
 }
 
 
+def with_checkpoint(estimator, table, checkpoint):
+    """Set the path of a checkpoint, or one, if there is to be any."""
+    estimator._table = table
+    if checkpoint is None:
+        return estimator
+    if not isinstance(checkpoint, Checkpoint):
+        checkpoint = Checkpoint(checkpoint)
+    return estimator.set_callbacks(checkpoint)
+
+
 def of_case(name):
     """How to make the estimator of a case, and its rows."""
     table, cls, params = CASES[name]
 
-    def make(**more):
-        estimator = cls(**(SMALL | params | more))
-        estimator._table = table
-        return estimator
+    def make(checkpoint=None, **more):
+        return with_checkpoint(cls(**(SMALL | params | more)), table, checkpoint)
 
     return make, TABLES[table]()
 
@@ -174,7 +185,7 @@ def test_a_fit_that_goes_on_from_another_one_does_so_after_a_kill(tmp_path, kill
     kill(10**9)
     whole, pieces = (fitted(make(warm_start=True), X) for _ in range(2))
     whole.fit(X)
-    pieces.set_params(checkpoint=Checkpoint(path, seconds=0))
+    pieces.set_callbacks(Checkpoint(path, seconds=0))
     kill(7)
     with pytest.raises(Killed):
         pieces.fit(X)
@@ -267,7 +278,7 @@ def test_a_checkpoint_of_other_data_or_another_class_is_an_error(half_done):
         with pytest.raises(ValueError, match=r"another training: the data differs\."):
             make(checkpoint=path).fit(rows)
     with pytest.raises(ValueError, match="estimator was DBMSampler, is DBMTransformer"):
-        DBMTransformer(**SMALL, checkpoint=path).fit(X)
+        DBMTransformer(**SMALL).set_callbacks(Checkpoint(path)).fit(X)
 
 
 def test_what_changes_no_result_may_be_another(half_done):
@@ -382,11 +393,17 @@ def test_a_training_that_diverges_leaves_no_file(tmp_path):
     assert not os.listdir(tmp_path)
 
 
-@pytest.mark.parametrize("checkpoint", [7, Checkpoint("f.npz", seconds=-1)])
-def test_invalid_checkpoints_are_errors(checkpoint):
+@pytest.mark.parametrize("seconds", [-1, "1", None, True])
+def test_invalid_intervals_are_errors(seconds):
+    with pytest.raises(ValueError, match="a number from 0 on is expected"):
+        Checkpoint("fit.npz", seconds=seconds)
+
+
+def test_a_checkpoint_is_set_on_the_machine_itself(tmp_path):
     make, X = of_case("learned penalty")
-    with pytest.raises(ValueError, match=r"'checkpoint'|'seconds'"):
-        make(checkpoint=checkpoint).fit(X)
+    pipeline = make_pipeline(FunctionTransformer(), make())
+    with pytest.raises(TypeError, match="set it on the DBMTransformer or DBMSampler"):
+        pipeline.set_callbacks(Checkpoint(tmp_path / "fit.npz")).fit(X)
 
 
 def test_unknown_objects_are_not_written():
@@ -439,7 +456,7 @@ LONG = SMALL | STOPPING | {"max_iter": 20, "n_jobs": 1}
 def _fit_and_die(path, moment, n_calls):
     """Fit in a process of its own, which dies; if it does not, leave the result."""
     _killed_at(*MOMENTS[moment], n_calls)
-    estimator = DBMSampler(**LONG, checkpoint=Checkpoint(path, seconds=0))
+    estimator = DBMSampler(**LONG).set_callbacks(Checkpoint(path, seconds=0))
     fitted(estimator, greys())
     with open(f"{path}.pickle", "wb") as file:
         pickle.dump(estimator, file)

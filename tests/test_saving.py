@@ -140,11 +140,9 @@ def test_what_means_nothing_elsewhere_is_left_out(tmp_path):
         DBMSampler,
         visible=[("gaussian", numbers), ("categorical", others)],
         random_state=np.random.RandomState(0),
-        checkpoint=tmp_path / "checkpoint.npz",
     ).fit(X)
     loaded = through_file(model, tmp_path)
     assert loaded.random_state is None
-    assert loaded.checkpoint is None
     assert_array_equal(loaded.score_samples(X), model.score_samples(X))
     drawn = [estimator.sample(5, random_state=0) for estimator in (loaded, model)]
     assert_array_equal(*drawn)
