@@ -121,7 +121,11 @@ class BaseDBM(Saved, CallbackSupportMixin, BaseEstimator):
         return hasattr(self, "machine_")
 
     def __getstate__(self):
-        return super().__getstate__() | {"_skdbm_version": __version__}
+        # Chains, velocity and all that are several times the machine: they stay out
+        # unless training is meant to go on.
+        more = self.warm_start or getattr(self, "_in_chunks", True)
+        left_out = {} if more else {"_state": None}
+        return super().__getstate__() | left_out | {"_skdbm_version": __version__}
 
     def __setstate__(self, state):
         state = dict(state)
@@ -298,6 +302,7 @@ class BaseDBM(Saved, CallbackSupportMixin, BaseEstimator):
             record = epoch.train(lambda _: rate, team)
         history = {} if first else self.history_
         self._adopt(state, appended(history, [record]))
+        self._in_chunks = True
         self._finish(complete=False)
         return self
 
@@ -478,6 +483,7 @@ class BaseDBM(Saved, CallbackSupportMixin, BaseEstimator):
             "history_": history,
             "n_iter_": len(history.get("seconds", ())),
             "_state": state,
+            "_in_chunks": False,
             "_digest": _fitting.digest(machine),
             "_kept_log_partition": LogPartition(machine, *self._annealing()),
         }

@@ -457,7 +457,7 @@ def _fit_and_die(path, moment, n_calls):
     """Fit in a process of its own, which dies; if it does not, leave the result."""
     _killed_at(*MOMENTS[moment], n_calls)
     estimator = DBMSampler(**LONG).set_callbacks(Checkpoint(path, seconds=0))
-    fitted(estimator, greys())
+    fitted(estimator, greys()).set_params(warm_start=True)
     with open(f"{path}.pickle", "wb") as file:
         pickle.dump(estimator, file)
 

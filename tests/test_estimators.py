@@ -935,7 +935,8 @@ def test_the_chains_of_the_training_play_no_part_in_samples(
 ):
     if annealing:
         monkeypatch.setattr(likelihood.exact, "PREFER_EXACT_STATES", 0)
-    trained = copy.deepcopy(sampler)
+    trained = copy.deepcopy(sampler.set_params(warm_start=True))
+    sampler.set_params(warm_start=False)
     rows = trained.sample(30, **QUICK)
     for state in trained._state.chains:
         state[:] = 1
@@ -1047,7 +1048,7 @@ def test_partial_fit_goes_on_from_any_start(cls, X, start, redraw):
 
 @pytest.mark.parametrize("start", ["fit", "from_machine", "partial_fit"])
 def test_partial_fit_goes_on_after_unpickling(cls, X, start):
-    estimator = small(cls)
+    estimator = small(cls, warm_start=start == "fit")
     if start == "from_machine":
         machine = small(cls).fit(X).machine_
         estimator = cls.from_machine(machine, **estimator.get_params(deep=False))

@@ -60,11 +60,33 @@ def assert_same_results(one, other, X):
 # Files
 
 
+@pytest.fixture
+def going_on(cls, X):
+    """An estimator whose training is meant to go on."""
+    return small(cls, warm_start=True).fit(X)
+
+
 @pytest.mark.parametrize("protocol", [2, pickle.HIGHEST_PROTOCOL])
-def test_pickle(fitted, X, protocol):
+def test_pickle(going_on, X, protocol):
+    fitted = going_on
     loaded = pickle.loads(pickle.dumps(fitted, protocol))
     assert joblib.hash(vars(loaded)) == joblib.hash(vars(fitted))
     assert_same_results(loaded, fitted, X)
+
+
+def test_pickles_are_small_unless_training_is_meant_to_go_on(cls, X):
+    fitted = small(cls, hidden_layer_sizes=(300, 300)).fit(X)
+    machine, small_one = len(pickle.dumps(fitted.machine_)), pickle.dumps(fitted)
+    assert len(small_one) < 1.05 * machine
+    loaded = pickle.loads(small_one)
+    assert_same_results(loaded, fitted, X)
+    loaded.partial_fit(X)  # goes on from the machine
+    # Weights, their average, and the velocity.
+    assert len(pickle.dumps(loaded)) > 3 * machine
+    assert len(pickle.dumps(fitted.set_params(warm_start=True))) > 3 * machine
+    assert (
+        len(pickle.dumps(fitted.set_params(warm_start=False).fit(X))) < 1.05 * machine
+    )
 
 
 def test_pickle_of_an_unfitted_estimator(cls, X):
@@ -73,7 +95,8 @@ def test_pickle_of_an_unfitted_estimator(cls, X):
 
 
 @pytest.mark.parametrize("mmap_mode", [None, "r"])
-def test_joblib(fitted, X, tmp_path, mmap_mode):
+def test_joblib(going_on, X, tmp_path, mmap_mode):
+    fitted = going_on
     joblib.dump(fitted, tmp_path / "estimator.joblib")
     loaded = joblib.load(tmp_path / "estimator.joblib", mmap_mode=mmap_mode)
     assert loaded.machine_.weights[0].flags.writeable == (mmap_mode is None)
@@ -92,7 +115,8 @@ def test_pickle_records_the_version(fitted, X):
     assert_same_results(stranger, fitted, X)
 
 
-def test_skops_needs_to_trust_this_package_alone(fitted, X, tmp_path):
+def test_skops_needs_to_trust_this_package_alone(going_on, X, tmp_path):
+    fitted = going_on
     skops.io.dump(fitted, tmp_path / "estimator.skops")
     named = skops.io.get_untrusted_types(file=tmp_path / "estimator.skops")
     assert all(name.startswith("skdbm.") for name in named), named
