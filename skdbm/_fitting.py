@@ -89,9 +89,8 @@ def new_run(estimator, X, *, goes_on):
     # Held-out rows only now: every category has to be known, theirs as well.
     X, stopping = hold_out(estimator, X)
     rate = automatic_rate(estimator, encoding, X)
-    n_epochs = estimator.max_iter or start.n_epochs(
-        X.shape[0], estimator.batch_size, rate
-    )
+    size = X.shape[0], estimator.batch_size
+    n_epochs = estimator.max_iter or start.n_epochs(*size, rate)
     if goes_on:
         machine, way = state.machine, (None, 0)
     else:
@@ -105,6 +104,7 @@ def new_run(estimator, X, *, goes_on):
         n_chains=estimator.n_chains,
         n_epochs=n_epochs,
         learning_rate=rate if automatic else estimator.learning_rate_init,
+        n_slow_epochs=estimator.max_iter or start.n_slow_epochs(*size),
         n_slower_attempts=SLOWER_ATTEMPTS * automatic,
         seeds=seeds,
         pretraining=way[0],

@@ -17,6 +17,7 @@ from sklearn.datasets import load_digits
 from sklearn.exceptions import ConvergenceWarning
 
 from skdbm import DBMTransformer, Likelihood, Pretraining, ops
+from skdbm.callback import TrainingMonitor
 from skdbm.encodings import Probabilities, Real, States
 from skdbm.encodings.rows import EncodedRows
 from skdbm.evidence import Conditional, Evidence
@@ -1356,6 +1357,34 @@ def test_a_fit_takes_the_automatic_number_of_epochs():
     estimator = DBMTransformer(hidden_layer_sizes=1, random_state=0, **params)
     assert estimator.fit(np.eye(2)).n_iter_ == 2_000
     assert estimator.set_params(max_iter=7).fit(np.eye(2)).n_iter_ == 7
+
+
+@pytest.mark.parametrize("clustered", [False, True])
+def test_slow_chains_lengthen_a_training(clustered, monkeypatch):
+    """Unless the length is given; chains of far clusters are as slow as can be."""
+    monkeypatch.setattr(start, "n_epochs", lambda *_: 40)
+    monkeypatch.setattr(start, "n_slow_epochs", lambda *_: 60)
+    rng = np.random.default_rng(0)
+    kind = rng.integers(2, size=(400, 1)) if clustered else 0.5
+    X = (rng.random((400, 40)) < 0.02 + 0.96 * kind).astype(float)
+    monitor = TrainingMonitor()
+    model = DBMTransformer(
+        hidden_layer_sizes=(20, 10), batch_size=10, random_state=0
+    ).set_callbacks(monitor)
+    model.fit(X)
+    assert model.n_iter_ == (60 if clustered else 40)
+    assert len(monitor.to_dicts()) == model.n_iter_ + 14  # and those of pretraining
+    # The rate has fallen to the end all the same.
+    rates = np.array(model.history_["learning_rate"])
+    assert rates[-1] < 0.02 * rates[0]
+    assert model.set_callbacks().set_params(max_iter=40).fit(X).n_iter_ == 40
+
+
+@pytest.mark.parametrize(
+    ("n_rows", "expected"), [(5000, 180), (2000, 450), (20, 2000), (10**6, 10)]
+)
+def test_least_number_of_epochs_of_slow_chains(n_rows, expected):
+    assert start.n_slow_epochs(n_rows, 50) == expected
 
 
 def test_a_slower_attempt_is_a_fit_with_the_slower_rate(monkeypatch):

@@ -26,6 +26,9 @@ from .stopping import EarlyStopping
 #: often, each time with the rate divided by so much.
 SLOWER_ATTEMPTS, SLOWER_BY = 3, 4
 
+#: Share of the joint epochs after which it is known whether chains are slow.
+TRIAL = 0.1
+
 #: Share of the joint epochs, the last ones, that learn from all rows, those included
 #: that were held out to learn the strength of the penalty from.
 ALL_ROWS = 1 / 3
@@ -38,7 +41,8 @@ class Run:
     "order", "chains", "pretraining" and "carrying"; every attempt at a rate draws the
     same. A copy of a `state` that is given goes on in place of a new one. Rows that are
     `held_out`, by index, tell how strong the penalty has to be, and are learned from in
-    the end. `records` has the records of the joint training.
+    the end. If chains turn out slow, the joint training has at least `n_slow_epochs`
+    instead of `n_epochs`. `records` has the records of the joint training.
     """
 
     state: State
@@ -57,6 +61,7 @@ class Run:
         n_epochs: int,
         learning_rate: float,
         seeds: Mapping[str, ops.SeedSequence],
+        n_slow_epochs: int = 0,
         n_slower_attempts: int = 0,
         pretraining: str | None = None,
         n_pretraining_epochs: int = 0,
@@ -67,13 +72,12 @@ class Run:
         self.machine, self.source, self.options = machine, source, options
         self.n_chains, self.n_joint_epochs = n_chains, n_epochs
         self.learning_rate, self.seeds = learning_rate, seeds
-        self.attempts_left = n_slower_attempts
+        self.attempts_left, self.n_slow_epochs = n_slower_attempts, n_slow_epochs
         self.pretraining, self.n_pretraining_epochs = pretraining, n_pretraining_epochs
         self.stopping, self.given_state = stopping, state
         n_rows = len(source)
         self.held_out = ops.empty(0, int) if held_out is None else held_out
         self.others = ops.flatnonzero(~ops.isin(ops.arange(n_rows), self.held_out))
-        self.n_all_epochs = math.ceil(ALL_ROWS * n_epochs) if len(self.held_out) else 0
         self._begin()
         self.n_epochs = n_epochs + self.stages_left * n_pretraining_epochs
 
@@ -112,15 +116,33 @@ class Run:
         self.row_chains = RowChains(len(self.stage.source))
         self.state.penalty.n_rows = len(self.stage.source)
         self.first_step = self.state.n_steps
-        n_late = 0 if self.stages_left else self.n_all_epochs
-        self.n_updates = n_late * self._n_batches(len(self.stage.source))
-        self.n_updates += (self.epochs_left - n_late) * self._n_batches(
-            len(self.others)
-        )
+        self.n_updates = self._count_updates()
 
-    def _n_batches(self, n_rows: int) -> int:
-        """Batches of an epoch of so many rows."""
-        return -(-n_rows // self.options.batch_size)
+    def _count_updates(self) -> int:
+        """Updates of all epochs of the stage."""
+        rows = len(self.stage.source), len(self.others)
+        of_all, of_others = (-(-n // self.options.batch_size) for n in rows)
+        if self.stages_left:
+            return self.epochs_left * of_others
+        n_late = self.n_all_epochs
+        return n_late * of_all + (self.n_joint_epochs - n_late) * of_others
+
+    @property
+    def n_all_epochs(self) -> int:
+        """Joint epochs, the last ones, that learn from all rows."""
+        if not len(self.held_out):
+            return 0
+        return math.ceil(ALL_ROWS * self.n_joint_epochs)
+
+    def _lengthen(self) -> None:
+        """Make more of the joint epochs where chains are slow."""
+        # What they tell is noisy, and takes more updates to average out.
+        n_more = self.n_slow_epochs - self.n_joint_epochs
+        if n_more > 0 and self.state.mixing.slow:
+            self.n_joint_epochs += n_more
+            self.epochs_left += n_more
+            self.n_epochs += n_more
+            self.n_updates = self._count_updates()
 
     @property
     def done(self) -> bool:
@@ -155,6 +177,8 @@ class Run:
         self.epochs_left -= 1
         if not self.stages_left:
             self.records.append(record)
+            if len(self.records) == math.ceil(TRIAL * self.n_joint_epochs):
+                self._lengthen()
             if self._has_to_stop(record, team):
                 self.epochs_left = 0
         if not self.epochs_left:

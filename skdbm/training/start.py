@@ -29,6 +29,9 @@ EPOCHS_BETWEEN = (10, 2_000)
 MOST_UPDATES = 120_000
 DISTANCE, LEAST_BETWEEN = 500, (6_000, 12_000)
 
+#: The least number of updates where Gibbs chains are slow.
+SLOW_UPDATES = 18_000
+
 
 def initial_machine(
     rows: EncodedRows, hidden: Sequence[tuple[UnitType, int]], rng: Rng
@@ -79,6 +82,11 @@ def n_epochs(n_rows: int, batch_size: int, learning_rate: float) -> int:
     least = math.ceil(_within(DISTANCE / learning_rate, LEAST_BETWEEN) / n_batches)
     result = min(max(EPOCHS, least), MOST_UPDATES // n_batches)
     return int(_within(result, EPOCHS_BETWEEN))
+
+
+def n_slow_epochs(n_rows: int, batch_size: int) -> int:
+    """Give the least number of epochs where chains are slow."""
+    return int(_within(SLOW_UPDATES / -(-n_rows // batch_size), EPOCHS_BETWEEN))
 
 
 def _within(number: float, bounds: tuple[int, int]) -> float:
