@@ -134,10 +134,10 @@ def test_held_out_rows_are_learned_from_in_the_end(monkeypatch):
     )
     seen, original = [], _fitting.Run.advance
 
-    def noted(run, team):
+    def noted(run, team, *args):
         rows, held_out = run._rows()
         seen.append((len(rows), 0 if held_out is None else len(held_out)))
-        return original(run, team)
+        return original(run, team, *args)
 
     monkeypatch.setattr(_fitting.Run, "advance", noted)
     sampler.fit(X)
