@@ -49,9 +49,10 @@ class Shared:
         noise that the chains put on the weights dies out; in `partial_fit` it stays.
         For "gaussian" columns "auto" is 6.4 / n_features, at most 0.1 and 25 over the
         number of hidden units, and they move at a share of it, 0.3 over the largest
-        moment of whitened rows, 1 if they are normal; for "counts" it is 0.8 over the
-        mean total, at most 6.4 / n_features. If training diverges with the automatic
-        rate, `fit` warns and begins again with a quarter of it, at most three times.
+        moment of whitened rows, 1 if they are normal; for "counts" it is 3 over the sum
+        of the variances of words given the total of a row, at most 0.1. If training
+        diverges with the automatic rate, `fit` warns and begins again with a quarter of
+        it, at most three times.
     alpha : "auto" or float, default="auto"
         Strength of the penalty on weights that the rows cannot tell from chance, in
         standard errors of the coupling of independent units: the weight between units

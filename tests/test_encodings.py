@@ -202,8 +202,6 @@ def test_of_long_rows_training_presents_a_part(seed, container):
     n_words = words.sum(axis=1, keepdims=True)
     error = np.sqrt(shares[1:] / n_words)
     assert (np.abs(words / n_words - shares[1:]) < 4 * error).all()
-    assert encoding.learning_rate(draws[0], 10) == pytest.approx(0.8 / most)
-    assert encoding.learning_rate(3 * X[:1], 10) == pytest.approx(0.8 / 120)
     room = X.copy()
     assert encoding.draw(room, rng, out=room) is room
     assert room[3].sum() < encoding.longest
@@ -507,9 +505,20 @@ def test_learning_rates_fall_with_the_columns_where_means_are_unbounded():
         assert encoding.learning_rate(np.empty((1, 10)), 10) == 0.1
         assert encoding.learning_rate(np.empty((1, 10)), 10_000) == 0.0025
         assert encoding.learning_rate(np.empty((1, 640)), 10) == 0.01
+
+
+def test_learning_rates_of_counts_follow_what_words_vary_given_the_totals():
+    words = np.array([[90.0, 0.0], [0.0, 30.0]])
+    alike = np.array([[3.0, 6.0, 0.0], [20.0, 40.0, 0.0]])
     for encoding in (Counts(3, 80), States(ReplicatedSoftmax(3, 80))):
-        assert encoding.learning_rate(np.empty((1, 10)), 10) == 0.01
-        assert encoding.learning_rate(np.empty((1, 6400)), 10) == 0.001
+        # Of 90 words 67.5 are expected to be the first, of 30 words 22.5.
+        variance = (2 * 22.5**2 + 2 * 22.5**2) / 2
+        assert encoding.learning_rate(words, 10) == pytest.approx(3 / variance)
+        assert encoding.learning_rate(alike, 10) == pytest.approx(3 / 34.5)
+        wide = np.hstack([words, np.zeros((2, 6000))])
+        assert encoding.learning_rate(wide, 10) == pytest.approx(3 / variance)
+        for few in (np.zeros((3, 3)), np.eye(3)):
+            assert encoding.learning_rate(few, 10) == 0.1
 
 
 def test_learning_rates_of_mixed_columns_add_up_as_variances_do():

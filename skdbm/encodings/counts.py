@@ -17,6 +17,9 @@ LARGEST_TOTAL = 2**24
 #: chains stay where they are for ever.
 LARGEST_LENGTH, PRESENTED = 100.0, 0.3
 
+#: The automatic learning rate, times the variance of all words given the totals.
+RATE = 3.0
+
 
 @dataclass(frozen=True, eq=False)
 class Counts(Encoding):
@@ -80,13 +83,15 @@ class Counts(Encoding):
         return 1.0
 
     def learning_rate(self, states: FloatArray, n_above: int) -> float:
-        """Give 0.8 over the total of a typical row, less where columns are many."""
-        # Totals may vary much from row to row, which no coupling has to explain.
-        total: float = self.typical_total
-        if self.longest is not None:
-            presented = float(states.sum(dtype=float)) / len(states)
-            total = min(total, max(PRESENTED * self.longest, presented))
-        return float(min(0.1, 6.4 / max(states.shape[1], 8 * total)))
+        """Give 3 over the sum of the variances of words given the totals, at most 0.1.
+
+        How much totals vary is no matter: no coupling has to explain that.
+        """
+        totals, words = states.sum(axis=1, dtype=float), states.sum(axis=0, dtype=float)
+        expected = ops.outer(totals, words / max(1.0, float(words.sum())))
+        variance = float(ops.square(states - expected).sum()) / len(states)
+        # Words of another chunk may vary as those of Poisson do at least.
+        return min(0.1, RATE / max(1.0, variance, float(totals.mean())))
 
     def check(self, values: FloatArray) -> None:
         """Check that counts are whole numbers."""
