@@ -7,7 +7,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from . import _fitting, _validation, ops
-from ._checkpoint import training_file
+from ._checkpoint import training
 from ._progress import Progress
 from ._saving import Saved
 from ._version import __version__
@@ -240,9 +240,7 @@ class BaseDBM(Saved, CallbackSupportMixin, BaseEstimator):
         goes_on = self.warm_start and self.__sklearn_is_fitted__()
         data = {"X": X, "y": y}
         X, _ = self._read(X, reset=not goes_on, training=True)
-        with training_file(self, X, goes_on=goes_on) as file:
-            run = file and file.run
-            run = run or _fitting.new_run(self, X, goes_on=goes_on)
+        with training(self, X, goes_on=goes_on) as (run, file):
             before = self.history_ if goes_on else {}
             progress = Progress(self, run, data, before)
             _fitting.train(self, run, progress, X, file)
@@ -472,7 +470,8 @@ class BaseDBM(Saved, CallbackSupportMixin, BaseEstimator):
         """What keeps log Z of the trained machine, for `likelihood` as it is now."""
         if self._digest != _fitting.digest(self.machine_):  # somebody has edited it
             machine = self.machine_
-            vars(self).update(self._attributes(machine, self._state, self.history_))
+            attributes = self._attributes(machine, self._state, self.history_)
+            vars(self).update(attributes | {"_in_chunks": self._in_chunks})
             self._finish(complete=False)
         return self._kept_log_partition.at(*self._annealing())
 

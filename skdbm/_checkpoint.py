@@ -5,12 +5,15 @@ tells this training from others. It is written whole or not at all.
 """
 
 import errno
+import glob
 import hashlib
+import itertools
 import json
 import os
 import time
-from contextlib import nullcontext, suppress
+from contextlib import contextmanager, suppress
 
+import joblib
 import numpy as np
 from scipy import sparse
 
@@ -27,7 +30,7 @@ from .training.epoch import Epoch
 from .training.mixing import Mixing
 from .training.penalty import Penalty
 from .training.pretraining import CarriedRows, Greedy, Growth, Stage, TiedRows
-from .training.record import EpochRecord
+from .training.record import DivergenceError, EpochRecord
 from .training.row_chains import RowChains
 from .training.run import Run
 from .training.state import Learned, Options, State
@@ -90,13 +93,15 @@ class Checkpoint:
     Raises
     ------
     ValueError
-        If `seconds` is no number from 0 on; in `fit`, if the file is the checkpoint of
-        other parameters or data, which are named, or no checkpoint, or is damaged.
+        If `path` is empty or `seconds` no number from 0 on; in `fit`, if the file is
+        the checkpoint of other parameters or data, which are named, or no checkpoint,
+        or is damaged.
     RuntimeError
         In `fit`, if another fit has the file.
-    OSError
-        In `fit`, if the file cannot be made. One that cannot be written later on is a
-        warning, and the training goes on.
+    OSError, TypeError
+        In `fit`, before any work, if the file cannot be written or a parameter not be
+        described in it. If it cannot be written later on, that is a warning, and the
+        training goes on.
 
     See Also
     --------
@@ -108,7 +113,9 @@ class Checkpoint:
     It is a callback, and no hyper-parameter, since it changes no result: so clones,
     searches, `get_params` and saved models need not know of it. The file holds arrays
     and JSON, no pickle, and the data are not in there. `n_jobs` and `verbose` may
-    change from one start to the next. `partial_fit` takes no notice of it.
+    change from one start to the next. `partial_fit` takes no notice of it. A file
+    ending in ``.lock`` beside the path may stay after a kill; it means nothing then.
+    Callbacks hear of the epochs of this process alone, and count them from 1.
 
     Examples
     --------
@@ -126,6 +133,8 @@ class Checkpoint:
     def __init__(self, path: str | os.PathLike[str], *, seconds: float = 60) -> None:
         _validation.check_not_negative("seconds", seconds)
         self.path, self.seconds = os.fspath(path), seconds
+        if not self.path:
+            raise ValueError("path is empty; that of a file or a folder is expected.")
 
     def setup(self, estimator: object, context: object) -> None:
         """Get ready for a fit; called by the estimator.
@@ -171,12 +180,22 @@ class Checkpoint:
         """
 
 
-def training_file(estimator, X, *, goes_on):
-    """Open the file of a training on some rows, if there is to be one."""
-    for callback in getattr(estimator, "_skl_callbacks", ()):
-        if isinstance(callback, Checkpoint):
-            return TrainingFile(callback, estimator, X, goes_on=goes_on)
-    return nullcontext()
+@contextmanager
+def training(estimator, X, *, goes_on):
+    """Give the run of a training, and the file that keeps it, if there is to be one."""
+    callbacks = getattr(estimator, "_skl_callbacks", ())
+    found = [callback for callback in callbacks if isinstance(callback, Checkpoint)]
+    if len(found) > 1:
+        raise ValueError(f"There are {len(found)} Checkpoints; one is expected.")
+    if not found:
+        yield _fitting.new_run(estimator, X, goes_on=goes_on), None
+        return
+    with TrainingFile(found[0], estimator, X, goes_on=goes_on) as file:
+        run = file.run
+        if run is None:
+            run = _fitting.new_run(estimator, X, goes_on=goes_on)
+            file.begin(run)  # what cannot be kept is said before any work
+        yield run, file
 
 
 class TrainingFile:
@@ -186,14 +205,10 @@ class TrainingFile:
     """
 
     def __init__(self, checkpoint, estimator, X, *, goes_on):
-        self.path, self.seconds = checkpoint.path, checkpoint.seconds
+        path, self.seconds = os.path.abspath(checkpoint.path), checkpoint.seconds
         self.estimator = estimator
         self.identity = identity(estimator, X, goes_on=goes_on)
-        if os.path.isdir(self.path):
-            text = json.dumps(self.identity, sort_keys=True).encode()
-            name = hashlib.blake2b(text, digest_size=16).hexdigest()
-            self.path = os.path.join(self.path, f"{name}.npz")
-        self._lock = Lock(f"{self.path}.lock")
+        self.path, self._lock = self._locked(path)
         try:
             _files.remove_parts(self.path)  # of a process that was killed writing
             self.run = self._read(X) if os.path.exists(self.path) else None
@@ -206,11 +221,29 @@ class TrainingFile:
         return self
 
     def __exit__(self, kind, *_):
-        # What has diverged would do so again.
-        if kind is None or issubclass(kind, FloatingPointError):
-            with suppress(FileNotFoundError):
+        # What has diverged would do so again. No more than a file is lost by now.
+        if kind is None or issubclass(kind, DivergenceError):
+            with suppress(OSError):
                 os.remove(self.path)
         self._lock.release()
+
+    def _locked(self, path):
+        """Lock the file, or the first in the folder that no equal fit has."""
+        if not os.path.isdir(path):
+            return path, Lock(f"{path}.lock")
+        text = json.dumps(self.identity, sort_keys=True).encode()
+        name = hashlib.blake2b(text, digest_size=16).hexdigest()
+        place = os.path.join(path, name)
+        left = sorted(glob.glob(f"{glob.escape(place)}-*.npz"))  # by a kill
+        others = (f"{place}-{number}.npz" for number in itertools.count())
+        for own in itertools.chain(left, others):
+            with suppress(InUseError):
+                return own, Lock(f"{own}.lock")
+        raise AssertionError
+
+    def begin(self, run):
+        """Write a new run; an error if that cannot be done."""
+        self._write(run)
 
     def save_if_due(self, run):
         """Write the run if the last time is long ago."""
@@ -218,7 +251,19 @@ class TrainingFile:
             self.save(run)
 
     def save(self, run):
-        """Write the run; a warning if that fails."""
+        """Write the run; a warning if the file cannot be written."""
+        try:
+            self._write(run)
+        except OSError as error:
+            warn(
+                f"The checkpoint {self.path!r} could not be written ({error}). The "
+                "training goes on, and an older checkpoint stays as it is.",
+                UserWarning,
+            )
+        self._saved = time.monotonic()
+
+    def _write(self, run):
+        """Write the run and what tells it from others."""
         writer = Writer(CLASSES, _data(run.source.X, run.stopping))
         header = {
             "format": FORMAT,
@@ -227,15 +272,7 @@ class TrainingFile:
             "seeds": _fitting.outliving_seeds(self.estimator),
             "run": writer.write(run),
         }
-        try:
-            _files.write(self.path, header, writer.arrays)
-        except OSError as error:
-            warn(
-                f"The checkpoint {self.path!r} could not be written ({error}). The "
-                "training goes on, and an older checkpoint stays as it is.",
-                UserWarning,
-            )
-        self._saved = time.monotonic()
+        _files.write(self.path, header, writer.arrays)
 
     def _read(self, X):
         """Read the run, and take its seeds over."""
@@ -256,7 +293,7 @@ class TrainingFile:
                 raise ValueError(f"it holds a {type(run).__name__}")
         except AnotherTrainingError:
             raise
-        except (KeyError, TypeError, ValueError) as error:
+        except Exception as error:  # whatever stands in there
             raise ValueError(
                 f"The checkpoint {self.path!r} is damaged ({error!r}). Remove it to "
                 "begin anew."
@@ -266,6 +303,10 @@ class TrainingFile:
 
 class AnotherTrainingError(ValueError):
     """A checkpoint is that of other parameters, or other data."""
+
+
+class InUseError(RuntimeError):
+    """Another fit has the checkpoint."""
 
 
 class Lock:
@@ -286,24 +327,34 @@ class Lock:
                 self._file.close()
                 if error.errno not in (errno.EAGAIN, errno.EACCES, errno.EDEADLK):
                     raise
-                raise RuntimeError(
+                raise InUseError(
                     f"{path.removesuffix('.lock')!r} is the checkpoint of a fit that "
-                    "is running. Every fit needs a path of its own; with the path of a "
-                    "folder it has one."
+                    "is running. Every fit needs a path of its own; in a folder it has "
+                    "one."
                 ) from error
             self._file.close()
 
     def _take(self):
         """Take the lock or raise an OSError."""
-        if fcntl is not None:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        else:
+        if fcntl is None:
             msvcrt.locking(self._file.fileno(), msvcrt.LK_NBLCK, 1)
+            return
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in (errno.ENOSYS, errno.EOPNOTSUPP):
+                raise
+            warn(
+                f"The file system of {self.path!r} has no locks ({error}): see to it "
+                "that no other fit has this checkpoint.",
+                UserWarning,
+            )
 
     def release(self):
         """Give the lock back."""
         if fcntl is not None:  # elsewhere an open file cannot be removed
-            os.remove(self.path)
+            with suppress(OSError):
+                os.remove(self.path)
         self._file.close()
 
 
@@ -329,8 +380,7 @@ def identity(estimator, X, *, goes_on):
 def _described(value):
     """Describe the value of a parameter by text that another process gives as well."""
     if isinstance(value, np.random.RandomState):
-        state = value.get_state(legacy=False)["state"]
-        return f"a RandomState, {_digest(state['key'])} at {state['pos']}"
+        return f"a RandomState, {joblib.hash(value.get_state(legacy=False))}"
     if hasattr(value, "get_params"):
         return f"{type(value).__name__}({value.get_params(deep=False)})"
     if isinstance(value, np.ndarray | np.generic):

@@ -3,6 +3,7 @@
 import glob
 import json
 import os
+import uuid
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,10 +15,14 @@ def write(
 ) -> None:
     """Write a header and arrays beside the final place, and rename the file."""
     path = os.fspath(path)
-    partial = f"{path}.{os.getpid()}.part"
+    text = np.array(json.dumps(header, default=_plain))
+    for name, array in arrays.items():
+        if array.dtype.hasobject:
+            raise TypeError(f"The array {name} holds objects; files have none.")
+    partial = f"{path}.{uuid.uuid4().hex}.part"
     try:
         with open(partial, "wb") as file:
-            np.savez(file, header=np.array(json.dumps(header)), **arrays)
+            np.savez(file, header=text, **arrays)
             # A name must not outlive a loss of power that its contents do not.
             file.flush()
             os.fsync(file.fileno())
@@ -29,8 +34,15 @@ def write(
 
 def remove_parts(path: str | os.PathLike[str]) -> None:
     """Remove what a process left that was killed while it wrote a file."""
-    for part in glob.glob(f"{glob.escape(os.fspath(path))}.*.part"):
+    for part in glob.glob(f"{glob.escape(os.fspath(path))}.{'[0-9a-f]' * 32}.part"):
         os.remove(part)
+
+
+def _plain(value: Any) -> Any:
+    """Give a value of numpy as one of Python."""
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} objects cannot be written: {value!r}.")
 
 
 def read(

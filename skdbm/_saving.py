@@ -23,6 +23,9 @@ FORMAT, FORMAT_VERSION = "skdbm.Estimator", 1
 #: What parameters may hold besides values of Python, units and encodings.
 _CLASSES = tuple(BY_PARAMETER.values())
 
+#: What a file tells of the columns.
+_COLUMNS = ("encoding", "categories", "forms", "names", "narrow")
+
 #: Attributes that only some fitted estimators have.
 _OPTIONAL = ("feature_names_in_", "_sklearn_output_config")
 
@@ -46,6 +49,9 @@ class Saved:
         ------
         NotFittedError
             If the estimator is not fitted.
+        TypeError
+            If categories, or a parameter, are of a type that files do not know; those
+            of Python, numpy and pandas for numbers, text and time are known.
 
         See Also
         --------
@@ -122,7 +128,7 @@ class Saved:
                 return _estimator(cls, header, arrays)
         except UnknownTypeError:
             raise
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except Exception as error:  # whatever stands in there
             raise ValueError(f"{os.fspath(path)!r} is damaged ({error!r}).") from error
         raise ValueError(
             f"{os.fspath(path)!r} holds a {name}; read it by {name}.load, and make a "
@@ -138,11 +144,18 @@ def _parts(estimator):
     optional = {n: getattr(estimator, n) for n in _OPTIONAL if hasattr(estimator, n)}
     if "feature_names_in_" in optional:
         optional["feature_names_in_"] = optional["feature_names_in_"].tolist()
+    told = columns.__getstate__()
+    try:
+        Writer(_CLASSES).write(told | {"visible": None})
+    except TypeError as error:
+        raise TypeError(
+            f"Categories are of a type that files do not know: {error} Keep a pickle."
+        ) from error
     writer = Writer(_CLASSES)
     content = writer.write(
         {
             "params": _params(estimator),
-            "columns": columns.__getstate__() | {"visible": None},
+            "columns": {name: told[name] for name in _COLUMNS},
             "visible is the same": columns.visible is estimator.visible,
             "n_features_in_": estimator.n_features_in_,
             "optional": optional,
@@ -168,10 +181,17 @@ def _params(estimator):
     params = estimator.get_params(deep=False)
     if not isinstance(params["random_state"], Integral):
         params["random_state"] = None
-    try:
-        Writer(_CLASSES).write(params["visible"])
-    except TypeError:  # functions choose the columns
-        params["visible"] = estimator.machine_.encoding
+    stand_ins = {
+        "visible": estimator.machine_.encoding,  # where functions choose the columns
+        "hidden_layer_sizes": estimator._check_layers(),
+    }
+    for name, value in params.items():
+        try:
+            Writer(_CLASSES).write(value)
+        except TypeError as error:
+            if name not in stand_ins:
+                raise TypeError(f"{name}: {error}") from error
+            params[name] = stand_ins[name]
     return params
 
 
@@ -184,7 +204,7 @@ def _estimator(cls, header, arrays):
     estimator = cls(**content["params"])
     estimator._validate_params()
     _fitting.check_agreement(estimator, machine)
-    optional = content["optional"]
+    optional = {k: v for k, v in content["optional"].items() if k in _OPTIONAL}
     if "feature_names_in_" in optional:
         names = np.array(optional["feature_names_in_"], dtype=object)
         optional["feature_names_in_"] = names
@@ -192,7 +212,8 @@ def _estimator(cls, header, arrays):
     estimator.n_features_in_ = content["n_features_in_"]
     estimator._columns = Columns.__new__(Columns)
     visible = estimator.visible if content["visible is the same"] else None
-    estimator._columns.__setstate__(content["columns"] | {"visible": visible})
+    state = Columns(None).__getstate__() | content["columns"] | {"visible": visible}
+    estimator._columns.__setstate__(state)
     _fitting.set_outliving_seeds(estimator, content["seeds"])
     attributes = estimator._attributes(machine, None, content["history"])
     kept = LogPartition(machine, content["n_chains"], estimator._annealing_seed)

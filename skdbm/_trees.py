@@ -45,6 +45,8 @@ class Writer:
 
     def _described(self, value: Any) -> dict[str, Any]:
         """Describe an object that is met for the first time."""
+        if isinstance(value, np.ndarray) and value.dtype.hasobject:
+            return {"list": [self.write(entry) for entry in value.tolist()]}
         if isinstance(value, np.ndarray | np.generic):
             name = f"array_{len(self.arrays)}"
             self.arrays[name] = np.asarray(value)
@@ -74,10 +76,16 @@ class Writer:
         if type(value) is bytes:
             return {"bytes": value.hex()}
         if isinstance(value, slice):
-            return {"slice": [value.start, value.stop, value.step]}
-        if type(value) in self.classes:
+            parts = (value.start, value.stop, value.step)
+            return {"slice": [self.write(part) for part in parts]}
+        known = next((cls for cls in type(value).__mro__ if cls in self.classes), None)
+        if known is not None and hasattr(value, "get_params"):
+            # As it was made: attributes may be others in versions to come.
+            params = {name: getattr(value, name) for name in known().get_params()}
+            return {"made": self.classes[known], "params": self.write(params)}
+        if known is type(value):
             state = value.__getstate__()
-            return {"object": self.classes[type(value)], "state": self.write(state)}
+            return {"object": self.classes[known], "state": self.write(state)}
         raise TypeError(f"{type(value).__name__} objects cannot be written: {value!r}.")
 
 
@@ -151,5 +159,8 @@ class Reader:
         if "bytes" in written:
             return bytes.fromhex(written["bytes"])
         if "slice" in written:
-            return slice(*written["slice"])
+            return slice(*map(self.read, written["slice"]))
+        if "made" in written:
+            params: dict[str, Any] = self.read(written["params"])
+            return self.classes[written["made"]](**params)
         raise ValueError(f"{sorted(written)} describes nothing that is known.")

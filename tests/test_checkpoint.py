@@ -1,5 +1,6 @@
 """A fit that was killed goes on from its checkpoint, to the same bits."""
 
+import errno
 import json
 import multiprocessing
 import os
@@ -16,14 +17,16 @@ from joblib import parallel_config
 from numpy.testing import assert_array_equal
 from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
-from skdbm import DBMSampler, DBMTransformer, Pretraining, _files
+from skdbm import DBMSampler, DBMTransformer, Pretraining, _checkpoint, _files
 from skdbm._checkpoint import CLASSES, FORMAT, FORMAT_VERSION, Lock
 from skdbm._trees import Reader, Writer
-from skdbm.callback import Checkpoint
+from skdbm.callback import Checkpoint, TrainingMonitor
+from skdbm.encodings import Probabilities
 from skdbm.likelihood import annealing
 from skdbm.training import epoch as epochs
 from skdbm.training.record import DivergenceError
@@ -404,6 +407,90 @@ def test_a_checkpoint_is_set_on_the_machine_itself(tmp_path):
     pipeline = make_pipeline(FunctionTransformer(), make())
     with pytest.raises(TypeError, match="set it on the DBMTransformer or DBMSampler"):
         pipeline.set_callbacks(Checkpoint(tmp_path / "fit.npz")).fit(X)
+
+
+def test_the_end_of_a_fit_does_not_need_the_files(tmp_path):
+    """Somebody may have removed them, or moved on to another folder."""
+    make, X = of_case("learned penalty")
+
+    class Removing(TrainingMonitor):
+        def on_fit_task_end(self, *args, **kwargs):
+            for name in os.listdir(tmp_path):
+                (tmp_path / name).unlink()
+
+    estimator = make().set_callbacks(Checkpoint(tmp_path / "fit.npz"), Removing())
+    assert_same_fit(estimator.fit(X), make().fit(X))
+    assert not os.listdir(tmp_path)
+
+
+def test_equal_fits_at_a_time_have_files_of_their_own(tmp_path):
+    """As those of a search over what comes after the machine in a pipeline."""
+    X = TABLES["binary"]()
+    dbm = DBMTransformer(**SMALL).set_callbacks(Checkpoint(tmp_path, seconds=0))
+    pipeline = make_pipeline(dbm, LogisticRegression())
+    grid = {"logisticregression__C": [0.1, 1.0, 10.0]}
+    search = GridSearchCV(pipeline, grid, cv=2, n_jobs=2, error_score="raise")
+    with parallel_config("threading"):
+        search.fit(X, X[:, 0])
+    assert not os.listdir(tmp_path)
+
+
+def test_what_equal_fits_have_left_is_taken_up(tmp_path, kill):
+    make, X = of_case("learned penalty")
+    kill(7)
+    estimator = make(checkpoint=Checkpoint(tmp_path, seconds=0))
+    with pytest.raises(Killed):
+        estimator.fit(X)
+    [name] = os.listdir(tmp_path)
+    (tmp_path / name).rename(tmp_path / name.replace("-0", "-3"))
+    kill(10**9)
+    assert_same_fit(estimator.fit(X), make().fit(X))
+    assert not os.listdir(tmp_path)
+
+
+def test_what_cannot_be_kept_is_said_before_any_work(tmp_path, kill):
+    class Own(Probabilities):
+        def spec(self):
+            return super().spec() | {"more": object()}
+
+    kill(0)
+    X = TABLES["binary"]()
+    checkpoint = Checkpoint(tmp_path / "fit.npz")
+    with pytest.raises(TypeError, match="object objects cannot be written"):
+        DBMSampler(visible=Own(), **SMALL).set_callbacks(checkpoint).fit(X)
+
+
+def test_errors_that_are_no_divergence_leave_the_checkpoint(tmp_path):
+    make, X = of_case("learned penalty")
+
+    class Failing(TrainingMonitor):
+        def on_fit_task_end(self, *args, **kwargs):
+            raise FloatingPointError("for the test")
+
+    path = tmp_path / "fit.npz"
+    with pytest.raises(FloatingPointError, match="for the test"):
+        make().set_callbacks(Checkpoint(path), Failing()).fit(X)
+    assert os.listdir(tmp_path) == ["fit.npz"]
+
+
+def test_a_file_system_without_locks_is_said(tmp_path, monkeypatch):
+    make, X = of_case("learned penalty")
+
+    def none(*_):
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(_checkpoint.fcntl, "flock", none)
+    with pytest.warns(UserWarning, match=r"has no locks .*not implemented"):
+        make(checkpoint=tmp_path / "fit.npz").fit(X)
+
+
+def test_one_checkpoint_is_expected(tmp_path):
+    make, X = of_case("learned penalty")
+    two = [Checkpoint(tmp_path / name) for name in ("a", "b")]
+    with pytest.raises(ValueError, match="There are 2 Checkpoints"):
+        make().set_callbacks(*two).fit(X)
+    with pytest.raises(ValueError, match="path is empty"):
+        Checkpoint("")
 
 
 def test_unknown_objects_are_not_written():

@@ -81,6 +81,8 @@ def _dtype(form):
     import polars
 
     dtype = getattr(polars, form["name"])
+    if not (isinstance(dtype, type) and issubclass(dtype, polars.DataType)):
+        raise ValueError(f"{form['name']!r} is no dtype of polars")
     if "scale" in form:
         return dtype(form["precision"], form["scale"])
     if "values" in form:

@@ -41,8 +41,14 @@ def _pandas(name, *args, **kwargs):
 
 
 def _zone(value):
-    """Name of the time zone; None without one."""
-    return None if value.tzinfo is None else str(value.tzinfo)
+    """Name of the time zone, if it can be made again, else UTC; None without one."""
+    if value.tzinfo is None:
+        return None
+    name = str(value.tzinfo)
+    try:
+        return name if name.startswith("UTC") else ZoneInfo(name).key
+    except (ValueError, OSError, KeyError):
+        return "UTC"  # it is the same moment
 
 
 def _time(text, zone):
