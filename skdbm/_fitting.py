@@ -91,6 +91,7 @@ def new_run(estimator, X, *, goes_on):
     rate = automatic_rate(estimator, encoding, X)
     size = X.shape[0], estimator.batch_size
     n_epochs = estimator.max_iter or start.n_epochs(*size, rate)
+    n_slow_epochs = estimator.max_iter or start.n_slow_epochs(*size)
     if goes_on:
         machine, way = state.machine, (None, 0)
     else:
@@ -104,7 +105,8 @@ def new_run(estimator, X, *, goes_on):
         n_chains=estimator.n_chains,
         n_epochs=n_epochs,
         learning_rate=rate if automatic else estimator.learning_rate_init,
-        n_slow_epochs=estimator.max_iter or start.n_slow_epochs(*size),
+        n_slow_epochs=n_slow_epochs,
+        n_slow_pretraining_epochs=pretraining_of(estimator, n_slow_epochs)[1],
         n_slower_attempts=SLOWER_ATTEMPTS * automatic,
         seeds=seeds,
         pretraining=way[0],

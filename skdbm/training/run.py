@@ -42,7 +42,8 @@ class Run:
     same. A copy of a `state` that is given goes on in place of a new one. Rows that are
     `held_out`, by index, tell how strong the penalty has to be, and are learned from in
     the end. If chains turn out slow, the joint training has at least `n_slow_epochs`
-    instead of `n_epochs`. `records` has the records of the joint training.
+    in place of `n_epochs`, and a stage of pretraining whose rate does not fall
+    `n_slow_pretraining_epochs`. `records` has the records of the joint training.
     """
 
     state: State
@@ -62,6 +63,7 @@ class Run:
         learning_rate: float,
         seeds: Mapping[str, ops.SeedSequence],
         n_slow_epochs: int = 0,
+        n_slow_pretraining_epochs: int = 0,
         n_slower_attempts: int = 0,
         pretraining: str | None = None,
         n_pretraining_epochs: int = 0,
@@ -74,6 +76,7 @@ class Run:
         self.learning_rate, self.seeds = learning_rate, seeds
         self.attempts_left, self.n_slow_epochs = n_slower_attempts, n_slow_epochs
         self.pretraining, self.n_pretraining_epochs = pretraining, n_pretraining_epochs
+        self.n_slow_pretraining_epochs = n_slow_pretraining_epochs
         self.stopping, self.given_state = stopping, state
         n_rows = len(source)
         self.held_out = ops.empty(0, int) if held_out is None else held_out
@@ -123,7 +126,7 @@ class Run:
         rows = len(self.stage.source), len(self.others)
         of_all, of_others = (-(-n // self.options.batch_size) for n in rows)
         if self.stages_left:
-            return self.epochs_left * of_others
+            return self.n_pretraining_epochs * of_others
         n_late = self.n_all_epochs
         return n_late * of_all + (self.n_joint_epochs - n_late) * of_others
 
@@ -135,14 +138,21 @@ class Run:
         return math.ceil(ALL_ROWS * self.n_joint_epochs)
 
     def _lengthen(self) -> None:
-        """Make more of the joint epochs where chains are slow."""
+        """Make more of the epochs of a stage where chains are slow."""
         # What they tell is noisy, and takes more updates to average out.
         n_more = self.n_slow_epochs - self.n_joint_epochs
-        if n_more > 0 and self.state.mixing.slow:
+        if self.stages_left:
+            n_more = self.n_slow_pretraining_epochs - self.n_pretraining_epochs
+        if n_more <= 0 or not self.state.mixing.slow:
+            return
+        self.epochs_left += n_more
+        if self.stages_left:  # and those that follow
+            self.n_pretraining_epochs += n_more
+            self.n_epochs += self.stages_left * n_more
+        else:
             self.n_joint_epochs += n_more
-            self.epochs_left += n_more
             self.n_epochs += n_more
-            self.n_updates = self._count_updates()
+        self.n_updates = self._count_updates()
 
     @property
     def done(self) -> bool:
@@ -178,9 +188,11 @@ class Run:
         if not self.stages_left:
             self.records.append(record)
             if len(self.records) == math.ceil(TRIAL * self.n_joint_epochs):
-                self._lengthen()
+                self._lengthen()  # early: the rate falls all the way
             if self._has_to_stop(record, team):
                 self.epochs_left = 0
+        if self.stages_left and not self.epochs_left and not self.stage.falling:
+            self._lengthen()  # late: chains become slow as couplings grow
         if not self.epochs_left:
             self._leave()
         return record
