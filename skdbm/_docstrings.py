@@ -36,8 +36,8 @@ class Shared:
         Number of epochs, passes over the training rows, of the joint training. None
         means 100; more on small data, up to 2,000, until there are 6,000 updates, or
         500 over the automatic learning rate, up to 12,000, or 18,000 where Gibbs chains
-        are slow (and a third of that in a stage of growth); and fewer on large data,
-        down to 10, so that there are not more than 120,000.
+        are slow, in up to 500 epochs (and a third of that in a stage of growth); and
+        fewer on large data, down to 10, so that there are not more than 120,000.
     batch_size : int, default=50
         Rows of one minibatch; more than there are rows means all of them.
     learning_rate_init : "auto" or float, default="auto"

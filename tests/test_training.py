@@ -1387,7 +1387,7 @@ def test_slow_chains_lengthen_a_training(clustered, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("n_rows", "expected"), [(5000, 180), (2000, 450), (20, 2000), (10**6, 10)]
+    ("n_rows", "expected"), [(5000, 180), (2000, 450), (20, 500), (10**6, 10)]
 )
 def test_least_number_of_epochs_of_slow_chains(n_rows, expected):
     assert start.n_slow_epochs(n_rows, 50) == expected

@@ -29,8 +29,9 @@ EPOCHS_BETWEEN = (10, 2_000)
 MOST_UPDATES = 120_000
 DISTANCE, LEAST_BETWEEN = 500, (6_000, 12_000)
 
-#: The least number of updates where Gibbs chains are slow.
-SLOW_UPDATES = 18_000
+#: The least number of updates where Gibbs chains are slow; but not more epochs for that
+#: than this: few rows would be learned by heart.
+SLOW_UPDATES, SLOW_EPOCHS = 18_000, 500
 
 
 def initial_machine(
@@ -86,7 +87,8 @@ def n_epochs(n_rows: int, batch_size: int, learning_rate: float) -> int:
 
 def n_slow_epochs(n_rows: int, batch_size: int) -> int:
     """Give the least number of epochs where chains are slow."""
-    return int(_within(SLOW_UPDATES / -(-n_rows // batch_size), EPOCHS_BETWEEN))
+    between = EPOCHS_BETWEEN[0], SLOW_EPOCHS
+    return int(_within(SLOW_UPDATES / -(-n_rows // batch_size), between))
 
 
 def _within(number: float, bounds: tuple[int, int]) -> float:
