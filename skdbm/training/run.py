@@ -138,20 +138,18 @@ class Run:
         return math.ceil(ALL_ROWS * self.n_joint_epochs)
 
     def _lengthen(self) -> None:
-        """Make more of the epochs of a stage where chains are slow."""
+        """Make more of the epochs that are to come where chains are slow."""
         # What they tell is noisy, and takes more updates to average out.
-        n_more = self.n_slow_epochs - self.n_joint_epochs
-        if self.stages_left:
-            n_more = self.n_slow_pretraining_epochs - self.n_pretraining_epochs
-        if n_more <= 0 or not self.state.mixing.slow:
+        if not self.state.mixing.slow:
             return
-        self.epochs_left += n_more
-        if self.stages_left:  # and those that follow
-            self.n_pretraining_epochs += n_more
-            self.n_epochs += self.stages_left * n_more
-        else:
-            self.n_joint_epochs += n_more
-            self.n_epochs += n_more
+        joint = max(0, self.n_slow_epochs - self.n_joint_epochs)
+        stage = max(0, self.n_slow_pretraining_epochs - self.n_pretraining_epochs)
+        if not self.stages_left:
+            stage = 0
+        self.n_joint_epochs += joint
+        self.n_pretraining_epochs += stage
+        self.epochs_left += stage if self.stages_left else joint
+        self.n_epochs += joint + self.stages_left * stage
         self.n_updates = self._count_updates()
 
     @property
@@ -188,11 +186,11 @@ class Run:
         if not self.stages_left:
             self.records.append(record)
             if len(self.records) == math.ceil(TRIAL * self.n_joint_epochs):
-                self._lengthen()  # early: the rate falls all the way
+                self._lengthen()  # early, since the rate falls all the way
             if self._has_to_stop(record, team):
                 self.epochs_left = 0
         if self.stages_left and not self.epochs_left and not self.stage.falling:
-            self._lengthen()  # late: chains become slow as couplings grow
+            self._lengthen()  # late, since chains become slow as couplings grow
         if not self.epochs_left:
             self._leave()
         return record
