@@ -30,12 +30,8 @@ class Epoch:
         held_out: Indices | None = None,
         row_chains: RowChains | None = None,
     ) -> None:
-        self.state, self.source, self.order, self.options = (
-            state,
-            source,
-            order,
-            options,
-        )
+        self.state, self.options = state, options
+        self.source, self.order = source, order
         self.held_out, self.row_chains = held_out, row_chains
         self.n_done, self.n_batches = 0, -(-len(order) // options.batch_size)
         self.record = EpochRecord(state, options, self.n_batches)
