@@ -18,6 +18,7 @@ import numpy as np
 from scipy import sparse
 
 from . import _files, _fitting, _validation
+from ._callbacks import MachineCallback
 from ._trees import Reader, Writer
 from ._version import __version__
 from ._warnings import warn
@@ -35,6 +36,7 @@ from .training.row_chains import RowChains
 from .training.run import Run
 from .training.state import Learned, Options, State
 from .training.stopping import EarlyStopping, HeldOut
+from .units.contract import UnknownTypeError
 
 try:
     import fcntl
@@ -73,7 +75,7 @@ CLASSES = (
 NOT_COMPARED = {"n_jobs", "verbose", "visible", "hidden"}
 
 
-class Checkpoint:
+class Checkpoint(MachineCallback):
     """A file from which a fit goes on after its process was killed.
 
     Set it on an estimator of this package. The course of `fit` is then written to the
@@ -110,11 +112,12 @@ class Checkpoint:
 
     Notes
     -----
-    It is a callback, and no hyper-parameter, since it changes no result: so clones,
-    searches, `get_params` and saved models need not know of it. The file holds arrays
-    and JSON, no pickle, and the data are not in there. `n_jobs` and `verbose` may
-    change from one start to the next. `partial_fit` takes no notice of it. A file
-    ending in ``.lock`` beside the path may stay after a kill; it means nothing then.
+    It is a callback, and no hyper-parameter, since it changes no result: so
+    `get_params`, searches and saved models need not know of it; clones share it. The
+    file holds arrays and JSON, no pickle, and the data are not in there. `n_jobs` and
+    `verbose` may change from one start to the next. `partial_fit` takes no notice of
+    it. A file ending in ``.lock`` beside the path may stay after a kill; it means
+    nothing then.
     Callbacks hear of the epochs of this process alone, and count them from 1.
 
     Examples
@@ -130,54 +133,13 @@ class Checkpoint:
     []
     """
 
+    _lacking, _example = "no training of its own", "checkpoint"
+
     def __init__(self, path: str | os.PathLike[str], *, seconds: float = 60) -> None:
         _validation.check_not_negative("seconds", seconds)
         self.path, self.seconds = os.fspath(path), seconds
         if not self.path:
             raise ValueError("path is empty; that of a file or a folder is expected.")
-
-    def setup(self, estimator: object, context: object) -> None:
-        """Get ready for a fit; called by the estimator.
-
-        Parameters
-        ----------
-        estimator, context : DBMTransformer or DBMSampler, CallbackContext
-            What is fitted (else a TypeError), and scikit-learn's context of the fit.
-        """
-        if not hasattr(type(estimator), "from_machine"):
-            name = type(estimator).__name__
-            raise TypeError(
-                f"The Checkpoint is set on a {name}, which has no training of its own; "
-                "set it on the DBMTransformer or DBMSampler inside, as in "
-                f"{name}(dbm.set_callbacks(checkpoint), ...)."
-            )
-
-    def teardown(self, estimator: object, context: object) -> None:
-        """Do nothing; called by the estimator after a fit.
-
-        Parameters
-        ----------
-        estimator, context : DBMTransformer or DBMSampler, CallbackContext
-            What was fitted, and scikit-learn's context of the fit.
-        """
-
-    def on_fit_task_begin(self, estimator: object, context: object) -> None:
-        """Do nothing; called by the estimator before an epoch.
-
-        Parameters
-        ----------
-        estimator, context : DBMTransformer or DBMSampler, CallbackContext
-            What is fitted, and scikit-learn's context of the epoch.
-        """
-
-    def on_fit_task_end(self, estimator: object, context: object) -> None:
-        """Do nothing; called by the estimator after an epoch.
-
-        Parameters
-        ----------
-        estimator, context : DBMTransformer or DBMSampler, CallbackContext
-            What is fitted, and scikit-learn's context of the epoch.
-        """
 
 
 @contextmanager
@@ -194,7 +156,7 @@ def training(estimator, X, *, goes_on):
         run = file.run
         if run is None:
             run = _fitting.new_run(estimator, X, goes_on=goes_on)
-            file.begin(run)  # what cannot be kept is said before any work
+            file.write(run)  # what cannot be kept is said before any work
         yield run, file
 
 
@@ -241,10 +203,6 @@ class TrainingFile:
                 return own, Lock(f"{own}.lock")
         raise AssertionError
 
-    def begin(self, run):
-        """Write a new run; an error if that cannot be done."""
-        self._write(run)
-
     def save_if_due(self, run):
         """Write the run if the last time is long ago."""
         if time.monotonic() - self._saved >= self.seconds:
@@ -253,7 +211,7 @@ class TrainingFile:
     def save(self, run):
         """Write the run; a warning if the file cannot be written."""
         try:
-            self._write(run)
+            self.write(run)
         except OSError as error:
             warn(
                 f"The checkpoint {self.path!r} could not be written ({error}). The "
@@ -262,8 +220,8 @@ class TrainingFile:
             )
         self._saved = time.monotonic()
 
-    def _write(self, run):
-        """Write the run and what tells it from others."""
+    def write(self, run):
+        """Write the run and what tells it from others; an error if that fails."""
         writer = Writer(CLASSES, _data(run.source.X, run.stopping))
         header = {
             "format": FORMAT,
@@ -277,7 +235,8 @@ class TrainingFile:
     def _read(self, X):
         """Read the run, and take its seeds over."""
         header, arrays = _files.read(self.path, FORMAT, FORMAT_VERSION)
-        try:
+        passing = AnotherTrainingError, UnknownTypeError
+        with _files.undamaged(self.path, passing):
             others = list(_differences(dict(header["identity"]), self.identity))
             if others:
                 raise AnotherTrainingError(
@@ -291,13 +250,6 @@ class TrainingFile:
             run = Reader(CLASSES, arrays, known).read(header["run"])
             if not isinstance(run, Run):
                 raise ValueError(f"it holds a {type(run).__name__}")
-        except AnotherTrainingError:
-            raise
-        except Exception as error:  # whatever stands in there
-            raise ValueError(
-                f"The checkpoint {self.path!r} is damaged ({error!r}). Remove it to "
-                "begin anew."
-            ) from error
         return run
 
 

@@ -4,7 +4,8 @@ import glob
 import json
 import os
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,20 @@ def write(
     finally:
         if os.path.exists(partial):
             os.remove(partial)
+
+
+@contextmanager
+def undamaged(
+    path: str | os.PathLike[str], passing: tuple[type[Exception], ...]
+) -> Iterator[None]:
+    """Say that a file is damaged where its contents make errors that do not pass."""
+    try:
+        yield
+    except passing:
+        raise
+    except Exception as error:  # whatever stands in there
+        path = os.fspath(path)
+        raise ValueError(f"{path!r} is damaged ({error!r}); remove it.") from error
 
 
 def remove_parts(path: str | os.PathLike[str]) -> None:

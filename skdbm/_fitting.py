@@ -117,10 +117,10 @@ def new_run(estimator, X, *, goes_on):
     )
 
 
-def train(estimator, run, progress, X, file=None):
+def train(estimator, run, progress, X, file):
     """Train to the end, and again with a smaller rate where the machine has failed.
 
-    A file takes the run in from time to time.
+    A file, if there is one, takes the run in from time to time.
     """
     while failure := _attempt(estimator, run, progress, X, file):
         if not run.begin_again(f"failed ({failure})"):

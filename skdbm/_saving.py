@@ -122,14 +122,10 @@ class Saved:
         FileNotFoundError: [Errno 2] No such file or directory: 'nowhere.npz'
         """
         header, arrays = _files.read(path, FORMAT, FORMAT_VERSION)
-        try:
+        with _files.undamaged(path, (UnknownTypeError,)):
             name = header["class"]
             if name == cls.__name__:
                 return _estimator(cls, header, arrays)
-        except UnknownTypeError:
-            raise
-        except Exception as error:  # whatever stands in there
-            raise ValueError(f"{os.fspath(path)!r} is damaged ({error!r}).") from error
         raise ValueError(
             f"{os.fspath(path)!r} holds a {name}; read it by {name}.load, and make a "
             f"{cls.__name__} of its machine_ by from_machine."
@@ -144,9 +140,10 @@ def _parts(estimator):
     optional = {n: getattr(estimator, n) for n in _OPTIONAL if hasattr(estimator, n)}
     if "feature_names_in_" in optional:
         optional["feature_names_in_"] = optional["feature_names_in_"].tolist()
-    told = columns.__getstate__()
+    state = columns.__getstate__()
+    told = {name: state[name] for name in _COLUMNS}
     try:
-        Writer(_CLASSES).write(told | {"visible": None})
+        Writer(_CLASSES).write(told)
     except TypeError as error:
         raise TypeError(
             f"Categories are of a type that files do not know: {error} Keep a pickle."
@@ -155,7 +152,7 @@ def _parts(estimator):
     content = writer.write(
         {
             "params": _params(estimator),
-            "columns": {name: told[name] for name in _COLUMNS},
+            "columns": told,
             "visible is the same": columns.visible is estimator.visible,
             "n_features_in_": estimator.n_features_in_,
             "optional": optional,

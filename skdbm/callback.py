@@ -7,6 +7,7 @@ from sklearn.callback import CallbackContext, ScoringMonitor
 
 from . import _validation
 from ._base import BaseDBM
+from ._callbacks import MachineCallback
 from ._checkpoint import Checkpoint
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["Checkpoint", "TrainingMonitor"]
 
 
-class TrainingMonitor:
+class TrainingMonitor(MachineCallback):
     """Keep the training record of every epoch of every fit.
 
     Set it on an estimator of this package, wherever that stands: alone, in a pipeline,
@@ -63,6 +64,8 @@ class TrainingMonitor:
     [(0, 0, 0), (0, 0, 1), (0, 0, 2), (0, 0, 3), (0, 1)]
     """
 
+    _lacking, _example = "no training record", "monitor"
+
     def __init__(self, *, every: int = 1) -> None:
         _validation.check_count("every", every)
         self.every = every
@@ -78,13 +81,7 @@ class TrainingMonitor:
         estimator, context : DBMTransformer or DBMSampler, CallbackContext
             What is fitted (else a TypeError), and scikit-learn's context of the fit.
         """
-        if not isinstance(estimator, BaseDBM):
-            name = type(estimator).__name__
-            raise TypeError(
-                f"The TrainingMonitor is set on a {name}, which leaves no training "
-                "record; set it on the DBMTransformer or DBMSampler inside, as in "
-                f"{name}(dbm.set_callbacks(monitor), ...)."
-            )
+        super().setup(estimator, context)
         self._log.setup(estimator, context)
 
     def teardown(self, estimator: object, context: CallbackContext) -> None:
@@ -96,15 +93,6 @@ class TrainingMonitor:
             What was fitted, and scikit-learn's context of the fit.
         """
         self._log.teardown(estimator, context)
-
-    def on_fit_task_begin(self, estimator: BaseDBM, context: CallbackContext) -> None:
-        """Do nothing; called by the estimator before an epoch.
-
-        Parameters
-        ----------
-        estimator, context : DBMTransformer or DBMSampler, CallbackContext
-            What is fitted, and scikit-learn's context of the epoch.
-        """
 
     def on_fit_task_end(self, estimator: BaseDBM, context: CallbackContext) -> None:
         """Keep the record of an epoch; called by the estimator after it.

@@ -438,9 +438,5 @@ class DeepBoltzmannMachine:
             If the file cannot be opened.
         """
         header, arrays = _files.read(path, _FORMAT_NAME, FORMAT_VERSION)
-        try:
+        with _files.undamaged(path, (UnknownTypeError,)):
             return cls(**arguments_of(header, arrays))
-        except UnknownTypeError:
-            raise
-        except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{os.fspath(path)!r} is damaged ({error}).") from error

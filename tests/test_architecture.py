@@ -11,7 +11,15 @@ PACKAGE = Path(skdbm.__file__).parent
 
 #: Rooms from the lowest floor up; those that stand together may not see each other.
 FLOORS = [
-    ["_typing", "_warnings", "_version", "_files", "_docstrings", "settings"],
+    [
+        "_typing",
+        "_warnings",
+        "_version",
+        "_files",
+        "_docstrings",
+        "settings",
+        "_callbacks",
+    ],
     ["ops"],
     ["units"],
     ["encodings"],

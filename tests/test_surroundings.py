@@ -68,10 +68,9 @@ def going_on(cls, X):
 
 @pytest.mark.parametrize("protocol", [2, pickle.HIGHEST_PROTOCOL])
 def test_pickle(going_on, X, protocol):
-    fitted = going_on
-    loaded = pickle.loads(pickle.dumps(fitted, protocol))
-    assert joblib.hash(vars(loaded)) == joblib.hash(vars(fitted))
-    assert_same_results(loaded, fitted, X)
+    loaded = pickle.loads(pickle.dumps(going_on, protocol))
+    assert joblib.hash(vars(loaded)) == joblib.hash(vars(going_on))
+    assert_same_results(loaded, going_on, X)
 
 
 def test_pickles_are_small_unless_training_is_meant_to_go_on(cls, X):
@@ -96,12 +95,11 @@ def test_pickle_of_an_unfitted_estimator(cls, X):
 
 @pytest.mark.parametrize("mmap_mode", [None, "r"])
 def test_joblib(going_on, X, tmp_path, mmap_mode):
-    fitted = going_on
-    joblib.dump(fitted, tmp_path / "estimator.joblib")
+    joblib.dump(going_on, tmp_path / "estimator.joblib")
     loaded = joblib.load(tmp_path / "estimator.joblib", mmap_mode=mmap_mode)
     assert loaded.machine_.weights[0].flags.writeable == (mmap_mode is None)
-    assert_same_results(loaded, fitted, X)
-    assert_same_machine(loaded.partial_fit(X), fitted.partial_fit(X))
+    assert_same_results(loaded, going_on, X)
+    assert_same_machine(loaded.partial_fit(X), going_on.partial_fit(X))
 
 
 def test_pickle_records_the_version(fitted, X):
@@ -116,13 +114,12 @@ def test_pickle_records_the_version(fitted, X):
 
 
 def test_skops_needs_to_trust_this_package_alone(going_on, X, tmp_path):
-    fitted = going_on
-    skops.io.dump(fitted, tmp_path / "estimator.skops")
+    skops.io.dump(going_on, tmp_path / "estimator.skops")
     named = skops.io.get_untrusted_types(file=tmp_path / "estimator.skops")
     assert all(name.startswith("skdbm.") for name in named), named
     loaded = skops.io.load(tmp_path / "estimator.skops", trusted=named)
-    assert_same_results(loaded, fitted, X)
-    assert_same_machine(loaded.partial_fit(X), fitted.partial_fit(X))
+    assert_same_results(loaded, going_on, X)
+    assert_same_machine(loaded.partial_fit(X), going_on.partial_fit(X))
 
 
 # Data that does not fit into memory

@@ -143,9 +143,9 @@ class Run:
         if not self.state.mixing.slow:
             return
         joint = max(0, self.n_slow_epochs - self.n_joint_epochs)
-        stage = max(0, self.n_slow_pretraining_epochs - self.n_pretraining_epochs)
-        if not self.stages_left:
-            stage = 0
+        stage = 0
+        if self.stages_left:
+            stage = max(0, self.n_slow_pretraining_epochs - self.n_pretraining_epochs)
         self.n_joint_epochs += joint
         self.n_pretraining_epochs += stage
         self.epochs_left += stage if self.stages_left else joint
