@@ -21,6 +21,7 @@ MODULES = [
     "skdbm.inference",
     "skdbm.likelihood",
     "skdbm.machine",
+    "skdbm.pieces",
     "skdbm.sampling",
     "skdbm.units",
 ]

@@ -1,31 +1,32 @@
-"""What both estimators share: hyper-parameters, fit, partial_fit, the score."""
+"""What both estimators share: hyper-parameters, fit, partial_fit."""
 
-import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.callback import CallbackSupportMixin
-from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from . import _fitting, _validation, ops
 from ._checkpoint import training
 from ._progress import Progress
 from ._saving import Saved
+from ._scoring import Scored
 from ._version import __version__
 from ._warnings import warn
 from .columns import Columns, accepts_sparse, read, supposed
 from .encodings import Probabilities
 from .encodings.rows import EncodedRows
 from .likelihood.log_partition import LogPartition
-from .likelihood.scores import log_likelihood
 from .machine import DeepBoltzmannMachine
+from .pieces.data import are_in_pieces
+from .pieces.reading import read as read_pieces
 from .settings import BY_PARAMETER
 from .training import start
 from .training.epoch import Epoch
+from .training.order import Order
 from .training.record import appended
 from .units import Bernoulli
 
 
-class BaseDBM(Saved, CallbackSupportMixin, BaseEstimator):
+class BaseDBM(Scored, Saved, CallbackSupportMixin, BaseEstimator):
     """A deep Boltzmann machine as a scikit-learn estimator.
 
     The two public estimators differ in what they do with the trained machine. Their
@@ -239,7 +240,7 @@ class BaseDBM(Saved, CallbackSupportMixin, BaseEstimator):
         """
         goes_on = self.warm_start and self.__sklearn_is_fitted__()
         data = {"X": X, "y": y}
-        X, _ = self._read(X, reset=not goes_on, training=True)
+        X = self._read_training(X, reset=not goes_on)
         with training(self, X, goes_on=goes_on) as (run, file):
             before = self.history_ if goes_on else {}
             progress = Progress(self, run, data, before)
@@ -284,7 +285,7 @@ class BaseDBM(Saved, CallbackSupportMixin, BaseEstimator):
             If a column of real values does not vary in the first chunk.
         """
         first = not self.__sklearn_is_fitted__()
-        X, _ = self._read(X, reset=first, training=True)
+        X = self._read_training(X, reset=first)
         if first:
             _validation.check_first_chunk(X, self._columns)
             state = _fitting.new_state(self, X)
@@ -294,7 +295,7 @@ class BaseDBM(Saved, CallbackSupportMixin, BaseEstimator):
             state.machine.encoding, X, start.TRAINING_DTYPE, state.row_rng
         )
         options = _fitting.options(self, self.batch_size)
-        epoch = Epoch(state, source, np.arange(X.shape[0]), options)
+        epoch = Epoch(state, source, Order(source), options)
         rate = _fitting.rate_of_chunks(self, state, X)
         with ops.workers(self.n_jobs) as team:
             record = epoch.train(lambda _: rate, team)
@@ -303,123 +304,6 @@ class BaseDBM(Saved, CallbackSupportMixin, BaseEstimator):
         self._in_chunks = True
         self._finish(complete=False)
         return self
-
-    def score_samples(self, X, *, n_importance_samples=None):
-        """Compute the score of every row: an estimate of log p(v), or a lower bound.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Rows to score.
-        n_importance_samples : int, default=None
-            Samples of the posterior of each row, of which the estimate of log p(v) is
-            made; 0 means the variational lower bound, None the number in `likelihood`,
-            which is 10 by default.
-
-        Returns
-        -------
-        ndarray of shape (n_samples,)
-            Estimates or lower bounds of the log-likelihood in nats, float64; higher is
-            better. For one hidden layer, and nothing missing, they are log p(v) itself,
-            up to the error of log Z. Probabilities of states are scored by states that
-            are drawn with them, once; of real values it is the density as they are in
-            `X`; missing values are averaged over; counts are scored given their total.
-
-        Raises
-        ------
-        FloatingPointError
-            If a row of discrete columns comes out likelier than certain, by more than
-            three standard errors of log Z, in its lower bound, too: then the estimate
-            of log Z is wrong.
-
-        Warns
-        -----
-        ConvergenceWarning
-            If mean field did not converge in some rows, or log Z is uncertain by more
-            than half a nat.
-        DataConversionWarning
-            If values outside of the range of the visible units were clipped.
-
-        Notes
-        -----
-        Log Z is enumerated for small machines and else estimated once per trained
-        machine, by sequential Monte Carlo. It and the samples of the posterior are
-        seeded from `fit`, and those of a row by the row: no score draws fresh
-        randomness, or depends on the rows beside it. An error of log Z moves all rows
-        alike.
-        """
-        X = self._check_fitted_input(X)
-        if n_importance_samples is not None:
-            _validation.check_count(
-                "n_importance_samples", n_importance_samples, least=0
-            )
-        return self._score(X, n_importance_samples)
-
-    def _score(self, X, n_importance_samples=None):
-        """Score rows that have been validated."""
-        if n_importance_samples is None:
-            n_importance_samples = self._setting("likelihood").n_importance_samples
-        totals = self.machine_.units[0].totals(X)
-        log_partition, error = self._log_partition().of(totals, n_jobs=self.n_jobs)
-        scores = log_likelihood(
-            self.machine_,
-            X,
-            log_partition,
-            self._setting("likelihood"),
-            self._annealing_seed,
-            n_importance_samples=n_importance_samples,
-            n_jobs=self.n_jobs,
-        )
-        _fitting.check_possible(self, X, scores, error, n_importance_samples)
-        return scores
-
-    def score(self, X, y=None):
-        """Compute the mean score of the rows, in nats.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Rows to score.
-        y : None
-            Ignored; there for API consistency.
-
-        Returns
-        -------
-        float
-            The mean of `score_samples`, in nats per row; higher is better.
-        """
-        return float(np.mean(self.score_samples(X)))
-
-    def _has_counts(self):
-        """Whether columns share a total, as counts do; then nothing can be missing."""
-        return not all(kind.may_be_missing for kind in supposed(self.visible))
-
-    @available_if(_has_counts)
-    def perplexity(self, X):
-        """Compute the perplexity per word of rows of counts.
-
-        It is exp(-sum log p(words | total) / sum of totals), with the score for log p
-        of the words in their order: the number of equally likely words among which the
-        model chooses on average. Only where columns are counts is there this method.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Rows of counts.
-
-        Returns
-        -------
-        float
-            The perplexity, at least 1; lower is better.
-        """
-        X = self._check_fitted_input(X)
-        unit = self.machine_.units[0]
-        totals = unit.totals(X)
-        if totals is None or not totals.sum():
-            raise ValueError("Perplexity is about words: it needs rows that have some.")
-        blocks = ops.row_blocks(X.shape[0], ops.INFERENCE_ROWS)
-        ways = -sum(unit.base(ops.dense(X[rows])).sum() for rows in blocks)
-        return float(np.exp((ways - self._score(X).sum()) / totals.sum()))
 
     def _setting(self, name):
         """Give a value object, the default one for None."""
@@ -440,40 +324,35 @@ class BaseDBM(Saved, CallbackSupportMixin, BaseEstimator):
         """Check the parameters that name layers; the sizes of the hidden ones."""
         return _validation.check_layer_sizes(self.hidden_layer_sizes)
 
-    def _read(self, X, *, reset, training, allow_missing=None):
-        """Validate data and turn them into numbers, with what was found of columns."""
+    def _read_training(self, X, *, reset):
+        """Validate rows to train on; their numbers."""
         known = (None, None) if reset else (self._columns, self.machine_.encoding)
-        numbers, columns, data = read(
-            self, X, *known, training=training, allow_missing=allow_missing
+        if are_in_pieces(X):
+            numbers, columns = read_pieces(self, X, *known)
+        else:
+            numbers, columns, _ = read(self, X, *known, training=True)
+            columns.check_categories()
+        self._check_layers()
+        self._columns = columns
+        return numbers
+
+    def _read(self, X, *, allow_missing=None):
+        """Validate rows for a trained machine; their numbers, and the data."""
+        known = self._columns, self.machine_.encoding
+        numbers, _, data = read(
+            self, X, *known, training=False, allow_missing=allow_missing
         )
-        if training:
-            self._check_layers()
-        if reset:
-            self._columns = columns
         return numbers, data
 
     def _check_fitted_input(self, X):
         """Validate rows for a fitted estimator; their numbers."""
         check_is_fitted(self)
         self._validate_params()
-        return self._read(X, reset=False, training=False)[0]
+        return self._read(X)[0]
 
     def _rows(self, X):
         """Rows as states of the trained machine."""
         return EncodedRows(self.machine_.encoding, X, self.machine_.dtype)
-
-    def _annealing(self):
-        """How log Z is annealed, as `likelihood` is now: chains, and the seed."""
-        return self._setting("likelihood").n_chains, self._annealing_seed
-
-    def _log_partition(self):
-        """What keeps log Z of the trained machine, for `likelihood` as it is now."""
-        if self._digest != _fitting.digest(self.machine_):  # somebody has edited it
-            machine = self.machine_
-            attributes = self._attributes(machine, self._state, self.history_)
-            vars(self).update(attributes | {"_in_chunks": self._in_chunks})
-            self._finish(complete=False)
-        return self._kept_log_partition.at(*self._annealing())
 
     def _attributes(self, machine, state, history):
         """Gather what makes the estimator a fitted one."""

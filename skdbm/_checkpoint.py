@@ -17,7 +17,7 @@ import joblib
 import numpy as np
 from scipy import sparse
 
-from . import _files, _fitting, _validation
+from . import _files, _fitting, _validation, ops
 from ._callbacks import MachineCallback
 from ._trees import Reader, Writer
 from ._version import __version__
@@ -29,6 +29,7 @@ from .sampling.tempering import Ladder
 from .settings import Likelihood
 from .training.epoch import Epoch
 from .training.mixing import Mixing
+from .training.order import Order
 from .training.penalty import Penalty
 from .training.pretraining import CarriedRows, Greedy, Growth, Stage, TiedRows
 from .training.record import DivergenceError, EpochRecord
@@ -63,6 +64,7 @@ CLASSES = (
     Likelihood,
     Mixing,
     Options,
+    Order,
     Penalty,
     RowChains,
     Run,
@@ -326,6 +328,7 @@ def identity(estimator, X, *, goes_on):
         "the machine it went on from": machine and _fitting.digest(machine),
         "the version of skdbm": __version__,
         "the data": _digest(X),
+        "the rows of a block": ops.block_rows(X),
     }
 
 
@@ -346,7 +349,8 @@ def _digest(X):
     parts = (X.data, X.indices, X.indptr) if sparse.issparse(X) else (X,)
     for part in parts:
         result.update(f"{X.shape} {part.dtype.str}".encode())
-        result.update(np.ascontiguousarray(part))
+        for rows in ops.row_blocks(len(part), ops.block_rows(part)):
+            result.update(np.ascontiguousarray(part[rows]))
     return result.hexdigest()
 
 

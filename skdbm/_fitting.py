@@ -11,13 +11,14 @@ from . import _validation, ops
 from ._warnings import warn
 from .columns import check_unchanged
 from .encodings import Probabilities
-from .encodings.rows import EncodedRows
+from .encodings.rows import TOGETHER, EncodedRows
 from .encodings.ties import states_of
 from .evidence import Evidence
 from .likelihood import bounds
 from .likelihood.annealing import LARGE_ERROR
 from .likelihood.exact import exact_log_partition, prefers_exact
 from .likelihood.likeliest import means_of_likeliest
+from .pieces.numbers import left, taken
 from .settings import Pretraining
 from .training import start
 from .training.run import SLOWER_ATTEMPTS, Run
@@ -112,7 +113,7 @@ def new_run(estimator, X, *, goes_on):
         pretraining=way[0],
         n_pretraining_epochs=way[1],
         stopping=stopping,
-        held_out=None if goes_on else unseen_rows(estimator, X.shape[0]),
+        held_out=None if goes_on else unseen_rows(estimator, X),
         state=state,
     )
 
@@ -226,11 +227,10 @@ def hold_out(estimator, X):
             "leaves no row to train on; give more rows or a smaller fraction, or turn "
             "early_stopping off."
         )
-    order = ops.generator(estimator._held_out_seed).permutation(X.shape[0])
-    held_out, training = np.sort(order[:n_held_out]), order[n_held_out:]
+    held_out, others = drawn_rows(estimator._held_out_seed, X, n_held_out)
     rows = HeldOut(
-        X[held_out],
-        X[np.sort(training[:n_held_out])],
+        taken(X, held_out),
+        taken(X, others),
         estimator._setting("likelihood"),
         estimator._annealing_seed,
     )
@@ -240,16 +240,33 @@ def hold_out(estimator, X):
         patience=estimator.n_iter_no_change,
         tol=estimator.tol,
     )
-    return X[np.sort(training)], stopping
+    return left(X, held_out), stopping
 
 
-def unseen_rows(estimator, n_rows):
+def drawn_rows(seed, X, n_drawn):
+    """Draw rows by number, and others, as many where it can; both are sorted.
+
+    Of data that are read in pieces some blocks after the others have their share each.
+    """
+    rng, n_rows, size = ops.generator(seed), X.shape[0], TOGETHER * ops.block_rows(X)
+    drawn, others = [], []
+    for first in range(0, n_rows, size):
+        end = min(n_rows, first + size)
+        n_here = n_drawn * end // n_rows - n_drawn * first // n_rows
+        order = first + rng.permutation(end - first)
+        drawn.append(np.sort(order[:n_here]))
+        others.append(np.sort(order[n_here : 2 * n_here]))
+    return np.concatenate(drawn), np.concatenate(others)
+
+
+def unseen_rows(estimator, X):
     """Draw rows that the strength of the penalty is learned from, by index."""
+    n_rows = X.shape[0]
     if estimator.alpha != "auto" or n_rows < LEAST_ROWS:
         return None
     seed = ops.seed_sequence(estimator._held_out_seed).spawn(1)[0]
     n_unseen = min(MOST_UNSEEN, n_rows // UNSEEN_SHARE)
-    return np.sort(ops.generator(seed).permutation(n_rows)[:n_unseen])
+    return drawn_rows(seed, X, n_unseen)[0]
 
 
 def options(estimator, n_rows):

@@ -8,6 +8,7 @@ from . import _docstrings, _fitting, _validation, ops, sampling
 from ._base import BaseDBM
 from .columns import repeated
 from .evidence import Evidence
+from .pieces.results import in_pieces
 from .sampling.annealing import LEAST_CHAINS, chains_given, means_of
 
 #: Most chains that run side by side where every row has its own.
@@ -127,6 +128,7 @@ class DBMSampler(BaseDBM):
         [rows] = self._chains_over_time(n_samples, [burn_in], random_state)
         return rows
 
+    @in_pieces
     def impute(self, X, *, n_chains=10, burn_in=100, n_sweeps=100, random_state=None):
         """Fill missing values with their means given the values that are known.
 
@@ -204,7 +206,7 @@ class DBMSampler(BaseDBM):
 
     def _complete(self, X, n_chains, random_state, function, per_row):
         """Fill gaps by chains that know the rest, some for each row that has gaps."""
-        X, data = self._read(X, reset=False, training=False, allow_missing=True)
+        X, data = self._read(X, allow_missing=True)
         encoding, unit = self.machine_.encoding, self.machine_.units[0]
         if unit.totals(X) is not None:
             raise ValueError(f"{unit!r} units share a total and cannot be missing.")

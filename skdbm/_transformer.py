@@ -8,6 +8,7 @@ from . import _docstrings, _validation
 from ._base import BaseDBM
 from .evidence import Evidence
 from .inference.mean_field import map_posterior, mean_field
+from .pieces.results import in_pieces
 
 
 @_docstrings.shared
@@ -88,6 +89,7 @@ class DBMTransformer(TransformerMixin, BaseDBM):
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
 
+    @in_pieces
     def transform(self, X):
         """Compute the mean-field means of the hidden units.
 

@@ -28,6 +28,7 @@ from skdbm._trees import Reader, Writer
 from skdbm.callback import Checkpoint, TrainingMonitor
 from skdbm.encodings import Probabilities
 from skdbm.likelihood import annealing
+from skdbm.pieces import Pieces
 from skdbm.training import epoch as epochs
 from skdbm.training.record import DivergenceError
 from skdbm.training.stopping import HeldOut
@@ -131,7 +132,18 @@ def mixed():
     return np.column_stack([rng.normal(size=(90, 4)), rng.integers(3, size=(90, 5))])
 
 
-TABLES = {f.__name__: f for f in (binary, greys, with_gaps, words, mixed)}
+def in_pieces():
+    return Pieces(binary(), block_rows=3)
+
+
+def gaps_in_pieces():
+    return Pieces(with_gaps(), block_rows=4)
+
+
+TABLES = {
+    function.__name__: function
+    for function in (binary, greys, with_gaps, words, mixed, in_pieces, gaps_in_pieces)
+}
 KINDS = [("gaussian", slice(0, 4)), ("categorical", slice(4, 9))]
 CASES = {
     "grow": ("greys", DBMSampler, STOPPING),
@@ -147,6 +159,12 @@ CASES = {
     "gaps": ("with_gaps", DBMSampler, {"visible": "gaussian", "allow_missing": True}),
     "counts": ("words", DBMSampler, {"visible": "counts"} | STOPPING),
     "mixed": ("mixed", DBMSampler, {"visible": KINDS}),
+    "in pieces": ("in_pieces", DBMSampler, STOPPING),
+    "gaps in pieces": (
+        "gaps_in_pieces",
+        DBMTransformer,
+        {"pretraining": "greedy", "visible": "gaussian", "allow_missing": True},
+    ),
 }
 
 

@@ -27,6 +27,7 @@ from skdbm.ops import generator
 from skdbm.training import epoch as epochs
 from skdbm.training import optimizers, record, start, update
 from skdbm.training.epoch import Epoch
+from skdbm.training.order import Order
 from skdbm.training.pretraining import Greedy, Growth
 from skdbm.training.row_chains import RowChains
 from skdbm.training.stopping import EarlyStopping
@@ -640,7 +641,7 @@ def epoch_of(trained, X, learning_rate=0.0, **options):
     """The record of an epoch."""
     rows = EncodedRows(trained.machine.encoding, X, trained.machine.dtype)
     options = replace(trained.options, **options)
-    one = Epoch(trained, rows, np.arange(len(X)), options)
+    one = Epoch(trained, rows, Order(rows), options)
     return one.train(lambda _: learning_rate, TEAM)
 
 

@@ -1,6 +1,6 @@
 """What `fit` saw of the columns, and the way back to values like those."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import repeat
 
 import numpy as np
@@ -76,13 +76,52 @@ class Columns:
                     columns.categories[index] = list(range(size))
         return columns
 
+    def check_categories(self):
+        """Raise an error for a column of categories that has none."""
+        for index, values in self.categories.items():
+            if not values:
+                raise ValueError(
+                    f"Column {self.name(index)!r} has no value at all; drop it, or "
+                    "give rows that have one."
+                )
+
+    def joined(self, other, n_columns):
+        """Make the columns of the rows that these, and others, were seen in."""
+        if self.names != other.names:
+            raise ValueError(
+                f"A chunk has the columns {other.names}, and those before it have "
+                f"{self.names}; all chunks need the same columns, in one order."
+            )
+        result = replace(self, categories=dict(self.categories))
+        for index, values in other.categories.items():
+            seen = self.categories[index]
+            if values != seen:
+                both = _sorted({*seen, *values}, self.name(index))
+                result.categories[index] = both
+        if self._is_uniform and other._is_uniform:
+            result.forms = self._joint_form(other, 0)
+        else:
+            result.forms = [self._joint_form(other, i) for i in range(n_columns)]
+        result.encoding = result._counted(n_columns)
+        return result
+
+    def _joint_form(self, other, index):
+        """Form of a column that holds what it holds here, and there."""
+        try:
+            return vectors.joint_form(self._form(index), other._form(index))
+        except ValueError as error:
+            raise ValueError(
+                f"Column {self.name(index)!r} is of another dtype in one chunk than in "
+                f"those before it ({error}); give all of them the same."
+            ) from error
+
     def _counted(self, n_columns):
         """Give the encoding with the numbers of categories."""
         parts = []
         for part, columns in self.encoding.columns(n_columns):
             if isinstance(part, Categories):
                 indices = np.arange(n_columns)[columns].tolist()
-                sizes = [len(self.categories[i]) for i in indices]
+                sizes = [max(1, len(self.categories[i])) for i in indices]
                 part = Categories(sizes, part.handle_unknown)
             parts.append((part, columns))
         if not self.categories:
@@ -138,7 +177,7 @@ class Columns:
             found = map(place.get, values, repeat(np.nan))
             codes = np.fromiter(found, np.float64, len(values))
         except TypeError as error:
-            raise _unsorted(table, index, error) from error
+            raise _unsorted(table.name(index), error) from error
         strange = np.flatnonzero(np.isnan(codes) & ~gaps)
         if handle_unknown == "error" and len(strange):
             raise ValueError(
@@ -275,21 +314,21 @@ def _categories(table, index):
             return declared
     gaps = tools.missing(column)
     present = tools.objects(tools.take(column, np.flatnonzero(~gaps)))
-    if not present:
-        raise ValueError(
-            f"Column {table.name(index)!r} has no value at all; drop it, or give rows "
-            "that have one."
-        )
+    return _sorted(set(present), table.name(index))
+
+
+def _sorted(values, name):
+    """Sort the categories of a column."""
     try:
-        return sorted(set(present))
+        return sorted(values)
     except TypeError as error:
-        raise _unsorted(table, index, error) from error
+        raise _unsorted(name, error) from error
 
 
-def _unsorted(table, index, error):
+def _unsorted(name, error):
     """An error for a column whose values are no categories."""
     return ValueError(
-        f"Column {table.name(index)!r} holds values that cannot be sorted ({error}); "
+        f"Column {name!r} holds values that cannot be sorted ({error}); "
         "give it one type of values."
     )
 

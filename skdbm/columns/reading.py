@@ -8,7 +8,7 @@ from .tables import Table, is_matrix, is_sparse, listed
 from .visible import accepts_sparse, check_unchanged, prototypes, resolve
 
 
-def read(estimator, X, columns, fitted, *, training, allow_missing):
+def read(estimator, X, columns, fitted, *, training, allow_missing=None):
     """Validate data; give numbers, what is known of the columns, and the data.
 
     The columns, and the fitted encoding, are those of `fit`, or None to find them. The

@@ -97,6 +97,29 @@ def object_form(vector):
     return {"kind": "object", "python": names.pop() if len(names) == 1 else None}
 
 
+def joint_form(form, other):
+    """Form of a column that has both; a ValueError if its dtypes are of two kinds."""
+    if form == other:
+        return form
+    if _is_plain(form) and _is_plain(other) and form.keys() == other.keys():
+        dtype = np.promote_types(form["kind"], other["kind"])
+        name = {"name": dtype.name} if "name" in form else {}
+        return form | name | {"kind": dtype.str}
+    if form | {"python": None} == other | {"python": None}:  # objects
+        return form | {"python": None}
+    values = form.get("values", []), other.get("values", [])
+    if form | {"values": values} == other | {"values": values, "ordered": False}:
+        return form | {"values": list(dict.fromkeys(values[0] + values[1]))}
+    names = (one.get("name", one["kind"]) for one in (other, form))
+    raise ValueError(" after ".join(names))
+
+
+def _is_plain(form):
+    """Whether a form says no more than the dtype of numpy."""
+    known = is_numeric(form) and form.keys() <= {"library", "kind", "name"}
+    return known and form.get("name") in (None, np.dtype(form["kind"]).name)
+
+
 def python_of(form):
     """Name the type of objects that are numbers as a column of some form has them."""
     if is_numeric(form):

@@ -104,15 +104,15 @@ class Counts(Encoding):
 
     def fit(self, X: Rows) -> "Counts":
         """Take the number of words, the mean total, and how long rows may be."""
-        totals = ops.asarray(X.sum(axis=1)).ravel()
+        totals = ops.row_sums(X)
         if len(totals) and totals.max() > LARGEST_TOTAL:
             raise ValueError(
                 f"Row {totals.argmax()} of counts has a total of {totals.max():g}; at "
                 f"most {LARGEST_TOTAL} is expected, since training runs in float32. "
                 "Divide all counts by a number and round them."
             )
-        typical = round(float(X.sum()) / X.shape[0]) if X.shape[0] else 1
-        longest = _longest(X)
+        typical = round(float(totals.mean())) if len(totals) else 1
+        longest = _longest(X, int(ops.count_nonzero(totals)))
         beyond = len(totals) and totals.max() > longest
         return Counts(X.shape[1], max(1, typical), longest if beyond else None)
 
@@ -135,7 +135,7 @@ class Counts(Encoding):
         return out
 
 
-def _longest(X: Rows) -> int:
+def _longest(X: Rows, n_filled: int) -> int:
     """Total up to which rows with such shares of the words are not too long."""
 
     def squares(rows: FloatArray) -> FloatArray:
@@ -143,6 +143,5 @@ def _longest(X: Rows) -> int:
         return ops.square(shares)
 
     # Empty rows have no shares.
-    n_filled = int(ops.count_nonzero(ops.asarray(X.sum(axis=1))))
     square = float(ops.column_means(X, squares).sum()) * X.shape[0] / max(1, n_filled)
     return max(1, round(LARGEST_LENGTH / square**0.5)) if n_filled else 1

@@ -54,7 +54,7 @@ def normal_of(X: Rows) -> Normal:
 
     n_rows, n_columns = X.shape
     some = standardised(slice(None, None, -(-n_rows // MOST_ROWS)))
-    if ops.missing(X) is None:
+    if not ops.has_missing(X):
         correlation: FloatArray = ops.zeros((n_columns, n_columns))
         for rows in ops.row_blocks(n_rows, ops.INFERENCE_ROWS):
             part = standardised(rows)

@@ -3,12 +3,15 @@
 from typing import Any
 
 from .. import ops
-from .._typing import FloatArray, Indices, Rng, Rows
+from .._typing import FloatArray, Indices, IntArray, Rng, Rows
 from .contract import Encoding
 from .ties import PartlyKnown, states_of
 
 #: Key of the streams that rows are drawn from.
 DRAWING = (2**31,)
+
+#: Blocks of data that are read in pieces, of which the rows are in memory at a time.
+TOGETHER = 16
 
 
 class EncodedRows:
@@ -25,6 +28,21 @@ class EncodedRows:
 
     def __len__(self) -> int:
         return self.shape[0]
+
+    @property
+    def block_rows(self) -> int:
+        """Rows that lie together: of data that are read in pieces, or all."""
+        return ops.block_rows(self.X)
+
+    @property
+    def is_in_pieces(self) -> bool:
+        """Whether there are more blocks than are held together."""
+        return len(self) > TOGETHER * self.block_rows
+
+    def hold(self, blocks: IntArray) -> None:
+        """Have the rows of these blocks in memory, and no others."""
+        if hasattr(self.X, "hold"):
+            self.X.hold(blocks)
 
     def __getitem__(self, rows: Any) -> Rows | PartlyKnown:
         return self._states(self.X[rows], self.encoding, None)

@@ -74,9 +74,32 @@ def column_means(
     return means
 
 
-def column_ends(X: FloatArray) -> tuple[FloatArray, FloatArray]:
+def column_ends(X: Rows) -> tuple[FloatArray, FloatArray]:
     """Smallest and largest known value of every column; NaN where none is known."""
-    return np.fmin.reduce(X, axis=0), np.fmax.reduce(X, axis=0)
+    lowest = highest = np.full(X.shape[1], np.nan)
+    for start in range(0, X.shape[0], 512):
+        part = dense(X[start : start + 512])
+        lowest = np.fmin(lowest, np.fmin.reduce(part, axis=0))
+        highest = np.fmax(highest, np.fmax.reduce(part, axis=0))
+    return lowest, highest
+
+
+def block_rows(X: Any) -> int:
+    """Rows that lie together: of a block, where `X` is read in pieces, or all."""
+    return max(1, int(getattr(X, "block_rows", X.shape[0])))
+
+
+def has_missing(X: Rows) -> bool:
+    """Say whether an entry is NaN, looking at some rows after the others."""
+    parts = (X[start : start + 512] for start in range(0, X.shape[0], 512))
+    return any(missing(part) is not None for part in parts)
+
+
+def row_sums(X: Rows) -> FloatArray:
+    """Sum every row in float64, of dense rows or sparse ones, some after the others."""
+    parts = (X[start : start + 512] for start in range(0, X.shape[0], 512))
+    sums = [np.asarray(part.sum(axis=1, dtype=np.float64)).ravel() for part in parts]
+    return np.concatenate([np.zeros(0), *sums])
 
 
 def log_mean_exp(x: FloatArray) -> float:

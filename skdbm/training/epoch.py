@@ -3,8 +3,9 @@
 from collections.abc import Callable
 
 from .. import ops
-from .._typing import Indices, Record, Source
+from .._typing import Record, Source
 from . import penalty
+from .order import Order
 from .record import EpochRecord, check
 from .row_chains import RowChains
 from .state import Options, State
@@ -15,24 +16,22 @@ THREADED_WORK = 2e7
 
 
 class Epoch:
-    """Updates by batches of rows, in the given order, each row once.
+    """Updates by batches of rows, in an order, each row once.
 
-    Rows may have chains that go on from epoch to epoch. From rows that are held out the
-    penalty learns how strong it has to be. `n_done` updates are behind.
+    Rows may have chains that go on from epoch to epoch. From rows that the order leaves
+    out the penalty learns how strong it has to be. `n_done` updates are behind.
     """
 
     def __init__(
         self,
         state: State,
         source: Source,
-        order: Indices,
+        order: Order,
         options: Options,
-        held_out: Indices | None = None,
         row_chains: RowChains | None = None,
     ) -> None:
         self.state, self.options = state, options
-        self.source, self.order = source, order
-        self.held_out, self.row_chains = held_out, row_chains
+        self.source, self.order, self.row_chains = source, order, row_chains
         self.n_done, self.n_batches = 0, -(-len(order) // options.batch_size)
         self.record = EpochRecord(state, options, self.n_batches)
 
@@ -58,10 +57,11 @@ class Epoch:
     def _update(self, rate: float, team: ops.Workers) -> None:
         """Learn from the next batch."""
         state, size = self.state, self.options.batch_size
-        indices = self.order[self.n_done * size : (self.n_done + 1) * size]
+        indices = self.order.take(size)
         visible = self.source.read(indices, state.machine.encoding)
-        if self.held_out is not None and state.n_steps % penalty.EVERY == 0:
-            some = state.penalty.rng.choice(self.held_out, penalty.COMPARED)
+        held_out = self.order.left_out
+        if len(held_out) and state.n_steps % penalty.EVERY == 0:
+            some = state.penalty.rng.choice(held_out, penalty.COMPARED)
             others = self.source.read(some, state.machine.encoding)
             state.penalty.learn(state.machine, state.offsets, visible, others)
         visit = None if self.row_chains is None else (self.row_chains, indices)

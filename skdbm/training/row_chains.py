@@ -9,6 +9,7 @@ field is where a chain begins.
    1992.
 """
 
+import math
 from typing import Any
 
 from .. import ops
@@ -17,27 +18,39 @@ from ..evidence import Conditional
 from ..machine import DeepBoltzmannMachine
 from ..units import Bernoulli
 
+#: Memory for the chains of all rows, where these are read in pieces.
+MOST_BYTES = 2**27
+
 
 class RowChains:
     """Even layers of the states in which the chains of the rows were left.
 
     Binary hidden units take a bit each, so that all chains are small beside the rows.
-    The visible layer is kept from the first row on that lacks some of it.
+    The visible layer is kept from the first row on that lacks some of it. Of more rows
+    than `most_bytes` have room for nothing is kept: where memory has to stay flat, that
+    is all right, since so long after its last visit a row finds another machine.
     """
 
-    def __init__(self, n_rows: int) -> None:
+    def __init__(self, n_rows: int, most_bytes: float = math.inf) -> None:
+        self.most_bytes = most_bytes
         self.begun = ops.zeros(n_rows, dtype=bool)
         self.kept: dict[int, Any] = {}
 
     def make_room(self, machine: DeepBoltzmannMachine, with_gaps: bool) -> None:
         """Make arrays for the layers that are to be kept, if they are not there yet."""
-        for layer in range(0 if with_gaps else 2, machine.n_layers, 2):
-            if layer not in self.kept:
-                n_rows, size = len(self.begun), machine.layer_sizes[layer]
-                if _is_binary(machine, layer):
-                    self.kept[layer] = ops.zeros((n_rows, -(-size // 8)), ops.uint8)
-                else:
-                    self.kept[layer] = ops.full((n_rows, size), ops.nan, machine.dtype)
+        layers = set(range(0 if with_gaps else 2, machine.n_layers, 2))
+        n_rows = len(self.begun)
+        if n_rows * sum(_bytes(machine, layer) for layer in layers) > self.most_bytes:
+            if self.kept:  # those of fewer layers had room
+                self.kept, self.begun[...] = {}, False
+            return
+        for layer in layers - self.kept.keys():
+            if _is_binary(machine, layer):
+                shape = n_rows, _bytes(machine, layer)
+                self.kept[layer] = ops.zeros(shape, ops.uint8)
+            else:
+                shape = n_rows, machine.layer_sizes[layer]
+                self.kept[layer] = ops.full(shape, ops.nan, machine.dtype)
 
     def recall(self, rows: Indices, given: Conditional, states: States) -> None:
         """Bring back the states of those of the rows whose chains have begun."""
@@ -60,7 +73,15 @@ class RowChains:
                 binary = _is_binary(given.machine, layer)
                 values = states[layer]
                 kept[rows] = ops.packbits(values > 0, axis=1) if binary else values
-        self.begun[rows] = True
+        self.begun[rows] = bool(self.kept)
+
+
+def _bytes(machine: DeepBoltzmannMachine, layer: int) -> int:
+    """Bytes that a layer takes for every row."""
+    size = machine.layer_sizes[layer]
+    return (
+        -(-size // 8) if _is_binary(machine, layer) else size * machine.dtype.itemsize
+    )
 
 
 def _is_binary(machine: DeepBoltzmannMachine, layer: int) -> bool:

@@ -16,9 +16,10 @@ from ..encodings.rows import EncodedRows
 from ..machine import DeepBoltzmannMachine
 from .epoch import Epoch
 from .optimizers import falling_rate
+from .order import Order
 from .pretraining import WAYS, Greedy, Growth, Stage
 from .record import DivergenceError
-from .row_chains import RowChains
+from .row_chains import MOST_BYTES, RowChains
 from .state import Options, State
 from .stopping import EarlyStopping
 
@@ -78,9 +79,7 @@ class Run:
         self.pretraining, self.n_pretraining_epochs = pretraining, n_pretraining_epochs
         self.n_slow_pretraining_epochs = n_slow_pretraining_epochs
         self.stopping, self.given_state = stopping, state
-        n_rows = len(source)
-        self.held_out = ops.empty(0, int) if held_out is None else held_out
-        self.others = ops.flatnonzero(~ops.isin(ops.arange(n_rows), self.held_out))
+        self.held_out = () if held_out is None else held_out
         self._begin()
         self.n_epochs = n_epochs + self.stages_left * n_pretraining_epochs
 
@@ -88,7 +87,7 @@ class Run:
         """Stand before the first epoch, all generators as they are seeded."""
         seeds = {name: ops.seed_sequence(seed) for name, seed in self.seeds.items()}
         self.source.rng = ops.generator(seeds["visible"])
-        self.order = ops.generator(seeds["order"])
+        self.order_rng = ops.generator(seeds["order"])
         self.stage_seed, self.joint_seed = seeds["pretraining"], seeds["chains"]
         self.ahead: Greedy | Growth | None = None
         if self.pretraining is not None:
@@ -116,14 +115,16 @@ class Run:
         else:
             machine, chains = self.stage.machine, self.stage.chains
             self.state = State(machine, self.n_chains, seed, chains)
-        self.row_chains = RowChains(len(self.stage.source))
+        limit = MOST_BYTES if self.source.is_in_pieces else math.inf
+        self.row_chains = RowChains(len(self.source), limit)
         self.state.penalty.n_rows = len(self.stage.source)
         self.first_step = self.state.n_steps
         self.n_updates = self._count_updates()
 
     def _count_updates(self) -> int:
         """Updates of all epochs of the stage."""
-        rows = len(self.stage.source), len(self.others)
+        n_rows = len(self.source)
+        rows = n_rows, n_rows - len(self.held_out)
         of_all, of_others = (-(-n // self.options.batch_size) for n in rows)
         if self.stages_left:
             return self.n_pretraining_epochs * of_others
@@ -165,13 +166,11 @@ class Run:
         It begins again with a smaller rate; an epoch that was left goes on.
         """
         if self.epoch is None:
-            rows, held_out = self._rows()
             self.epoch = Epoch(
                 self.state,
                 self.stage.source,
-                self.order.permutation(rows),
+                Order(self.source, self._unseen(), self.order_rng),
                 self.options,
-                held_out,
                 self.row_chains,
             )
         try:
@@ -195,11 +194,10 @@ class Run:
             self._leave()
         return record
 
-    def _rows(self) -> tuple[Indices, Indices | None]:
-        """Rows of the next epoch, and others that the penalty learns from, if any."""
-        if self.stages_left or self.epochs_left > self.n_all_epochs:
-            return self.others, self.held_out if len(self.held_out) else None
-        return ops.arange(len(self.stage.source)), None
+    def _unseen(self) -> Indices:
+        """Rows that the next epoch leaves out, which the penalty learns from."""
+        learns_all = not self.stages_left and self.epochs_left <= self.n_all_epochs
+        return self.held_out[:0] if learns_all else self.held_out
 
     def end(self, stage: Stage) -> None:
         """End a stage before its last epoch, if it is not over yet."""

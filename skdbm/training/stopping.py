@@ -3,7 +3,8 @@
 import math
 from typing import Any
 
-from .._typing import Record, Rows
+from .. import ops
+from .._typing import FloatArray, Record, Rows
 from ..likelihood.exact import prefers_exact
 from ..likelihood.following import FollowedLogPartition
 from ..likelihood.log_partition import LogPartition
@@ -34,16 +35,24 @@ class HeldOut:
     def scores(self, machine: DeepBoltzmannMachine, n_jobs: int) -> list[float]:
         """Mean scores of the held-out rows and of the training rows, in nats."""
         likelihood, seed = self.likelihood, self.seed
-        totals = [machine.units[0].totals(X) for X in self.parts]
-        if totals[0] is None and not prefers_exact(machine):
-            log_z: list[Any] = [self.followed.update(machine, n_jobs=n_jobs)[0]] * 2
-        else:
-            anew = LogPartition(machine, likelihood.n_chains, seed)
-            log_z = [anew.of(of_rows, n_jobs=n_jobs)[0] for of_rows in totals]
-        return [
-            float(log_likelihood(machine, X, z, likelihood, seed, n_jobs=n_jobs).mean())
-            for X, z in zip(self.parts, log_z, strict=True)
-        ]
+        anew = LogPartition(machine, likelihood.n_chains, seed)
+        followed: float | None = None
+        share_totals = machine.units[0].totals(self.parts[0][:1]) is not None
+        if not share_totals and not prefers_exact(machine):
+            followed = self.followed.update(machine, n_jobs=n_jobs)[0]
+
+        def score(rows: Rows) -> FloatArray:
+            log_z: Any = followed
+            if followed is None:
+                log_z = anew.of(machine.units[0].totals(rows), n_jobs=n_jobs)[0]
+            return log_likelihood(machine, rows, log_z, likelihood, seed, n_jobs=n_jobs)
+
+        means = []
+        for X in self.parts:
+            blocks = ops.row_blocks(X.shape[0], ops.block_rows(X))
+            scores = ops.concatenate([score(X[block]) for block in blocks])
+            means.append(float(scores.mean()))
+        return means
 
 
 class EarlyStopping:

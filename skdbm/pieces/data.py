@@ -1,0 +1,140 @@
+"""Which data are read in pieces, and the pieces one after the other."""
+
+from collections.abc import Iterable, Mapping, Sequence, Set
+
+import numpy as np
+from scipy import sparse
+
+from .. import _validation
+from .numbers import usual_rows
+from .sources import source_of
+
+#: Values that are looked at, or of which results are computed, at a time.
+LOOKED_AT = 2**20
+
+
+class Pieces:
+    """Data that are read piece by piece: a description of where they are.
+
+    Estimators take what it describes as it is, too. It is there to say how rows are
+    shuffled, and to have results of a memory map in pieces.
+
+    Parameters
+    ----------
+    data : object
+        Rows that have a `shape`, a `dtype` and slices (`numpy.memmap`,
+        `h5py.Dataset`, `zarr.Array`, a dask or a numpy array), or come in chunks: a
+        dask DataFrame, or any object of which ``iter(data)`` begins anew each time and
+        gives arrays, DataFrames or lists of rows.
+    block_rows : int, default=None
+        Rows of a block. A training shuffles the blocks, and the rows of 16 of them
+        together, which are in memory. None means as many as make 16 blocks take 64
+        MiB, whole chunks of the file where these are smaller. Rows of no more than 16
+        blocks are shuffled as an array is, with the same result.
+
+    Raises
+    ------
+    TypeError
+        If `data` can be read only once, or in none of these ways.
+    ValueError
+        If `block_rows` is no positive integer, or the data have not two dimensions.
+
+    See Also
+    --------
+    Results : What methods of estimators give for such data.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdbm import DBMSampler
+    >>> from skdbm.pieces import Pieces
+    >>> X = np.eye(4)[np.arange(200) % 4]
+    >>> dbm = DBMSampler(hidden_layer_sizes=3, max_iter=2, random_state=0)
+    >>> dbm.fit(Pieces(X, block_rows=10)).machine_.layer_sizes
+    (4, 3)
+    >>> [scores.shape for scores in dbm.score_samples(Pieces(X))]
+    [(200,)]
+    """
+
+    def __init__(self, data, *, block_rows=None):
+        if block_rows is not None:
+            _validation.check_count("block_rows", block_rows)
+        if isinstance(data, Pieces):
+            data, block_rows = data.data, block_rows or data.block_rows
+        self.data, self.block_rows = data, block_rows
+        self.is_sliced = _is_sliced(data)
+        if self.is_sliced:
+            if len(data.shape) != 2:
+                raise ValueError(
+                    f"Data of shape {data.shape} came to be read in pieces; rows, of "
+                    "two dimensions, are expected."
+                )
+            self.source = source_of(data)
+        elif not _is_chunked(data):
+            raise TypeError(
+                f"A {type(data).__name__} came to be read in pieces; expected are "
+                "slices of rows (with a shape and a dtype), or an object of which "
+                "iter() begins anew and gives chunks of rows. What is in memory is "
+                "passed to the estimator as it is."
+            )
+
+    @property
+    def usual_rows(self):
+        """Rows of a block of slices of rows, if nothing else is said."""
+        return self.block_rows or usual_rows(self.source)
+
+    def __iter__(self):
+        """Give the rows, some at a time, as they come."""
+        if self.is_sliced:
+            n_rows, n_columns = self.source.shape
+            size = max(1, LOOKED_AT // max(1, n_columns))
+            for start in range(0, n_rows, size):
+                yield self.source.read(start, min(n_rows, start + size))
+            return
+        if iter(self.data) is self.data:
+            raise TypeError(
+                f"A {type(self.data).__name__} gives its chunks only once, and they "
+                "are read several times; pass an object of which iter() begins anew."
+            )
+        for chunk in _chunks(self.data):
+            chunk = chunk if hasattr(chunk, "shape") else list(chunk)
+            if chunk.shape[0] if hasattr(chunk, "shape") else len(chunk):
+                yield chunk
+
+
+def are_in_pieces(data):
+    """Whether data are read in pieces: they describe themselves, or are in no array."""
+    if isinstance(data, (Pieces, np.memmap)):
+        return not (isinstance(data, np.memmap) and data.ndim != 2)
+    in_memory = isinstance(data, np.ndarray) or sparse.issparse(data)
+    if in_memory or hasattr(data, "__array_namespace__") or hasattr(data, "__dlpack__"):
+        return False
+    return _is_sliced(data) or _is_chunked(data)
+
+
+def _is_sliced(data):
+    """Whether data have slices of rows, in a number that is known."""
+    shape = getattr(data, "shape", None)
+    known = isinstance(shape, tuple) and all(isinstance(n, int) for n in shape)
+    is_array = hasattr(data, "dtype") and hasattr(data, "__getitem__")
+    return known and is_array and not _validation.is_frame(data)
+
+
+def _is_chunked(data):
+    """Whether data come in chunks."""
+    if hasattr(data, "partitions") or hasattr(data, "blocks"):  # of dask
+        return hasattr(data, "compute")
+    if isinstance(data, (Sequence, Mapping, Set)):
+        return False
+    is_array = hasattr(data, "__array__") and not hasattr(data, "store")
+    return isinstance(data, Iterable) and not is_array
+
+
+def _chunks(data):
+    """Give the chunks of data that come in chunks."""
+    if hasattr(data, "partitions"):
+        yield from (part.compute() for part in data.partitions)
+    elif hasattr(data, "blocks"):  # of an array of dask with rows in unknown number
+        yield from (data.blocks[i].compute() for i in range(data.numblocks[0]))
+    else:
+        yield from data
