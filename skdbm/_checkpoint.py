@@ -22,7 +22,7 @@ from ._callbacks import MachineCallback
 from ._trees import Reader, Writer
 from ._version import __version__
 from ._warnings import warn
-from .encodings.rows import EncodedRows
+from .encodings.rows import EncodedRows, is_in_pieces
 from .likelihood.following import FollowedLogPartition
 from .machine import DeepBoltzmannMachine
 from .sampling.tempering import Ladder
@@ -328,7 +328,7 @@ def identity(estimator, X, *, goes_on):
         "the machine it went on from": machine and _fitting.digest(machine),
         "the version of skdbm": __version__,
         "the data": _digest(X),
-        "the rows of a block": ops.block_rows(X),
+        "the rows of a block": ops.block_rows(X) if is_in_pieces(X) else "all",
     }
 
 

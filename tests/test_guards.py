@@ -135,8 +135,8 @@ def test_held_out_rows_are_learned_from_in_the_end(monkeypatch):
     seen, original = [], _fitting.Run.advance
 
     def noted(run, team, *args):
-        rows, held_out = run._rows()
-        seen.append((len(rows), 0 if held_out is None else len(held_out)))
+        n_rows, unseen = len(run.source), len(run._unseen())
+        seen.append((n_rows - unseen, unseen))
         return original(run, team, *args)
 
     monkeypatch.setattr(_fitting.Run, "advance", noted)
@@ -164,7 +164,8 @@ def test_a_copy_before_the_first_update_goes_its_own_way():
 
 def test_few_rows_or_a_given_strength_hold_nothing_out():
     for params, n_rows in (({}, 19), ({"alpha": 0.5}, 100)):
-        assert _fitting.unseen_rows(DBMSampler(**params), n_rows) is None
+        X = np.zeros((n_rows, 2))
+        assert _fitting.unseen_rows(DBMSampler(**params), X) is None
 
 
 # ---------------------------------------------------------------------------

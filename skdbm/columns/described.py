@@ -96,7 +96,7 @@ class Columns:
         for index, values in other.categories.items():
             seen = self.categories[index]
             if values != seen:
-                both = _sorted({*seen, *values}, self.name(index))
+                both = _sorted([*seen, *values], self.name(index))
                 result.categories[index] = both
         if self._is_uniform and other._is_uniform:
             result.forms = self._joint_form(other, 0)
@@ -314,13 +314,13 @@ def _categories(table, index):
             return declared
     gaps = tools.missing(column)
     present = tools.objects(tools.take(column, np.flatnonzero(~gaps)))
-    return _sorted(set(present), table.name(index))
+    return _sorted(present, table.name(index))
 
 
 def _sorted(values, name):
-    """Sort the categories of a column."""
+    """Sort the categories of a column, each once."""
     try:
-        return sorted(values)
+        return sorted(set(values))
     except TypeError as error:
         raise _unsorted(name, error) from error
 

@@ -14,6 +14,11 @@ DRAWING = (2**31,)
 TOGETHER = 16
 
 
+def is_in_pieces(X: Rows) -> bool:
+    """Whether rows are of more blocks than are held together."""
+    return bool(X.shape[0] > TOGETHER * ops.block_rows(X))
+
+
 class EncodedRows:
     """Rows of data as visible states, made, and with `rng` drawn, on demand."""
 
@@ -37,7 +42,7 @@ class EncodedRows:
     @property
     def is_in_pieces(self) -> bool:
         """Whether there are more blocks than are held together."""
-        return len(self) > TOGETHER * self.block_rows
+        return is_in_pieces(self.X)
 
     def hold(self, blocks: IntArray) -> None:
         """Have the rows of these blocks in memory, and no others."""
