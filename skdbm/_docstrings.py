@@ -175,11 +175,14 @@ class Shared:
     """
 
 
-def with_parameter(function, name, default):
-    """Signature of a function with one keyword more, at the end."""
+def with_parameters(function, **defaults):
+    """Signature of a function with some keywords more, at the end."""
     signature = inspect.signature(function)
-    more = inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default)
-    return signature.replace(parameters=[*signature.parameters.values(), more])
+    more = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default)
+        for name, default in defaults.items()
+    ]
+    return signature.replace(parameters=[*signature.parameters.values(), *more])
 
 
 def shared(cls):

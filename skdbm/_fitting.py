@@ -89,32 +89,41 @@ def new_run(estimator, X, *, goes_on):
     # Held-out rows only now: every category has to be known, theirs as well.
     X, stopping = hold_out(estimator, X)
     rate = automatic_rate(estimator, encoding, X)
-    size = X.shape[0], estimator.batch_size
-    n_epochs = estimator.max_iter or start.n_epochs(*size, rate)
-    n_slow_epochs = estimator.max_iter or start.n_slow_epochs(*size)
+    epochs = epochs_of(estimator, X.shape[0], rate)
     if goes_on:
-        machine, way = state.machine, (None, 0)
+        machine = state.machine
+        epochs |= {"pretraining": None, "n_pretraining_epochs": 0}
     else:
         machine = initial_machine(estimator, encoding, X, seeds["weights"])
-        way = pretraining_of(estimator, n_epochs)
     automatic = estimator.learning_rate_init == "auto"
     return Run(
         machine,
         EncodedRows(encoding, X, start.TRAINING_DTYPE),
         options(estimator, X.shape[0]),
         n_chains=estimator.n_chains,
-        n_epochs=n_epochs,
         learning_rate=rate if automatic else estimator.learning_rate_init,
-        n_slow_epochs=n_slow_epochs,
-        n_slow_pretraining_epochs=pretraining_of(estimator, n_slow_epochs)[1],
         n_slower_attempts=SLOWER_ATTEMPTS * automatic,
         seeds=seeds,
-        pretraining=way[0],
-        n_pretraining_epochs=way[1],
         stopping=stopping,
         held_out=None if goes_on else unseen_rows(estimator, X.shape[0]),
         state=state,
+        **epochs,
     )
+
+
+def epochs_of(estimator, n_rows, rate):
+    """Give the epochs of every part of a training on so many rows, by argument."""
+    size = n_rows, estimator.batch_size
+    n_epochs = estimator.max_iter or start.n_epochs(*size, rate)
+    n_slow_epochs = estimator.max_iter or start.n_slow_epochs(*size)
+    way, n_pretraining_epochs = pretraining_of(estimator, n_epochs)
+    return {
+        "n_epochs": n_epochs,
+        "n_slow_epochs": n_slow_epochs,
+        "pretraining": way,
+        "n_pretraining_epochs": n_pretraining_epochs,
+        "n_slow_pretraining_epochs": pretraining_of(estimator, n_slow_epochs)[1],
+    }
 
 
 def train(estimator, run, progress, X, file):

@@ -123,12 +123,17 @@ class Run:
 
     def _count_updates(self) -> int:
         """Updates of all epochs of the stage."""
-        rows = len(self.stage.source), len(self.others)
-        of_all, of_others = (-(-n // self.options.batch_size) for n in rows)
+        of_all, of_others = self._updates_of_epochs()
         if self.stages_left:
             return self.n_pretraining_epochs * of_others
         n_late = self.n_all_epochs
         return n_late * of_all + (self.n_joint_epochs - n_late) * of_others
+
+    def _updates_of_epochs(self) -> tuple[int, int]:
+        """Updates of an epoch on all rows, and of one without those held out."""
+        rows = len(self.stage.source), len(self.others)
+        of_all, of_others = (-(-n // self.options.batch_size) for n in rows)
+        return of_all, of_others
 
     @property
     def n_all_epochs(self) -> int:
@@ -140,7 +145,7 @@ class Run:
     def _lengthen(self) -> None:
         """Make more of the epochs that are to come where chains are slow."""
         # What they tell is noisy, and takes more updates to average out.
-        if not self.state.mixing.slow:
+        if not self.slow:
             return
         joint = max(0, self.n_slow_epochs - self.n_joint_epochs)
         stage = 0
@@ -151,6 +156,11 @@ class Run:
         self.epochs_left += stage if self.stages_left else joint
         self.n_epochs += joint + self.stages_left * stage
         self.n_updates = self._count_updates()
+
+    @property
+    def slow(self) -> bool:
+        """Whether chains are slow."""
+        return self.state.mixing.slow
 
     @property
     def done(self) -> bool:
@@ -169,7 +179,7 @@ class Run:
             self.epoch = Epoch(
                 self.state,
                 self.stage.source,
-                self.order.permutation(rows),
+                self._order(rows),
                 self.options,
                 held_out,
                 self.row_chains,
@@ -200,6 +210,10 @@ class Run:
         if self.stages_left or self.epochs_left > self.n_all_epochs:
             return self.others, self.held_out if len(self.held_out) else None
         return ops.arange(len(self.stage.source)), None
+
+    def _order(self, rows: Indices) -> Indices:
+        """Order of some rows in an epoch."""
+        return self.order.permutation(rows)
 
     def end(self, stage: Stage) -> None:
         """End a stage before its last epoch, if it is not over yet."""
