@@ -185,9 +185,9 @@ def with_parameters(function, **defaults):
     return signature.replace(parameters=[*signature.parameters.values(), *more])
 
 
-def shared(cls):
+def shared(cls, source=Shared):
     """Fill the shared sections into the docstring of an estimator class."""
-    _, *parts = re.split(r"\n+^(\w+)\n-+\n", inspect.getdoc(Shared), flags=re.M)
+    _, *parts = re.split(r"\n+^(\w+)\n-+\n", inspect.getdoc(source), flags=re.M)
     cls.__doc__ = inspect.getdoc(cls)
     for title, text in zip(parts[::2], parts[1::2], strict=True):
         cls.__doc__ = cls.__doc__.replace(f"<{title.lower()}>", text)

@@ -1,5 +1,7 @@
 """The estimators of this package, trained where the rows are."""
 
+from functools import partial
+
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
@@ -82,7 +84,7 @@ class DaskDBM:
 
         Parameters
         ----------
-        X : dask.array.Array or dask.dataframe.DataFrame of shape (n_samples, n_features)
+        X : dask array or DataFrame of shape (n_samples, n_features)
             Training data, with columns as `visible` says. Each partition of rows is a
             shard; partitions without rows are left out.
         y : None
@@ -159,7 +161,7 @@ class DaskDBM:
 
         Parameters
         ----------
-        X : {dask collection, array-like, sparse matrix} of shape (n_samples, n_features)
+        X : {dask collection, array-like} of shape (n_samples, n_features)
             Rows to score.
         n_importance_samples : int, default=None
             Samples of the posterior of each row, of which the estimate of log p(v) is
@@ -204,7 +206,7 @@ class DaskDBM:
 
 
 class Applied:
-    """A method of an estimator, as a function of parts; those without rows are right."""
+    """A method of an estimator as a function of parts, some of which have no rows."""
 
     def __init__(self, method, settings):
         self.method, self.settings = method, settings
@@ -217,8 +219,49 @@ class Applied:
         return result.astype(dtype, copy=False)
 
 
+class OfDask:
+    """What stands for <dask> and <notes>.
+
+    Dask
+    ----
+    updates_per_round : int, default=10
+        Updates that every shard makes on its own before all are averaged, at most: an
+        epoch ends with an average, too. With 1 the gradient is that of the batches of
+        all shards together. More of them exchange less, and let shards drift apart;
+        what 10 cost is less than what shards gain by larger batches.
+    client : distributed.Client, default=None
+        The client of the cluster; None means the current one. It is not copied with the
+        estimator, and not pickled.
+
+    Notes
+    -----
+    `batch_size` rows and `n_chains` chains are those of every shard, so that more
+    shards make larger batches. An epoch, and with it `max_iter`, is a pass over the
+    largest shard; smaller ones present their rows more often in it, and count by their
+    numbers of rows nevertheless. `n_jobs` counts where this process works; a task on a
+    worker has one thread. `early_stopping`, `warm_start` and a
+    `skdbm.callback.Checkpoint` are errors.
+
+    The first machine, the automatic learning rate and what an encoding learns from data
+    (location and covariance of real columns, categories) come from 10,000 rows, evenly
+    spread, that are brought to this process, or all rows if there are less. Categories
+    that may be missing in those have to be declared by the dtype of the column.
+
+    Tasks are pure: they change nothing, and their random streams travel with the state
+    of their shard. So Dask may compute what was lost again, to the same bits on the
+    same kind of hardware. The client keeps what all shards have come to every 50
+    rounds, so that no more than these are computed again.
+    """
+
+
+of_dask = partial(_docstrings.shared, source=OfDask)
+
+
+@of_dask
 @_docstrings.shared
-class DaskDBMTransformer(DaskDBM, DBMTransformer, auto_wrap_output_keys=None):
+class DaskDBMTransformer(  # type: ignore[call-arg]
+    DaskDBM, DBMTransformer, auto_wrap_output_keys=None
+):
     """Features from a deep Boltzmann machine that is trained on a Dask cluster.
 
     The partitions of a dask array or DataFrame are shards, whose rows stay where they
@@ -264,7 +307,7 @@ class DaskDBMTransformer(DaskDBM, DBMTransformer, auto_wrap_output_keys=None):
     >>> from distributed import Client
     >>> from skdbm.dask import DaskDBMTransformer
     >>> X = da.from_array(np.repeat(np.eye(4), 25, axis=0)[::-1], chunks=(50, 4))
-    >>> with Client(n_workers=1, processes=False, dashboard_address=None) as client:
+    >>> with Client(n_workers=1, processes=False, dashboard_address=":0") as client:
     ...     transformer = DaskDBMTransformer(
     ...         hidden_layer_sizes=(3, 2), max_iter=2, random_state=0, client=client
     ...     ).fit(X)
@@ -296,7 +339,7 @@ class DaskDBMTransformer(DaskDBM, DBMTransformer, auto_wrap_output_keys=None):
 
         Parameters
         ----------
-        X : {dask collection, array-like, sparse matrix} of shape (n_samples, n_features)
+        X : {dask collection, array-like} of shape (n_samples, n_features)
             Rows to transform.
 
         Returns
@@ -315,6 +358,7 @@ class DaskDBMTransformer(DaskDBM, DBMTransformer, auto_wrap_output_keys=None):
         return _collections.from_parts(Applied("transform", {}), X, local, width, dtype)
 
 
+@of_dask
 @_docstrings.shared
 class DaskDBMSampler(DaskDBM, DBMSampler):
     """Samples from a deep Boltzmann machine that is trained on a Dask cluster.
@@ -360,7 +404,7 @@ class DaskDBMSampler(DaskDBM, DBMSampler):
     >>> from distributed import Client
     >>> from skdbm.dask import DaskDBMSampler
     >>> X = da.from_array(np.repeat(np.eye(4), 25, axis=0)[::-1], chunks=(50, 4))
-    >>> with Client(n_workers=1, processes=False, dashboard_address=None) as client:
+    >>> with Client(n_workers=1, processes=False, dashboard_address=":0") as client:
     ...     sampler = DaskDBMSampler(
     ...         hidden_layer_sizes=3, max_iter=2, random_state=0, client=client
     ...     ).fit(X)

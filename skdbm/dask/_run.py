@@ -65,31 +65,36 @@ def numbers(reader, part):
     return read(estimator, part, *known, training=True, allow_missing=None)[0]
 
 
-def new_run(estimator, client, parts, sample):
-    """Set up the training of an estimator on parts of rows, of which there is a sample."""
+def planned(estimator, sample, lengths):
+    """Plan a training on shards of so many rows, of all of which there is a sample.
+
+    Gives the plan, what is held out of every shard, and the attempts at a rate.
+    """
     local = _fitting.new_run(estimator, sample, goes_on=False)
-    encoding, largest = local.machine.encoding, max(parts.lengths)
-    rows = parts.read(estimator._local(), encoding)
-    held_out = [_fitting.unseen_rows(estimator, n) for n in parts.lengths]
-    rate = _fitting.automatic_rate(estimator, encoding, sample)
-    plan = shards.Plan(
-        local.machine,
-        _fitting.options(estimator, largest),
-        {
-            "n_chains": estimator.n_chains,
-            "learning_rate": local.learning_rate,
-            "seeds": local.seeds,
-            **_fitting.epochs_of(estimator, largest, rate),
-        },
-        [
-            (n, 0 if some is None else len(some))
-            for n, some in zip(parts.lengths, held_out, strict=True)
-        ],
-    )
-    template = plan.begin(sample, n_slower_attempts=local.attempts_left)
-    return DaskRun(
-        client, plan, template, rows, held_out, estimator.updates_per_round
-    )
+    largest = max(lengths)
+    held_out = [_fitting.unseen_rows(estimator, n) for n in lengths]
+    rate = _fitting.automatic_rate(estimator, local.machine.encoding, sample)
+    settings = {
+        "n_chains": estimator.n_chains,
+        "learning_rate": local.learning_rate,
+        "seeds": local.seeds,
+        **_fitting.epochs_of(estimator, largest, rate),
+    }
+    sizes = [
+        (n, 0 if some is None else len(some))
+        for n, some in zip(lengths, held_out, strict=True)
+    ]
+    options = _fitting.options(estimator, largest)
+    plan = shards.Plan(local.machine, options, settings, sizes)
+    return plan, held_out, local.attempts_left
+
+
+def new_run(estimator, client, parts, sample):
+    """Set up the training of an estimator on parts of rows, and a sample of them."""
+    plan, held_out, attempts = planned(estimator, sample, parts.lengths)
+    rows = parts.read(estimator._local(), plan.machine.encoding)
+    template = plan.begin(sample, n_slower_attempts=attempts)
+    return DaskRun(client, plan, template, rows, held_out, estimator.updates_per_round)
 
 
 class DaskRun:
@@ -124,21 +129,24 @@ class DaskRun:
         with large_arguments():
             plan = self._submit(itself, plan)
         self.first, self.records, self.n_rounds = self.template, [], 0
-        self.agreement, self.runs = None, [
-            self._submit(shards.Plan.begin, plan, rows, shard, held_out)
-            for shard, (rows, held_out) in enumerate(
-                zip(self.rows, self.held_out, strict=True)
-            )
-        ]
+        self.agreement, self.runs = (
+            None,
+            [
+                self._submit(shards.Plan.begin, plan, rows, shard, held_out)
+                for shard, (rows, held_out) in enumerate(
+                    zip(self.rows, self.held_out, strict=True)
+                )
+            ],
+        )
 
     def _submit(self, function, *args):
-        """Submit a task with a key of its own: it may run again, but is never shared."""
+        """Submit a task with a key of its own, which no other fit shares."""
         self.n_tasks += 1
         name = self.name.format(getattr(function, "__name__", "part"))
         return self.client.submit(function, *args, key=(name, self.n_tasks))
 
     def advance(self, team, after_update=None):
-        """Train to the end of an epoch: its record, or None if training begins again."""
+        """Train to the end of an epoch: its record, or None if it begins again."""
         try:
             for _ in range(-(-self.first.n_batches // self.updates_per_round)):
                 self._round()
@@ -202,7 +210,7 @@ class DaskRun:
 
     @property
     def state(self):
-        """The state that the training has come to, with the chains of the first shard."""
+        """What the training has come to, with the chains of the first shard."""
         if self.agreement is None:
             return self.first.state
         agreement, *runs = gathered(self.client, [self.agreement, *self.runs])

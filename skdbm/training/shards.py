@@ -1,11 +1,11 @@
 """Training on shards of the rows, which agree on one machine after every round.
 
-In a round every shard makes the same number of updates with batches of its own rows, and
-then the shards' parameters are averaged by their numbers of rows [1]_, [2]_. With one
-update in a round this is the gradient of all shards' batches: updates are linear in the
-gradients, so that the average of the machines that shards have stepped to is where the
-average of their gradients leads. More updates in a round exchange less, and let shards
-drift apart meanwhile.
+In a round every shard makes the same number of updates with batches of its own rows,
+and then the shards' parameters are averaged by their numbers of rows [1]_, [2]_. With
+one update in a round this is the gradient of all shards' batches: updates are linear in
+the gradients, so that the average of the machines that shards have stepped to is where
+the average of their gradients leads. More updates in a round exchange less, and let
+shards drift apart meanwhile.
 
 A round is a pure function of what the shards agree on, of the run of the shard with its
 chains and random streams, and of its rows. So whoever computes it, and how often, the
@@ -20,6 +20,7 @@ result is the same.
 import copy
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
@@ -54,6 +55,8 @@ class ShardRun(Run):
     epoch.
     """
 
+    record: Record | None
+
     def __init__(
         self,
         *args: Any,
@@ -63,7 +66,7 @@ class ShardRun(Run):
         **settings: Any,
     ) -> None:
         self.updates, self.holding_out, self.n_total = updates, holding_out, n_total
-        self.slow_chains, self.record = False, {}
+        self.slow_chains, self.record = False, None
         super().__init__(*args, **settings)
 
     def _enter(self) -> None:
@@ -115,10 +118,8 @@ class ShardRun(Run):
             if not next(left) and epoch and epoch.n_done < epoch.n_batches:
                 raise Paused
 
-        try:
+        with suppress(Paused):
             self.record = self.advance(team, pause)
-        except Paused:
-            pass
 
 
 @dataclass(frozen=True)
@@ -182,8 +183,8 @@ def of_shard(seed: ops.SeedSequence, shard: int) -> ops.SeedSequence:
 class Agreement:
     """Parameters and their velocity, offsets, penalty: what is averaged, by rows.
 
-    `arrays` stand as `arrays_of` lists them; `numbers` are the strengths of the penalty,
-    its excess, and how correlated chains are.
+    `arrays` stand as `arrays_of` lists them; `numbers` are the strengths of the
+    penalty, its excess, and how correlated chains are.
     """
 
     n_rows: int
@@ -284,9 +285,7 @@ def train_round(
     return proposed(run), at_rest(run)
 
 
-def end_stage(
-    agreement: Agreement | None, run: ShardRun
-) -> tuple[Agreement, ShardRun]:
+def end_stage(agreement: Agreement | None, run: ShardRun) -> tuple[Agreement, ShardRun]:
     """End the stage of a run before its last epoch; as `train_round` otherwise."""
     run = copy.deepcopy(run, {id(run.machine): run.machine})
     if agreement is not None:
