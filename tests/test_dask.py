@@ -27,7 +27,7 @@ import dask.array as da  # noqa: E402
 from distributed import Client, LocalCluster  # noqa: E402
 
 from skdbm.dask import DaskDBMSampler, DaskDBMTransformer  # noqa: E402
-from skdbm.dask._run import planned  # noqa: E402
+from skdbm.dask._run import Parts, planned  # noqa: E402
 
 from ._estimators import two_kinds  # noqa: E402
 from .test_documentation import ROOT  # noqa: E402
@@ -232,6 +232,14 @@ def test_slow_chains_lengthen_all_shards_alike(monkeypatch, slow):
     assert {run.n_done for run in runs} == {16 + 6 if slow else 10 + 4}
 
 
+def test_shards_have_streams_of_their_own():
+    part = two_kinds()[:32]
+    one, other = begun([part, part], DBMTransformer(**SETTINGS))
+    assert not np.array_equal(one.state.chains[0], other.state.chains[0])
+    rows = np.arange(32)
+    assert not np.array_equal(one._order(rows), other._order(rows))
+
+
 def test_weights_of_chains_hear_of_an_average(monkeypatch):
     monkeypatch.setattr(mixing, "SLOW", -1.0)
     parts = [two_kinds()[:40], two_kinds()[40:]]
@@ -347,6 +355,16 @@ def test_frames(client):
         "red",
         "blue",
     }
+
+
+@pytest.mark.cluster
+def test_what_is_brought_here_is_evenly_spread(client, monkeypatch):
+    monkeypatch.setattr("skdbm.dask._run.SAMPLE_ROWS", 10)
+    X = np.arange(64.0)[:, None]
+    sample = Parts(client, collection(X, 5, 0, 1, 30, 28)).sample()
+    np.testing.assert_array_equal(sample, X[::7])
+    fitted = DaskDBMTransformer(**SETTINGS).fit(collection(two_kinds(), 20, 44))
+    assert fitted.n_iter_ == SETTINGS["max_iter"]
 
 
 @pytest.mark.cluster
@@ -477,8 +495,13 @@ def test_without_a_client(monkeypatch):
         raise ValueError("No clients found")
 
     monkeypatch.setattr("skdbm.dask._collections.default_client", none)
+    dbm = DaskDBMTransformer(**SETTINGS)
     with pytest.raises(ValueError, match="client="):
-        DaskDBMTransformer(**SETTINGS).fit(collection(two_kinds()))
+        dbm.fit(collection(two_kinds()))
+    wrapped = DaskDBMTransformer.from_machine(
+        DBMTransformer(**SETTINGS).fit(two_kinds()).machine_
+    )
+    assert "DaskDBMTransformer" in wrapped._repr_html_()
 
 
 @pytest.mark.cluster

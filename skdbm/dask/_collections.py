@@ -9,6 +9,10 @@ from distributed import default_client
 from scipy import sparse
 
 
+class NoClientError(ValueError, AttributeError):
+    """There is no Dask client, and `client_` no attribute, as displays ask."""
+
+
 def is_collection(X):
     """Whether `X` is a dask array or DataFrame."""
     return isinstance(X, da.Array) or (
@@ -66,7 +70,7 @@ def client_of(client):
         try:
             client = default_client()
         except ValueError as error:
-            raise ValueError(
+            raise NoClientError(
                 "There is no Dask client; start one with distributed.Client(...), or "
                 "pass it as client=."
             ) from error
