@@ -210,7 +210,7 @@ def test_shards_count_by_their_rows(n_updates):
     kinds = np.array([[1.0, 1, 0, 0], [0.0, 0, 1, 1]])
     parts = [np.repeat(kinds[:1], 180, axis=0), np.repeat(kinds[1:], 20, axis=0)]
     estimator = DBMTransformer(
-        **SETTINGS | {"hidden_layer_sizes": 3, "max_iter": 30, "n_chains": 50}
+        **SETTINGS | {"hidden_layer_sizes": 3, "max_iter": 25, "batch_size": 20}
     )
     _, machine = rounds(parts, estimator, n_updates)
     states = np.array(list(itertools.product([0.0, 1.0], repeat=4)))
