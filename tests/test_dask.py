@@ -238,6 +238,26 @@ def test_shards_have_streams_of_their_own():
     assert not np.array_equal(one.state.chains[0], other.state.chains[0])
     rows = np.arange(32)
     assert not np.array_equal(one._order(rows), other._order(rows))
+    assert [run.state.penalty.n_rows for run in (one, other)] == [64, 64]
+
+
+def test_smaller_shards_present_their_rows_more_often():
+    small, large = begun([two_kinds()[:7], two_kinds()[7:]], DBMTransformer(**SETTINGS))
+    order, size = small._order(small.others), small.options.batch_size
+    assert len(order) == large.n_batches * size > 7
+    batches = order.reshape(-1, size)
+    assert all(len(set(batch)) == size for batch in batches.tolist())
+    assert len(np.unique(large._order(large.others))) == len(large.others)
+
+
+def test_all_shards_see_the_same_chains_slow():
+    parts = [two_kinds()[:40], two_kinds()[40:]]
+    [run, _] = begun(parts, DBMTransformer(**SETTINGS))
+    agreement, run = shards.train_round(None, run, parts[0], 1)
+    for correlation in (0.0, 1.0):
+        agreement.numbers[-1] = correlation
+        shards.adopt(run, agreement)
+        assert run.slow == bool(correlation)
 
 
 def test_weights_of_chains_hear_of_an_average(monkeypatch):
@@ -535,7 +555,7 @@ def test_dask_ml(client):
 
 @pytest.mark.cluster
 def test_the_number_of_workers_does_not_matter(processes):
-    X, fitted = two_kinds(100), []
+    X, fitted = grey(), []
     for n_workers in (1, 2, 4):
         with scaled(processes, n_workers) as client:
             dbm = DaskDBMSampler(**SETTINGS, client=client, updates_per_round=2)
@@ -547,7 +567,7 @@ def test_the_number_of_workers_does_not_matter(processes):
 
 @pytest.mark.cluster
 def test_a_worker_that_is_killed_changes_nothing(processes, monkeypatch):
-    X = collection(two_kinds(100), 30, 5, 40, 25)
+    X = collection(grey(), 30, 5, 40, 25)
     # The client has kept something by then, and what follows is computed again.
     monkeypatch.setattr("skdbm.dask._run.KEPT_ROUNDS", 5)
     with scaled(processes, 2) as client:
@@ -581,6 +601,11 @@ def test_scattered_rows_that_die_with_their_worker_are_missed(processes):
             dbm.fit(X)
         assert killer.n_called
         assert not hasattr(dbm, "machine_")
+
+
+def grey():
+    """Rows of which states are drawn anew: random streams count at every update."""
+    return 0.1 + 0.8 * two_kinds(100)
 
 
 def kill_one(client):
