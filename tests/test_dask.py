@@ -1,9 +1,11 @@
 """Machines that shards train in rounds, on clusters of processes and without."""
 
+import importlib
 import itertools
 import os
 import pickle
 import signal
+import sys
 import time
 
 import joblib
@@ -93,9 +95,10 @@ def processes():
 
 def scaled(cluster, n_workers):
     """A client of the cluster, which has so many workers by then."""
-    client = Client(cluster)
+    client, deadline = Client(cluster), time.monotonic() + 60
     cluster.scale(n_workers)
     while len(client.nthreads()) != n_workers:
+        assert time.monotonic() < deadline
         time.sleep(0.05)
     return client
 
@@ -280,6 +283,14 @@ def test_the_reference_lists_the_estimators():
     assert all(f"~skdbm.dask.{name}\n" in text for name in skdbm.dask.__all__)
 
 
+def test_what_to_install(monkeypatch):
+    for name in [name for name in sys.modules if name.startswith("skdbm.dask")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(ImportError, match=r"pip install \"skdbm\[dask\]\""):
+        importlib.import_module("skdbm.dask")
+
+
 def test_averages_are_by_rows_and_in_order():
     def part(n_rows, value):
         array = np.full(3, value, np.float32)
@@ -385,6 +396,21 @@ def test_what_is_brought_here_is_evenly_spread(client, monkeypatch):
     np.testing.assert_array_equal(sample, X[::7])
     fitted = DaskDBMTransformer(**SETTINGS).fit(collection(two_kinds(), 20, 44))
     assert fitted.n_iter_ == SETTINGS["max_iter"]
+
+
+@pytest.mark.cluster
+def test_categories_are_known_if_declared(client, monkeypatch):
+    pd = pytest.importorskip("pandas")
+    dd = pytest.importorskip("dask.dataframe")
+    monkeypatch.setattr("skdbm.dask._run.SAMPLE_ROWS", 4)
+    values = ["red", "blue"] * 20 + ["green"]  # the last is none of the sample
+    table = pd.DataFrame({"colour": pd.Categorical(values)})
+    dbm = DaskDBMSampler(**SETTINGS | {"visible": "categorical"})
+    fitted = dbm.fit(dd.from_pandas(table, npartitions=2))
+    assert fitted.machine_.layer_sizes[0] == 3
+    plain = dd.from_pandas(table.astype({"colour": object}), npartitions=2)
+    with pytest.raises(ValueError, match=r"'colour'.*'green'"):
+        clone(dbm).fit(plain)
 
 
 @pytest.mark.cluster
