@@ -1,8 +1,14 @@
 """What holds for all tests, doctests included."""
 
 import sys
+from importlib.util import find_spec
 
 import pytest
+
+#: What needs the optional package distributed, if that is not there.
+collect_ignore = (
+    [] if find_spec("distributed") else ["skdbm/dask", "doc/guide/several_machines.rst"]
+)
 
 
 @pytest.fixture(autouse=True)

@@ -15,6 +15,7 @@ from numpydoc.validate import Validator, get_doc_object, validate
 MODULES = [
     "skdbm",
     "skdbm.callback",
+    "skdbm.dask",
     "skdbm.display",
     "skdbm.encodings",
     "skdbm.evidence",

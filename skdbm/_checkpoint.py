@@ -22,7 +22,7 @@ from ._callbacks import MachineCallback
 from ._trees import Reader, Writer
 from ._version import __version__
 from ._warnings import warn
-from .encodings.rows import EncodedRows, is_in_pieces
+from .encodings.rows import TOGETHER, EncodedRows
 from .likelihood.following import FollowedLogPartition
 from .machine import DeepBoltzmannMachine
 from .sampling.tempering import Ladder
@@ -328,8 +328,14 @@ def identity(estimator, X, *, goes_on):
         "the machine it went on from": machine and _fitting.digest(machine),
         "the version of skdbm": __version__,
         "the data": _digest(X),
-        "the rows of a block": ops.block_rows(X) if is_in_pieces(X) else "all",
+        "the rows of a block": _of_block(X),
     }
+
+
+def _of_block(X):
+    """Rows of a block, where they matter: rows of few blocks are shuffled as one."""
+    n_rows = ops.block_rows(X)
+    return n_rows if X.shape[0] > TOGETHER * n_rows else "all"
 
 
 def _described(value):

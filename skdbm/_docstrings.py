@@ -175,16 +175,19 @@ class Shared:
     """
 
 
-def with_parameter(function, name, default):
-    """Signature of a function with one keyword more, at the end."""
+def with_parameters(function, **defaults):
+    """Signature of a function with some keywords more, at the end."""
     signature = inspect.signature(function)
-    more = inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default)
-    return signature.replace(parameters=[*signature.parameters.values(), more])
+    more = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default)
+        for name, default in defaults.items()
+    ]
+    return signature.replace(parameters=[*signature.parameters.values(), *more])
 
 
-def shared(cls):
+def shared(cls, source=Shared):
     """Fill the shared sections into the docstring of an estimator class."""
-    _, *parts = re.split(r"\n+^(\w+)\n-+\n", inspect.getdoc(Shared), flags=re.M)
+    _, *parts = re.split(r"\n+^(\w+)\n-+\n", inspect.getdoc(source), flags=re.M)
     cls.__doc__ = inspect.getdoc(cls)
     for title, text in zip(parts[::2], parts[1::2], strict=True):
         cls.__doc__ = cls.__doc__.replace(f"<{title.lower()}>", text)

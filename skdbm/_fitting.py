@@ -90,32 +90,43 @@ def new_run(estimator, X, *, goes_on):
     # Held-out rows only now: every category has to be known, theirs as well.
     X, stopping = hold_out(estimator, X)
     rate = automatic_rate(estimator, encoding, X)
-    size = X.shape[0], estimator.batch_size
-    n_epochs = estimator.max_iter or start.n_epochs(*size, rate)
-    n_slow_epochs = estimator.max_iter or start.n_slow_epochs(*size)
+    epochs = epochs_of(estimator, X.shape[0], rate)
     if goes_on:
-        machine, way = state.machine, (None, 0)
+        machine = state.machine
+        epochs |= {"pretraining": None, "n_pretraining_epochs": 0}
     else:
         machine = initial_machine(estimator, encoding, X, seeds["weights"])
-        way = pretraining_of(estimator, n_epochs)
     automatic = estimator.learning_rate_init == "auto"
+    rows = EncodedRows(encoding, X, start.TRAINING_DTYPE)
+    unseen = None if goes_on else unseen_rows(estimator, len(rows), rows.block_rows)
     return Run(
         machine,
-        EncodedRows(encoding, X, start.TRAINING_DTYPE),
+        rows,
         options(estimator, X.shape[0]),
         n_chains=estimator.n_chains,
-        n_epochs=n_epochs,
         learning_rate=rate if automatic else estimator.learning_rate_init,
-        n_slow_epochs=n_slow_epochs,
-        n_slow_pretraining_epochs=pretraining_of(estimator, n_slow_epochs)[1],
         n_slower_attempts=SLOWER_ATTEMPTS * automatic,
         seeds=seeds,
-        pretraining=way[0],
-        n_pretraining_epochs=way[1],
         stopping=stopping,
-        held_out=None if goes_on else unseen_rows(estimator, X),
+        held_out=unseen,
         state=state,
+        **epochs,
     )
+
+
+def epochs_of(estimator, n_rows, rate):
+    """Give the epochs of every part of a training on so many rows, by argument."""
+    size = n_rows, estimator.batch_size
+    n_epochs = estimator.max_iter or start.n_epochs(*size, rate)
+    n_slow_epochs = estimator.max_iter or start.n_slow_epochs(*size)
+    way, n_pretraining_epochs = pretraining_of(estimator, n_epochs)
+    return {
+        "n_epochs": n_epochs,
+        "n_slow_epochs": n_slow_epochs,
+        "pretraining": way,
+        "n_pretraining_epochs": n_pretraining_epochs,
+        "n_slow_pretraining_epochs": pretraining_of(estimator, n_slow_epochs)[1],
+    }
 
 
 def train(estimator, run, progress, X, file):
@@ -227,7 +238,9 @@ def hold_out(estimator, X):
             "leaves no row to train on; give more rows or a smaller fraction, or turn "
             "early_stopping off."
         )
-    held_out, others = drawn_rows(estimator._held_out_seed, X, n_held_out)
+    held_out, others = drawn_rows(
+        estimator._held_out_seed, X.shape[0], ops.block_rows(X), n_held_out
+    )
     rows = HeldOut(
         taken(X, held_out),
         taken(X, others),
@@ -243,12 +256,12 @@ def hold_out(estimator, X):
     return left(X, held_out), stopping
 
 
-def drawn_rows(seed, X, n_drawn):
+def drawn_rows(seed, n_rows, block_rows, n_drawn):
     """Draw rows by number, and others, as many where it can; both are sorted.
 
     Of data that are read in pieces some blocks after the others have their share each.
     """
-    rng, n_rows, size = ops.generator(seed), X.shape[0], TOGETHER * ops.block_rows(X)
+    rng, size = ops.generator(seed), TOGETHER * block_rows
     drawn, others = [], []
     for first in range(0, n_rows, size):
         end = min(n_rows, first + size)
@@ -259,14 +272,13 @@ def drawn_rows(seed, X, n_drawn):
     return np.concatenate(drawn), np.concatenate(others)
 
 
-def unseen_rows(estimator, X):
+def unseen_rows(estimator, n_rows, block_rows):
     """Draw rows that the strength of the penalty is learned from, by index."""
-    n_rows = X.shape[0]
     if estimator.alpha != "auto" or n_rows < LEAST_ROWS:
         return None
     seed = ops.seed_sequence(estimator._held_out_seed).spawn(1)[0]
     n_unseen = min(MOST_UNSEEN, n_rows // UNSEEN_SHARE)
-    return drawn_rows(seed, X, n_unseen)[0]
+    return drawn_rows(seed, n_rows, block_rows, n_unseen)[0]
 
 
 def options(estimator, n_rows):

@@ -80,8 +80,8 @@ class DBMTransformer(TransformerMixin, BaseDBM):
         self.feature_layers = feature_layers
 
     # Where scikit-learn, and whoever asks for help, reads the names of all parameters.
-    __init__.__signature__ = _docstrings.with_parameter(  # type: ignore[attr-defined]
-        BaseDBM.__init__, "feature_layers", "all"
+    __init__.__signature__ = _docstrings.with_parameters(  # type: ignore[attr-defined]
+        BaseDBM.__init__, feature_layers="all"
     )
 
     def __sklearn_tags__(self):

@@ -69,6 +69,9 @@ PARAMETER_CONSTRAINTS = {
 #: Constraints of a hyper-parameter of one estimator alone.
 FEATURE_LAYERS = [StrOptions({"last", "all"}), "array-like", Integral]
 
+#: Constraints of hyper-parameters of the estimators for Dask alone.
+OF_DASK = {"updates_per_round": [_AT_LEAST_ONE], "client": "no_validation"}
+
 #: Constraints of the fields of value objects.
 SETTINGS_CONSTRAINTS = {
     "likelihood": {

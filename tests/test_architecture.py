@@ -36,6 +36,7 @@ FLOORS = [
     ["_checkpoint", "_saving", "_scoring"],
     ["_base"],
     ["_sampler", "_transformer", "callback"],
+    ["dask"],
     ["__init__"],
 ]
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

@@ -164,8 +164,7 @@ def test_a_copy_before_the_first_update_goes_its_own_way():
 
 def test_few_rows_or_a_given_strength_hold_nothing_out():
     for params, n_rows in (({}, 19), ({"alpha": 0.5}, 100)):
-        X = np.zeros((n_rows, 2))
-        assert _fitting.unseen_rows(DBMSampler(**params), X) is None
+        assert _fitting.unseen_rows(DBMSampler(**params), n_rows, n_rows) is None
 
 
 # ---------------------------------------------------------------------------

@@ -14,11 +14,6 @@ DRAWING = (2**31,)
 TOGETHER = 16
 
 
-def is_in_pieces(X: Rows) -> bool:
-    """Whether rows are of more blocks than are held together."""
-    return bool(X.shape[0] > TOGETHER * ops.block_rows(X))
-
-
 class EncodedRows:
     """Rows of data as visible states, made, and with `rng` drawn, on demand."""
 
@@ -30,19 +25,15 @@ class EncodedRows:
     ) -> None:
         self.encoding, self.X, self.dtype, self.rng = encoding, X, dtype, rng
         self.shape: tuple[int, int] = (X.shape[0], encoding.width(X.shape[1]))
+        self.block_rows = ops.block_rows(X)
 
     def __len__(self) -> int:
         return self.shape[0]
 
     @property
-    def block_rows(self) -> int:
-        """Rows that lie together: of data that are read in pieces, or all."""
-        return ops.block_rows(self.X)
-
-    @property
     def is_in_pieces(self) -> bool:
         """Whether there are more blocks than are held together."""
-        return is_in_pieces(self.X)
+        return len(self) > TOGETHER * self.block_rows
 
     def hold(self, blocks: IntArray) -> None:
         """Have the rows of these blocks in memory, and no others."""

@@ -123,13 +123,18 @@ class Run:
 
     def _count_updates(self) -> int:
         """Updates of all epochs of the stage."""
-        n_rows = len(self.source)
-        rows = n_rows, n_rows - len(self.held_out)
-        of_all, of_others = (-(-n // self.options.batch_size) for n in rows)
+        of_all, of_others = self._updates_of_epochs()
         if self.stages_left:
             return self.n_pretraining_epochs * of_others
         n_late = self.n_all_epochs
         return n_late * of_all + (self.n_joint_epochs - n_late) * of_others
+
+    def _updates_of_epochs(self) -> tuple[int, int]:
+        """Updates of an epoch on all rows, and of one without those held out."""
+        n_rows = len(self.source)
+        rows = n_rows, n_rows - len(self.held_out)
+        of_all, of_others = (-(-n // self.options.batch_size) for n in rows)
+        return of_all, of_others
 
     @property
     def n_all_epochs(self) -> int:
@@ -141,7 +146,7 @@ class Run:
     def _lengthen(self) -> None:
         """Make more of the epochs that are to come where chains are slow."""
         # What they tell is noisy, and takes more updates to average out.
-        if not self.state.mixing.slow:
+        if not self.slow:
             return
         joint = max(0, self.n_slow_epochs - self.n_joint_epochs)
         stage = 0
@@ -152,6 +157,11 @@ class Run:
         self.epochs_left += stage if self.stages_left else joint
         self.n_epochs += joint + self.stages_left * stage
         self.n_updates = self._count_updates()
+
+    @property
+    def slow(self) -> bool:
+        """Whether chains are slow."""
+        return self.state.mixing.slow
 
     @property
     def done(self) -> bool:
@@ -169,7 +179,7 @@ class Run:
             self.epoch = Epoch(
                 self.state,
                 self.stage.source,
-                Order(self.source, self._unseen(), self.order_rng),
+                self._order(),
                 self.options,
                 self.row_chains,
             )
@@ -198,6 +208,10 @@ class Run:
         """Rows that the next epoch leaves out, which the penalty learns from."""
         learns_all = not self.stages_left and self.epochs_left <= self.n_all_epochs
         return self.held_out[:0] if learns_all else self.held_out
+
+    def _order(self) -> Order:
+        """Order of the rows in the next epoch."""
+        return Order(self.source, self._unseen(), self.order_rng)
 
     def end(self, stage: Stage) -> None:
         """End a stage before its last epoch, if it is not over yet."""
