@@ -243,7 +243,7 @@ class DBMSampler(BaseDBM):
     def _chains_over_time(self, n_chains, sweeps, random_state):
         """Yield the rows of some chains after so many sweeps, and so many more, ..."""
         start, seed = self._start_seeds(random_state)
-        states = self._log_partition().samples(n_chains, start, n_jobs=self.n_jobs)
+        states = self._log_partition().samples(n_chains, start, n_jobs=self._team)
         states = [state.astype(self.machine_.dtype, copy=False) for state in states]
         for n_sweeps in sweeps:
             sampling.gibbs_sweeps(
@@ -271,7 +271,7 @@ class DBMSampler(BaseDBM):
         if not complete:
             return
         try:
-            estimate = self._kept_log_partition.of(n_jobs=self.n_jobs)
+            estimate = self._kept_log_partition.of(n_jobs=self._team)
         except KeyboardInterrupt as interrupt:
             raise _validation.TrainingInterrupted(
                 "in the estimation of log Z, which score_samples will make up for; the "

@@ -74,7 +74,7 @@ class Scored:
         if n_importance_samples is None:
             n_importance_samples = self._setting("likelihood").n_importance_samples
         totals = self.machine_.units[0].totals(X)
-        log_partition, error = self._log_partition().of(totals, n_jobs=self.n_jobs)
+        log_partition, error = self._log_partition().of(totals, n_jobs=self._team)
         scores = log_likelihood(
             self.machine_,
             X,
@@ -134,6 +134,11 @@ class Scored:
         if not n_words:
             raise ValueError("Perplexity is about words: it needs rows that have some.")
         return float(np.exp(surprise / n_words))
+
+    @property
+    def _team(self):
+        """What computes log Z: so many threads."""
+        return self.n_jobs
 
     def _annealing(self):
         """How log Z is annealed, as `likelihood` is now: chains, and the seed."""

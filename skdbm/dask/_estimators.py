@@ -12,6 +12,7 @@ from .._sampler import DBMSampler
 from .._transformer import DBMTransformer
 from . import _collections
 from ._run import Parts, new_run
+from ._team import Cluster
 
 #: Updates that shards make on their own by default; `benchmarks/dask_rounds.py`
 #: measures what more of them cost.
@@ -27,6 +28,14 @@ class DaskDBM:
     def client_(self):
         """The Dask client: `client`, or else the current one."""
         return _collections.client_of(self.client)
+
+    @property
+    def _team(self):
+        """What computes log Z: the cluster, if it is there."""
+        try:
+            return Cluster(self.client_, self.n_jobs)
+        except _collections.NoClientError:
+            return self.n_jobs
 
     def __getstate__(self):
         # Clients belong to a process.
@@ -363,8 +372,8 @@ class DaskDBMTransformer(  # type: ignore[call-arg]
 class DaskDBMSampler(DaskDBM, DBMSampler):
     """Samples from a deep Boltzmann machine that is trained on a Dask cluster.
 
-    Trained as `DaskDBMTransformer` is, and used as `DBMSampler` is: samples are drawn,
-    and log Z is estimated, in this process.
+    Trained as `DaskDBMTransformer` is, and used as `DBMSampler` is. Chains that
+    estimate log Z are on the workers; samples are drawn in this process.
 
     Parameters
     ----------

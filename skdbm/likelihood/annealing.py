@@ -168,7 +168,7 @@ def annealed_with_chains(
     machine: DeepBoltzmannMachine,
     n_chains: int,
     random_state: Seed,
-    n_jobs: int | None,
+    n_jobs: int | ops.Workers | None,
     *,
     most_rounds: int = MOST_ROUNDS,
 ) -> tuple[AnnealedLogPartition, list[FloatArray]]:
@@ -179,10 +179,10 @@ def annealed_with_chains(
     machine = machine.astype(ops.float32)
     spawned = ops.seed_sequence(random_state).spawn(2 + most_rounds + 1)
     first, last, *seeds, near = spawned
-    means = means_of(machine, first, n_jobs)
-    bases = [base_of(machine, means, share) for share in BASES]
-    runs: list[list[Annealed]] = [[] for _ in bases]
+    runs: list[list[Annealed]] = [[] for _ in BASES]
     with ops.workers(n_jobs) as team:
+        means = means_of(machine, first, team.n_threads)
+        bases = [base_of(machine, means, share) for share in BASES]
         for seed in seeds:
             for found, base, own in zip(
                 runs, bases, seed.spawn(len(bases)), strict=True

@@ -116,7 +116,7 @@ class LogPartition:
         self._settled = dict(self._values)
 
     def of(
-        self, totals: IntArray | None = None, *, n_jobs: int | None = None
+        self, totals: IntArray | None = None, *, n_jobs: int | ops.Workers | None = None
     ) -> tuple[float | FloatArray, float | FloatArray]:
         """Log Z and its standard error, of shape (n_rows,) if there are totals."""
         if totals is None:
@@ -135,7 +135,11 @@ class LogPartition:
         return values, errors
 
     def samples(
-        self, n_samples: int, seed: ops.SeedSequence, *, n_jobs: int | None = None
+        self,
+        n_samples: int,
+        seed: ops.SeedSequence,
+        *,
+        n_jobs: int | ops.Workers | None = None,
     ) -> list[FloatArray]:
         """Draw joint states of all layers: exact ones, or annealed chains by weight."""
         # Gibbs chains hardly cross from one kind of state to another, and show for long
@@ -149,7 +153,9 @@ class LogPartition:
         places = order[ops.arange(n_samples) % len(order)]
         return [state[places] for state in states]
 
-    def _value(self, total: int | None, n_jobs: int | None) -> tuple[float, float]:
+    def _value(
+        self, total: int | None, n_jobs: int | ops.Workers | None
+    ) -> tuple[float, float]:
         """Log Z and its standard error, for one total of the visible units if any."""
         if str(total) not in self._values:
             if total is None and prefers_exact(self.machine):
@@ -158,7 +164,9 @@ class LogPartition:
                 self._anneal(total, n_jobs)
         return self._values[str(total)]
 
-    def _anneal(self, total: int | None, n_jobs: int | None) -> list[FloatArray]:
+    def _anneal(
+        self, total: int | None, n_jobs: int | ops.Workers | None
+    ) -> list[FloatArray]:
         """Anneal, and keep the value; samples of the machine."""
         machine = self.machine.with_totals(total)
         result, states = annealed_with_chains(machine, *self.settings, n_jobs)
@@ -170,7 +178,9 @@ class LogPartition:
         self._values[str(total)] = value, error
         return states
 
-    def _interpolated(self, total: int, n_jobs: int | None) -> tuple[float, float]:
+    def _interpolated(
+        self, total: int, n_jobs: int | ops.Workers | None
+    ) -> tuple[float, float]:
         """Log Z for a total, and its standard error, from those of totals around it."""
         i = bisect.bisect_left(_ANNEALED_TOTALS, total)
         if total == 0 or _ANNEALED_TOTALS[i] == total:

@@ -147,6 +147,15 @@ class Workers:
                 raise error
         return results
 
+    def spread(
+        self, function: Callable[..., _Result], *pieces: Iterable[Any]
+    ) -> list[_Result]:
+        """Map a function that may run in other processes: its results are all it does.
+
+        What it gets need not be what stands here, so it may change that in vain.
+        """
+        return self.map(function, *pieces)
+
     def close(self) -> None:
         """End the threads."""
         if self._pool is not None:
@@ -154,8 +163,15 @@ class Workers:
 
 
 @contextmanager
-def workers(n_jobs: int | None = None) -> Iterator[Workers]:
-    """Threads for a stretch of work, counted as by joblib; BLAS has one meanwhile."""
+def workers(n_jobs: "int | Workers | None" = None) -> Iterator[Workers]:
+    """Threads for a stretch of work, counted as by joblib; BLAS has one meanwhile.
+
+    Or those that are given, of a cluster for example.
+    """
+    if isinstance(n_jobs, Workers):
+        with _single_threaded_blas():
+            yield n_jobs
+        return
     n_threads = resolve_n_threads(n_jobs)
     with _single_threaded_blas():
         team = Workers(n_threads)

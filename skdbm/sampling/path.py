@@ -14,6 +14,7 @@ would be biased by their rounding, and raw exponentials would overflow.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeAlias
 
 from .. import ops
@@ -152,38 +153,55 @@ def carry(
     know the same. The mean weight then is a ratio of probabilities of what is known.
     """
 
-    def carry_block(block: slice, rng: Rng) -> tuple[FloatArray, list[float]]:
-        part = [state[block] for state in states]
-        chains = Chains(path, part, population, evidence[block])
-        log_weights = ops.zeros(chains.shape)
-        stops = [schedule.start]
-        for number in range(schedule.most):
-            chains.look()
-            there, slope = schedule.step(
-                number, stops[-1], chains.slope, chains.steepest
-            )
-            log_weights += (there - stops[-1]) * slope
-            if population:
-                chains.draw_anew(log_weights, rng)
-            chains.sweep(there, rng)
-            stops.append(there)
-            if there == schedule.end:
-                break
-        else:
-            stops.append(math.nan)  # not arrived
-        return log_weights.ravel(), stops
-
     blocks = ops.row_blocks(len(states[0]), ops.ANNEALING_ROWS)
     if population:  # a block has whole ones
         most = population * max(1, ops.ANNEALING_ROWS // population)
         blocks = [slice(i, i + most) for i in range(0, len(states[0]), most)]
-    parts = team.map(carry_block, blocks, ops.streams(seed, len(blocks)))
-    log_weights, stops = zip(*parts, strict=True)
+    parts = [[state[block] for state in states] for block in blocks]
+    log_weights, stops, ends = zip(
+        *team.spread(
+            partial(_carry_block, path, schedule, population),
+            parts,
+            [evidence[block] for block in blocks],
+            ops.streams(seed, len(blocks)),
+        ),
+        strict=True,
+    )
+    for part, end in zip(parts, ends, strict=True):
+        for state, there in zip(part, end, strict=True):
+            ops.copyto(state, there)  # from another process, if not in place
     return Journey(
         ops.concatenate(log_weights),
         max(map(len, stops)) - 1,
         stops[0],
     )
+
+
+def _carry_block(
+    path: Path,
+    schedule: GivenSteps | AdaptiveSteps,
+    population: int | None,
+    states: list[FloatArray],
+    evidence: Evidence,
+    rng: Rng,
+) -> tuple[FloatArray, list[float], list[FloatArray]]:
+    """Carry a block of chains: log-weights, stops, and the states where they end."""
+    chains = Chains(path, states, population, evidence)
+    log_weights = ops.zeros(chains.shape)
+    stops = [schedule.start]
+    for number in range(schedule.most):
+        chains.look()
+        there, slope = schedule.step(number, stops[-1], chains.slope, chains.steepest)
+        log_weights += (there - stops[-1]) * slope
+        if population:
+            chains.draw_anew(log_weights, rng)
+        chains.sweep(there, rng)
+        stops.append(there)
+        if there == schedule.end:
+            break
+    else:
+        stops.append(math.nan)  # not arrived
+    return log_weights.ravel(), stops, states
 
 
 class Chains:
