@@ -727,7 +727,7 @@ def test_importance_weights_are_right_on_average(model, n_importance_samples, se
 @over([formula_model((6, 5, 4)), random_model((4, 3, 3, 2), 4, scale=0.8)])
 def test_one_corrected_sample_is_a_better_bound_than_means_drawn_from(model, seed):
     """The mean of log p*(v, h) / q(h) with q of mean field, summed, is surpassed."""
-    X, n_copies, machine = model.visible_states(), 3000, model.machine()
+    X, n_copies, machine = model.visible_states(), 1000, model.machine()
     log_z = model.distribution.log_partition
     estimate = independent_estimates(
         machine, np.repeat(X, n_copies, axis=0), log_z, 1, seed
@@ -747,7 +747,7 @@ def test_one_corrected_sample_is_a_better_bound_than_means_drawn_from(model, see
 
 @each_seed
 def test_more_importance_samples_raise_the_estimate_on_average(seed):
-    model, n_copies = random_model((6, 5, 4), 0, 4), 1000
+    model, n_copies = random_model((6, 5, 4), 0, 4), 400
     X = np.tile(model.visible_states(), (n_copies, 1))
     estimates = [
         independent_estimates(model.machine(), X, 0.0, n_importance_samples, seed)
