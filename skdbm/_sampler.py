@@ -57,7 +57,7 @@ class DBMSampler(BaseDBM):
     >>> import numpy as np
     >>> from skdbm import DBMSampler
     >>> X = np.repeat([[1, 1, 0, 0], [0, 0, 1, 1]], 50, axis=0)
-    >>> sampler = DBMSampler(hidden_layer_sizes=(4, 2), random_state=0)
+    >>> sampler = DBMSampler(hidden_layer_sizes=(4, 2), max_iter=300, random_state=0)
     >>> sampler.fit(X).sample(3).shape
     (3, 4)
     >>> bool(sampler.score([[1, 1, 0, 0]]) > sampler.score([[1, 0, 1, 0]]))
@@ -169,7 +169,8 @@ class DBMSampler(BaseDBM):
         >>> import numpy as np
         >>> from skdbm import DBMSampler
         >>> X = np.repeat([[1, 1, 0, 0], [0, 0, 1, 1]], 50, axis=0)
-        >>> sampler = DBMSampler(hidden_layer_sizes=4, random_state=0).fit(X)
+        >>> sampler = DBMSampler(hidden_layer_sizes=4, max_iter=300, random_state=0)
+        >>> sampler = sampler.fit(X)
         >>> sampler.impute([[1, np.nan, 0, np.nan]]).round()
         array([[1., 1., 0., 0.]])
         """

@@ -1,7 +1,8 @@
 """Importance-weighted estimates of copies of a row, each by draws of its own.
 
 The estimate of a row depends on the row alone, so those of its copies are equal. To
-look at its distribution the copies get streams that have nothing to do with the rows.
+look at its distribution the copies draw from one stream, one after the other: many
+thousands of streams would take longer than all that is drawn from them.
 """
 
 import numpy as np
@@ -19,7 +20,7 @@ def independent_estimates(machine, X, log_z, n_importance_samples, seed):
 
     def streams(layer):
         key = np.random.SeedSequence([seed, n_importance_samples, layer])
-        return ops.streams(key, evidence.n_rows)
+        return ops.streams(key, 1) * evidence.n_rows
 
     estimate = importance_weighted(
         machine, evidence, part, n_importance_samples, streams

@@ -2,6 +2,8 @@
 
 import pytest
 
+from skdbm import ops
+
 from ._estimators import CLASSES, two_kinds
 
 
@@ -19,3 +21,13 @@ def kinds(X):
 @pytest.fixture(params=CLASSES, ids=lambda cls: cls.__name__)
 def cls(request):
     return request.param
+
+
+@pytest.fixture
+def wide_blocks(monkeypatch):
+    """Let chains go in blocks of thousands: the same draws at a fraction of the cost.
+
+    That results do not depend on how blocks go over threads, others test.
+    """
+    for name in ("ANNEALING_ROWS", "TRAINING_ROWS"):
+        monkeypatch.setattr(ops, name, 4096)

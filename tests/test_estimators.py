@@ -696,7 +696,7 @@ def test_scores_are_made_of_the_samples_that_the_estimator_asks_for(fitted, X):
 def test_score_prefers_an_upper_layer_that_is_of_use(cls, scale):
     """As the likelihood does. The bound would do without: mean field is too simple."""
     machine = random_model((6, 5, 4), 4, scale).machine()
-    counts = np.exp(likelihood.exact_log_likelihood(machine, all_states(6))) * 5000
+    counts = np.exp(likelihood.exact_log_likelihood(machine, all_states(6))) * 1000
     X = np.repeat(all_states(6), counts.round().astype(int), axis=0)
     # What is left without the layer, its mean field added to the biases.
     upper = likelihood.exact_samples(machine, 5000, random_state=0)[2].mean(axis=0)

@@ -335,6 +335,7 @@ def test_second_order_fields_given_any_evidence(sizes, columns):
 N_CHAINS, N_SWEEPS = 8000, 40
 
 
+@pytest.mark.usefixtures("wide_blocks")
 @each_seed
 @each_case
 def test_chains_given_any_evidence_have_the_conditional_moments(sizes, columns, seed):

@@ -89,6 +89,7 @@ def test_way_between_machines_of_binomial_units(sizes, n_trials, seed):
         assert worst_moment(after, after.distribution, states, n_layers) < 1
 
 
+@pytest.mark.usefixtures("wide_blocks")
 @each_seed
 @pytest.mark.parametrize("n_steps", [8, 30])
 @pytest.mark.parametrize(

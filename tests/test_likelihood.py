@@ -404,6 +404,7 @@ def with_means(model, dtype=np.float64):
     return machine
 
 
+@pytest.mark.usefixtures("wide_blocks")
 @each_seed
 def test_annealed_estimates_scatter_about_the_exact_value(seed):
     """105 machines, from weak to strong couplings, in units of the standard error.
@@ -430,6 +431,7 @@ def test_annealed_estimates_scatter_about_the_exact_value(seed):
     assert np.abs(z).max() < 8
 
 
+@pytest.mark.usefixtures("wide_blocks")
 @each_seed
 @pytest.mark.parametrize("share", BASES)
 @pytest.mark.parametrize("scale", [0.5, 1, 2])
@@ -443,6 +445,7 @@ def test_mean_weights_of_populations_are_right_on_average(n_chains, scale, share
     assert abs(weights.mean() - 1) < 6.5 * weights.std(ddof=1) / np.sqrt(n)
 
 
+@pytest.mark.usefixtures("wide_blocks")
 @each_seed
 @pytest.mark.parametrize("share", BASES)
 @over([model for model in MODELS if max(model.n_trials) > 1])
@@ -459,6 +462,7 @@ def test_annealing_machines_of_binomial_units(model, seed):
     assert abs(z_score(result, model.distribution.log_partition)) < 8
 
 
+@pytest.mark.usefixtures("wide_blocks")
 def test_the_lower_bound_seldom_fails():
     """At most once in 20 times, but for what chance does to 400 of them."""
     model = random_model((6, 5, 4), 0, 2)
@@ -539,6 +543,7 @@ def test_both_modes_count_where_chains_cannot_cross(known):
     assert result.lower_bound < exact
 
 
+@pytest.mark.usefixtures("wide_blocks")
 @each_seed
 @each_dtype
 @pytest.mark.parametrize(("offset", "n_copies"), [(300, 10), (1, 80)])
@@ -559,6 +564,7 @@ def test_log_weights_beyond_the_range_of_exp(n_copies, offset, dtype, seed):
     assert error < 8 * result.standard_error + 10 * np.finfo(np.float32).eps * expected
 
 
+@pytest.mark.usefixtures("wide_blocks")
 @each_seed
 @each_dtype
 def test_annealing_across_hundreds_of_nats(dtype, seed):
@@ -721,7 +727,7 @@ def test_importance_weights_are_right_on_average(model, n_importance_samples, se
 @over([formula_model((6, 5, 4)), random_model((4, 3, 3, 2), 4, scale=0.8)])
 def test_one_corrected_sample_is_a_better_bound_than_means_drawn_from(model, seed):
     """The mean of log p*(v, h) / q(h) with q of mean field, summed, is surpassed."""
-    X, n_copies, machine = model.visible_states(), 3000, model.machine()
+    X, n_copies, machine = model.visible_states(), 1000, model.machine()
     log_z = model.distribution.log_partition
     estimate = independent_estimates(
         machine, np.repeat(X, n_copies, axis=0), log_z, 1, seed
@@ -741,7 +747,7 @@ def test_one_corrected_sample_is_a_better_bound_than_means_drawn_from(model, see
 
 @each_seed
 def test_more_importance_samples_raise_the_estimate_on_average(seed):
-    model, n_copies = random_model((6, 5, 4), 0, 4), 1000
+    model, n_copies = random_model((6, 5, 4), 0, 4), 400
     X = np.tile(model.visible_states(), (n_copies, 1))
     estimates = [
         independent_estimates(model.machine(), X, 0.0, n_importance_samples, seed)
@@ -974,6 +980,7 @@ def share_of_first_kind(visible):
     return visible[:, :4].sum(axis=1) > visible[:, 4:].sum(axis=1)
 
 
+@pytest.mark.usefixtures("wide_blocks")
 @each_seed
 def test_annealed_samples_have_the_proportions_of_the_machine(monkeypatch, seed):
     """Chains by weight: shares of the kinds are as certain as their populations."""

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
+from scipy.special import softmax
 
 from skdbm import DBMSampler, DBMTransformer, Likelihood, ops
 from skdbm.encodings import Probabilities, Real, States
@@ -40,8 +41,8 @@ from skdbm.units import Bernoulli, Gaussian
 from ._copies import independent_estimates
 from ._reference import (
     VISIBLE,
-    block_moments,
     block_slices,
+    block_terms,
     block_width,
     largest_error,
     typed_model,
@@ -207,7 +208,7 @@ def test_importance_weighting_of_incomplete_rows_converges(model):
 def solve(model, X):
     """Mean field by plain iteration, unit by unit, until nothing moves."""
     states = [
-        np.array([_means(blocks, bias)] * len(X))
+        np.repeat(_means(blocks, bias[None]), len(X), axis=0)
         for blocks, bias in zip(model.blocks, model.biases, strict=True)
     ]
     states[0] = np.where(np.isnan(X), states[0], X)
@@ -217,7 +218,7 @@ def solve(model, X):
             if layer == 0 and not np.isnan(X).any():
                 continue
             field = fields(model, states, layer)
-            new = np.array([_means(blocks, row) for row in field])
+            new = _means(blocks, field)
             states[layer] = np.where(np.isnan(X), new, X) if layer == 0 else new
         if all(
             np.max(np.abs(a - b)) < 1e-13 for a, b in zip(states, before, strict=True)
@@ -236,14 +237,24 @@ def fields(model, states, layer):
     return field
 
 
-def _means(blocks, x):
+def _means(blocks, field):
+    """Means of a layer in every row."""
     parts = zip(blocks, block_slices(blocks), strict=True)
-    return np.concatenate(
+    return np.hstack(
         [
-            x[units] if block[0] == "normal" else block_moments(block, x[units])[1]
+            field[:, units]
+            if block[0] == "normal"
+            else _block_means(block, field[:, units])
             for block, units in parts
         ]
     )
+
+
+def _block_means(block, field):
+    """Means of a block of discrete units in every row, by its states one by one."""
+    states, log_ways = block_terms(block)
+    p = softmax(field @ states.T + log_ways, axis=1)
+    return p @ states
 
 
 @over(MODELS)
@@ -256,7 +267,7 @@ def test_means_of_incomplete_rows_solve_the_equations_of_mean_field(model):
     assert_array_equal(q.visible[known], X[known])
     states = [q.visible, *q.means]
     for layer, blocks in enumerate(model.blocks):
-        wanted = np.array([_means(blocks, x) for x in fields(model, states, layer)])
+        wanted = _means(blocks, fields(model, states, layer))
         where = ~known if layer == 0 else np.ones(wanted.shape, bool)
         assert_allclose(states[layer][where], wanted[where], atol=1e-11)
 
@@ -343,7 +354,7 @@ def test_missing_entries_are_none_where_nothing_is_missing():
 def test_gaps_are_filled_with_the_means_of_free_units(model):
     X = incomplete(model, 10)
     states = filled(model.machine(), Evidence.of_rows(X))
-    free = _means(model.blocks[0], model.biases[0])
+    free = _means(model.blocks[0], model.biases[0][None])
     assert_allclose(states[0], np.where(np.isnan(X), free, X), atol=1e-12)
 
 
@@ -442,9 +453,8 @@ def test_pretraining_carries_incomplete_rows_up_by_mean_field(copies, seed):
     states = np.where(np.isnan(row), 0.0, copies * row)
     for _ in range(10):
         hidden = 1 / (1 + np.exp(-(model.biases[1] + states @ model.weights[0])))
-        free = copies * _means(
-            model.blocks[0], model.biases[0] + model.weights[0] @ hidden
-        )
+        field = model.biases[0] + model.weights[0] @ hidden
+        free = copies * _means(model.blocks[0], field[None])[0]
         states = np.where(np.isnan(row), free, copies * row)
     p = 1 / (1 + np.exp(-(model.biases[1] + states @ model.weights[0])))
     error = np.abs(drawn.mean(axis=0) - p)
@@ -460,7 +470,7 @@ def test_rows_on_the_way_up_keep_their_gaps_for_the_first_pair():
 #: Training of small machines, long enough to be near the maximum.
 FIT = {
     "hidden_layer_sizes": (2,),
-    "max_iter": 120,
+    "max_iter": 60,
     "batch_size": 50,
     "learning_rate_init": 0.1,
     "n_chains": 100,
@@ -718,6 +728,7 @@ def test_completions_use_all_threads_and_give_one_result(method, monkeypatch):
 N_CHAINS, N_SWEEPS = 6000, 40
 
 
+@pytest.mark.usefixtures("wide_blocks")
 @each_seed
 @over(MODELS)
 def test_chains_given_known_states_have_the_conditional_moments(model, seed):
@@ -749,6 +760,7 @@ def test_masks_of_rows_are_cut_with_the_blocks_of_chains():
     assert np.any(states[0][~known] != before[~known])
 
 
+@pytest.mark.usefixtures("wide_blocks")
 @each_seed
 @over(MODELS)
 def test_conditional_means_are_those_of_the_enumeration(model, seed):
@@ -803,6 +815,7 @@ def test_annealed_chains_have_the_conditional_moments(model, seed, monkeypatch):
         assert model.worst_moment(mine, row) < 1
 
 
+@pytest.mark.usefixtures("wide_blocks")
 @each_seed
 @over(MODELS)
 def test_weights_given_known_states_are_ratios_of_their_probabilities(

@@ -343,7 +343,7 @@ def test_new_rows_are_as_far_off_their_fields_as_the_machine_expects(monkeypatch
         kinds = 2 * rng.normal(size=(3, 12))
         X = kinds[rng.integers(3, size=2080)] + rng.normal(size=(2080, 12))
         settings = {"hidden_layer_sizes": 60, "max_iter": 300, "random_state": seed}
-        machine = DBMSampler(visible="gaussian", **settings).fit(X[:80]).machine_
+        machine = DBMTransformer(visible="gaussian", **settings).fit(X[:80]).machine_
         rows = EncodedRows(machine.encoding, X[80:], np.float64, rng)[:]
         given = mean_field(machine, rows)
         field = machine.field(0, [given.visible, *given.means])

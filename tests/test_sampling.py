@@ -61,6 +61,7 @@ def test_first_and_second_moments(model, seed):
     assert worst_moment(model, model.distribution, states, n_layers=2) < 1
 
 
+@pytest.mark.usefixtures("wide_blocks")
 @each_seed
 @over(MODELS[:2])
 def test_first_and_second_moments_in_float64(model, seed):
@@ -129,6 +130,7 @@ def test_draws_of_a_parity_leave_the_other_layers(model, parity, seed):
         assert np.array_equal(old, new) == (layer % 2 != parity)
 
 
+@pytest.mark.usefixtures("wide_blocks")
 @each_seed
 @pytest.mark.parametrize(
     "columns",
@@ -153,6 +155,7 @@ def test_clamped_columns_give_the_conditional_distribution(columns, seed):
     assert worst_moment(model, conditional, states, n_layers=2) < 1
 
 
+@pytest.mark.usefixtures("wide_blocks")
 @each_seed
 @pytest.mark.parametrize(
     "held", [(0,), (1,), (2,), (3,), (0, 2), (0, 3), (1, 3)], ids=str
@@ -169,6 +172,7 @@ def test_clamped_layers_give_the_conditional_distribution(held, seed):
     assert worst_moment(model, conditional, states, n_layers=2) < 1
 
 
+@pytest.mark.usefixtures("wide_blocks")
 @each_seed
 def test_layers_and_columns_clamped_together(seed):
     model = formula_model((4, 3, 2))

@@ -160,6 +160,7 @@ def test_enumeration_next_to_a_thousand_bits_and_real_values():
 # Annealing
 
 
+@pytest.mark.usefixtures("wide_blocks")
 @each_seed
 @over(MODELS)
 def test_annealing_meets_the_exact_value(model, seed):
@@ -172,6 +173,7 @@ def test_annealing_meets_the_exact_value(model, seed):
     assert result.standard_error < 0.1
 
 
+@pytest.mark.usefixtures("wide_blocks")
 @each_seed
 @pytest.mark.parametrize("share", BASES)
 @over(MODELS)
@@ -191,6 +193,7 @@ def test_mean_weights_of_populations_are_right_on_average(model, share, seed):
     assert abs(weights.mean() - 1) < 6.5 * weights.std(ddof=1) / np.sqrt(200)
 
 
+@pytest.mark.usefixtures("wide_blocks")
 @over(MODELS)
 def test_annealed_chains_by_weight_are_samples(model):
     """Chains of one population have ancestors in common, so many draw one each."""
@@ -353,6 +356,7 @@ def test_bound_of_counts_takes_the_log_partition_of_every_row(model):
 # Sampling
 
 
+@pytest.mark.usefixtures("wide_blocks")
 @each_seed
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @over(MODELS)
@@ -456,7 +460,7 @@ def test_training_recovers_the_machine_that_made_the_data(kind):
     estimator = DBMSampler(
         hidden_layer_sizes=(3,),
         visible=visible,
-        max_iter=150,
+        max_iter=75,
         batch_size=100,
         learning_rate_init=0.1,
         n_chains=100,
