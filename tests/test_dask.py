@@ -16,7 +16,13 @@ from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.model_selection import GridSearchCV
 
 import skdbm
-from skdbm import DBMSampler, DBMTransformer, Pretraining
+from skdbm import (
+    DBMSampler,
+    DBMTransformer,
+    DeepBoltzmannMachine,
+    Likelihood,
+    Pretraining,
+)
 from skdbm.callback import Checkpoint, TrainingMonitor
 from skdbm.likelihood import exact_log_likelihood
 from skdbm.training import mixing, shards, start
@@ -30,6 +36,7 @@ from distributed import Client, LocalCluster  # noqa: E402
 
 from skdbm.dask import DaskDBMSampler, DaskDBMTransformer  # noqa: E402
 from skdbm.dask._run import Parts, planned  # noqa: E402
+from skdbm.dask._team import Cluster  # noqa: E402
 
 from ._estimators import two_kinds  # noqa: E402
 from .test_documentation import ROOT  # noqa: E402
@@ -561,6 +568,26 @@ def test_grid_search_over_workers(client):
     with joblib.parallel_config("dask"):
         search.fit(X)
     np.testing.assert_array_equal(search.cv_results_["mean_test_score"], expected)
+
+
+@pytest.mark.cluster
+def test_chains_for_log_z_are_on_the_workers(client, monkeypatch):
+    rng = np.random.default_rng(0)
+    weights = [rng.normal(0, 0.5, (30, 28)), rng.normal(0, 0.5, (28, 27))]
+    machine = DeepBoltzmannMachine(weights, [np.zeros(n) for n in (30, 28, 27)])
+    settings = {"likelihood": Likelihood(n_chains=70), "random_state": 0}
+    local = DBMSampler.from_machine(machine, **settings)
+    asked, spread = [], Cluster.spread
+
+    def noted(self, function, *pieces):
+        asked.append(len(pieces[0]))
+        return spread(self, function, *pieces)
+
+    monkeypatch.setattr(Cluster, "spread", noted)
+    sampler = DaskDBMSampler.from_machine(machine, **settings, client=client)
+    assert sampler.log_partition_ == local.log_partition_
+    np.testing.assert_array_equal(sampler.sample(9), local.sample(9))
+    assert sum(asked) >= 2 * 8  # populations, besides the pilots
 
 
 @pytest.mark.cluster

@@ -2,7 +2,7 @@
 
 import bisect
 import math
-from typing import Any
+from typing import Any, TypeAlias
 
 from .. import ops
 from .._typing import FloatArray, IntArray, Seed
@@ -15,6 +15,9 @@ from .exact import (
     samples_of,
     state_probabilities,
 )
+
+#: Threads, or what stands in their place.
+_Jobs: TypeAlias = int | ops.Workers | None
 
 #: Totals at which log Z of counts is annealed: half powers of two, as integers.
 _ANNEALED_TOTALS = sorted({round(2 ** (i / 2)) for i in range(80)})
@@ -116,7 +119,7 @@ class LogPartition:
         self._settled = dict(self._values)
 
     def of(
-        self, totals: IntArray | None = None, *, n_jobs: int | ops.Workers | None = None
+        self, totals: IntArray | None = None, *, n_jobs: _Jobs = None
     ) -> tuple[float | FloatArray, float | FloatArray]:
         """Log Z and its standard error, of shape (n_rows,) if there are totals."""
         if totals is None:
@@ -139,7 +142,7 @@ class LogPartition:
         n_samples: int,
         seed: ops.SeedSequence,
         *,
-        n_jobs: int | ops.Workers | None = None,
+        n_jobs: _Jobs = None,
     ) -> list[FloatArray]:
         """Draw joint states of all layers: exact ones, or annealed chains by weight."""
         # Gibbs chains hardly cross from one kind of state to another, and show for long
@@ -153,9 +156,7 @@ class LogPartition:
         places = order[ops.arange(n_samples) % len(order)]
         return [state[places] for state in states]
 
-    def _value(
-        self, total: int | None, n_jobs: int | ops.Workers | None
-    ) -> tuple[float, float]:
+    def _value(self, total: int | None, n_jobs: _Jobs) -> tuple[float, float]:
         """Log Z and its standard error, for one total of the visible units if any."""
         if str(total) not in self._values:
             if total is None and prefers_exact(self.machine):
@@ -164,9 +165,7 @@ class LogPartition:
                 self._anneal(total, n_jobs)
         return self._values[str(total)]
 
-    def _anneal(
-        self, total: int | None, n_jobs: int | ops.Workers | None
-    ) -> list[FloatArray]:
+    def _anneal(self, total: int | None, n_jobs: _Jobs) -> list[FloatArray]:
         """Anneal, and keep the value; samples of the machine."""
         machine = self.machine.with_totals(total)
         result, states = annealed_with_chains(machine, *self.settings, n_jobs)
@@ -178,9 +177,7 @@ class LogPartition:
         self._values[str(total)] = value, error
         return states
 
-    def _interpolated(
-        self, total: int, n_jobs: int | ops.Workers | None
-    ) -> tuple[float, float]:
+    def _interpolated(self, total: int, n_jobs: _Jobs) -> tuple[float, float]:
         """Log Z for a total, and its standard error, from those of totals around it."""
         i = bisect.bisect_left(_ANNEALED_TOTALS, total)
         if total == 0 or _ANNEALED_TOTALS[i] == total:
