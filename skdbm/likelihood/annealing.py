@@ -25,8 +25,13 @@ from ..sampling.path import resampled
 #: error (nats) with which there is no further one.
 N_POPULATIONS, MOST_ROUNDS, GOOD_ERROR = 8, 4, 0.1
 
-#: Chains from the likeliest rows that look for more than was found.
-LOOKING_CHAINS = 100
+#: Chains from the likeliest rows that look for more than was found, and by how much of
+#: Z, in nats, what they find may be less than that and still be worth a closer look.
+LOOKING_CHAINS, WORTH_A_LOOK = 100, 3.0
+
+#: A mode reaches as far from its centre as this share of its states; where others have
+#: less than this share of it there, they have missed it.
+REACH, MISSED_BELOW = 0.95, 0.5
 
 #: Least standard error, in nats: so small a mode may be missed by all chains.
 LEAST_ERROR = 0.02
@@ -135,11 +140,13 @@ def annealed_log_partition(
     and at least half of what the two paths differ by. Where they differ by more than
     four standard errors, the larger value counts, since a path that misses a mode errs
     to the low side, and the error is their whole difference. The likeliest rows are one
-    more path where more is found from there: the mode of a few can hold most of Z, and
-    be out of reach from everywhere else. The lower bound is the least population less
-    ln(80) over their number, by Markov's inequality: four looks, after each round, may
-    fail in 1.25 % of the cases each. No sampler can tell what it has never seen: a mode
-    that lies far from all paths is missing in all of these numbers.
+    more path where more is found from there, or a mode that no sample of the others is
+    in: the mode of a few rows can hold much of Z, and be out of reach from everywhere
+    else. Then its Z is added, and the error is at least what that changes. The lower
+    bound is the least population less ln(80) over their number, by Markov's inequality:
+    four looks, after each round, may fail in 1.25 % of the cases each. No sampler can
+    tell what it has never seen: a mode that lies far from all paths is missing in all
+    of these numbers.
 
     References
     ----------
@@ -197,38 +204,79 @@ def annealed_with_chains(
             if result.standard_error < GOOD_ERROR:
                 break
         every = [run for found in runs for run in found]
-        more = _near_likeliest(machine, result.log_partition, n_chains, near, team)
-        if more is not None:
-            result = with_likeliest(result, more.log_populations)
-            if result.log_partition == result.of_likeliest:
-                every.append(more)
-    states = [ops.concatenate(s) for s in zip(*(r.states for r in every), strict=True)]
+        samples = _drawn_of(every, [1 / len(every)] * len(every), last)
+        more = _near_likeliest(machine, result, samples, n_chains, near, team)
+        if more is None:
+            return result, samples
+        share = share_in_reach(samples, more.states)
+        result, counts = with_likeliest(result, more.log_populations, share)
+        if counts:
+            shares = [(1 - share) / len(every)] * len(every)
+            samples = _drawn_of([*every, more], [*shares, 1.0], last)
+    return result, samples
+
+
+def _drawn_of(
+    runs: Sequence[Annealed], shares: Sequence[float], seed: Seed
+) -> list[FloatArray]:
+    """Draw chains of runs by the Z that each found, of which some share counts."""
+    states = [ops.concatenate(s) for s in zip(*(r.states for r in runs), strict=True)]
+    with ops.errstate(divide="ignore"):
+        log_shares = ops.log(ops.array(shares))
     log_weights = ops.concatenate(
         [
-            ops.full(len(run.states[0]), ops.log_mean_exp(run.log_populations))
-            for run in every
+            ops.full(len(run.states[0]), share + ops.log_mean_exp(run.log_populations))
+            for run, share in zip(runs, log_shares, strict=True)
         ]
     )
     n_kept = min(KEPT_CHAINS, len(log_weights))
-    return result, resampled(states, log_weights, n_kept, last)
+    return resampled(states, log_weights, n_kept, seed)
 
 
 def _near_likeliest(
     machine: DeepBoltzmannMachine,
-    found: float,
+    found: AnnealedLogPartition,
+    samples: Sequence[FloatArray],
     n_chains: int,
     seed: ops.SeedSequence,
     team: ops.Workers,
 ) -> Annealed | None:
-    """Populations from near the likeliest rows, if some chains find more from there."""
+    """Populations from near the likeliest rows, if some chains find more from there.
+
+    That is more than all paths have found, or a mode that their samples have missed.
+    """
     if machine.likeliest is None:
         return None
     looking, further = seed.spawn(2)
     base = base_of(machine, machine.likeliest, 1.0)
-    _, seen, _ = fresh_chains(machine, base, LOOKING_CHAINS, looking)
-    if not seen > found:
+    states, seen, _ = fresh_chains(machine, base, LOOKING_CHAINS, looking)
+    less = found.log_partition - seen
+    if not less < WORTH_A_LOOK:
+        return None
+    if less >= 0 and not is_missed(share_in_reach(samples, states), less):
         return None
     return anneal(machine, base, N_POPULATIONS, n_chains, further, team)
+
+
+def share_in_reach(states: Sequence[FloatArray], mode: Sequence[FloatArray]) -> float:
+    """Share of states that are as near to the centre of a mode as most of its own."""
+    centres = [state.mean(axis=0) for state in mode]
+
+    def distances(some: Sequence[FloatArray]) -> FloatArray:
+        parts = zip(some, centres, strict=True)
+        total: FloatArray = sum(ops.square(s - c).sum(axis=1) for s, c in parts)
+        return total
+
+    reach = ops.sort(distances(mode))[math.ceil(REACH * len(mode[0])) - 1]
+    return float((distances(states) <= reach).mean())
+
+
+def is_missed(share: float, less: float) -> bool:
+    """Whether samples have missed a mode: so few are in its reach, for its part of Z.
+
+    That is `less` nats below the Z that comes with the samples.
+    """
+    return share < MISSED_BELOW * REACH * math.exp(-max(0.0, less))
 
 
 def warn_if_uncertain(log_partition: float, standard_error: float) -> None:
@@ -262,19 +310,29 @@ def summary(
 
 
 def with_likeliest(
-    result: AnnealedLogPartition, log_populations: FloatArray
-) -> AnnealedLogPartition:
-    """Take populations from the likeliest rows in, which count if they find more."""
-    value, error = result.log_partition, result.standard_error
-    of_likeliest = jackknife(log_populations)
-    if of_likeliest[0] > value:
-        value, error = _agreed(value, error, [(value, error), of_likeliest])
-    return replace(
-        result,
-        log_partition=value,
-        standard_error=error,
-        of_likeliest=of_likeliest[0],
+    result: AnnealedLogPartition, log_populations: FloatArray, share: float
+) -> tuple[AnnealedLogPartition, bool]:
+    """Take populations from the likeliest rows in; whether they count.
+
+    They do if they find more, and as a mode besides the others if the samples of these,
+    of which a share is in its reach, have missed it.
+    """
+    value, error = before = result.log_partition, result.standard_error
+    mode = jackknife(log_populations)
+    counts = is_missed(share, value - mode[0])
+    if counts:
+        rest = value + math.log1p(-share)
+        value = float(ops.logaddexp(rest, mode[0]))
+        weights = math.exp(rest - value), math.exp(mode[0] - value)
+        error = math.hypot(weights[0] * error, weights[1] * mode[1])
+        error = max(error, value - before[0])
+    elif mode[0] > value:
+        value, error = _agreed(value, error, [before, mode])
+        counts = value == mode[0]
+    likeliest = replace(
+        result, log_partition=value, standard_error=error, of_likeliest=mode[0]
     )
+    return likeliest, counts
 
 
 def _agreed(
