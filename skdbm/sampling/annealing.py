@@ -38,7 +38,7 @@ STEP_SPREAD, LONGEST_STEP, MOST_STEPS = 0.3, 0.1, 5000
 
 #: Least chains of a population that is given what is known of a row, and the spread of
 #: their log-weights from one step to the next: many chains help more than short steps.
-LEAST_CHAINS, SPREAD_GIVEN = 64, 0.5
+LEAST_CHAINS, SPREAD_GIVEN = 48, 0.7
 
 #: Chains of the pilot run that spaces the steps.
 PILOT_CHAINS = 100
