@@ -99,6 +99,8 @@ def new_run(estimator, X, *, goes_on):
     automatic = estimator.learning_rate_init == "auto"
     rows = EncodedRows(encoding, X, start.TRAINING_DTYPE)
     unseen = None if goes_on else unseen_rows(estimator, len(rows), rows.block_rows)
+    if unseen is not None and rows.is_in_pieces:
+        rows.read(unseen)  # in one pass, or they would be read one by one
     return Run(
         machine,
         rows,

@@ -25,15 +25,16 @@ from skdbm.likelihood import (
     exact_samples,
 )
 from skdbm.likelihood.annealing import (
+    _drawn_of,
     annealed_with_chains,
-    share_in_reach,
+    in_reach,
     summary,
     with_likeliest,
 )
 from skdbm.likelihood.bounds import least_log_partition
 from skdbm.likelihood.likeliest import means_of_likeliest
 from skdbm.sampling import annealing, gibbs_sweeps, initial_states, path
-from skdbm.sampling.annealing import base_of, fresh_chains
+from skdbm.sampling.annealing import Annealed, base_of, fresh_chains
 from skdbm.sampling.tempering import COLUMNS, Ladder
 from skdbm.training import mixing
 from skdbm.training.mixing import Mixing, remembered
@@ -655,9 +656,23 @@ def test_reach_of_a_mode():
     again = [rng.normal(size=(2000, 3)), rng.normal(size=(2000, 2))]
     far = [state + 9 for state in again]
     mixed = [np.concatenate(pair) for pair in zip(again, far, strict=True)]
-    assert share_in_reach(again, mode) == pytest.approx(0.95, abs=0.04)  # 5 errors
-    assert share_in_reach(far, mode) == 0
-    assert share_in_reach(mixed, mode) == share_in_reach(again, mode) / 2
+    assert in_reach(again, mode).mean() == pytest.approx(0.95, abs=0.04)  # 5 errors
+    assert not in_reach(far, mode).any()
+    assert_array_equal(in_reach(mixed, mode)[:2000], in_reach(again, mode))
+    few = [rng.integers(0, 2, (100, 500)) * 1.0]  # whose centre is their own
+    others = [rng.integers(0, 2, (2000, 500)) * 1.0]
+    assert in_reach(others, few).mean() > 0.85
+
+
+def test_samples_of_the_paths_within_a_mode_give_way_to_its_own():
+    rng = np.random.default_rng(0)
+    mode = Annealed(np.zeros(8), [rng.normal(size=(2000, 2)) + 9], 1)
+    inside = np.repeat([0.0, 9.0], [1200, 800])  # four tenths
+    paths = Annealed(np.zeros(8), [rng.normal(size=(2000, 2)) + inside[:, None]], 1)
+    [samples] = _drawn_of([paths, mode], [1.0, 1.0], 0, mode.states)
+    # As of log Z: 0.6 of the others, and what is just beyond its reach.
+    share = (samples.mean(axis=1) > 4.5).mean()
+    assert share == pytest.approx(1.02 / 1.62, abs=0.02)
 
 
 def test_populations_give_estimate_error_and_bound():

@@ -1,7 +1,7 @@
 """Data that are read in pieces: the results of arrays, in memory that stays flat."""
 
-import gc
-import glob
+import errno
+import io
 import os
 import tempfile
 import tracemalloc
@@ -16,20 +16,27 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 from sklearn.base import clone
-from sklearn.exceptions import ConvergenceWarning, DataConversionWarning
+from sklearn.compose import make_column_selector
+from sklearn.exceptions import (
+    ConvergenceWarning,
+    DataConversionWarning,
+    NotFittedError,
+)
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
 from skdbm import DBMSampler, DBMTransformer, Likelihood
-from skdbm.encodings import Probabilities
+from skdbm.encodings import Probabilities, States
 from skdbm.encodings.rows import TOGETHER, EncodedRows
 from skdbm.evidence import Conditional, Evidence
 from skdbm.ops import generator
 from skdbm.pieces import Pieces, Results, data, numbers
 from skdbm.pieces.numbers import Numbers
-from skdbm.pieces.sources import Left, Mapped, Sliced, Taken
+from skdbm.pieces.sources import InFile, Left, Sliced, Taken
+from skdbm.pieces.sources import mapped as source_of_map
 from skdbm.training.order import Order
 from skdbm.training.row_chains import RowChains
+from skdbm.units import Gaussian
 
 N_ROWS, N_COLUMNS = 130, 7
 SMALL = {
@@ -337,9 +344,9 @@ def test_wrong_chunks_are_errors(case):
 
 
 def test_dtypes_of_chunks_that_do_not_agree():
-    X = pd.DataFrame({"a": ["x", "y"]})
-    frames = _frames(X, X.astype(object))
-    message = r"'a' is of another dtype .*\(object after str\)"
+    X = pl.DataFrame({"a": [1, 2]})
+    frames = _frames(X, X.cast(pl.Int32))
+    message = r"'a' is of another dtype .*\(Int32 after Int64\)"
     with pytest.raises(ValueError, match=message):
         DBMSampler(**SMALL, visible="categorical").fit(frames)
 
@@ -355,7 +362,11 @@ def test_a_column_of_categories_without_any_value():
     assert set(dbm.sample(20).ravel()) == {"x", "y"}
 
 
-@pytest.mark.parametrize("rows", [3, "rows", {"a": 1}, bits().tolist(), table()])
+@pytest.mark.parametrize(
+    "rows",
+    [3, "rows", {"a": 1}, bits().tolist(), table(), sparse.csr_array(bits())],
+    ids=lambda rows: type(rows).__name__,
+)
 def test_what_is_in_memory_is_not_read_in_pieces(rows):
     with pytest.raises(TypeError, match="is passed to the estimator as it is"):
         Pieces(rows)
@@ -399,12 +410,10 @@ def test_pipelines_take_pieces(tmp_path):
     for rows in (h5(X, tmp_path), mapped(X, tmp_path)):
         found = clone(pipe).fit(rows, y)
         assert_array_equal(found.predict_proba(rows), expected)
-        found[0].set_output(transform="pandas")
-        assert_array_equal(found[0].transform(rows).to_numpy(), pipe_features(found, X))
-
-
-def pipe_features(pipe, X):
-    return pipe[0].set_output(transform="default").transform(X)
+    dbm = found[0].set_output(transform="pandas")
+    assert isinstance(dbm.transform(mapped(X, tmp_path)), pd.DataFrame)
+    with pytest.raises(ValueError, match=r"set_output\(transform='default'\)"):
+        dbm.transform(Pieces(X))
 
 
 def test_pieces_are_imputed_by_draws_of_their_own(monkeypatch):
@@ -458,7 +467,8 @@ def test_numbers_are_read_as_from_an_array(draw):
         if draw.draw(st.booleans()):
             n_blocks = -(-50 // block_rows)
             blocks = draw.draw(st.permutations(range(n_blocks)))
-            rows.hold(np.array(blocks[:TOGETHER]))
+            some = draw.draw(st.lists(number, max_size=3, unique=True))
+            rows.hold(np.array(blocks[:TOGETHER]), np.array(some, dtype=int))
         key = draw.draw(
             st.one_of(
                 st.builds(slice, number, number, st.integers(1, 5)),
@@ -473,7 +483,7 @@ def test_numbers_are_read_as_from_an_array(draw):
 
 
 def test_rows_that_are_asked_for_again_are_not_read_again(monkeypatch):
-    monkeypatch.setattr(numbers, "MOST_REMEMBERED", 5)
+    monkeypatch.setattr(numbers, "MOST_REMEMBERED", 5 * 8)
     X, asked = np.arange(100.0).reshape(100, 1), []
 
     class Noted(Sliced):
@@ -501,7 +511,7 @@ def test_memory_maps_and_parts_of_them(order, mode, tmp_path):
         X[5, 2] = 7.0
     for key in (np.s_[:], np.s_[7:30], np.s_[:, 1:4], np.s_[::2], np.s_[::-1]):
         part = rows[3:][key]
-        source = Mapped(part)
+        source = source_of_map(part)
         assert_array_equal(source.read(0, len(part)), part)
         assert_array_equal(source.read(2, 5), part[2:5])
         assert source.read(3, 3).shape == (0, part.shape[1])
@@ -515,27 +525,159 @@ def test_blocks_are_whole_chunks_of_the_file(tmp_path):
         assert Pieces(rows).usual_rows * 400 * TOGETHER < numbers.MOST_HELD
 
 
-def test_the_temporary_file_goes_with_the_fit():
-    def files():
-        return set(glob.glob(os.path.join(tempfile.gettempdir(), "*.rows")))
+def test_the_temporary_file_has_no_name():
+    before = set(os.listdir(tempfile.gettempdir()))
+    seen = []
 
-    before = files()
-    dbm = DBMSampler(**SMALL, warm_start=True).fit(Chunks(bits()))
-    gc.collect()
-    assert files() <= before
-    with pytest.raises(ValueError, match="NaN"):
-        dbm.fit(Chunks(with_gaps()))
-    gc.collect()
-    assert files() <= before
+    def look():
+        seen.extend(set(os.listdir(tempfile.gettempdir())) - before)
+
+    chunks = Chunks(bits(), make=lambda part: [part, look()][0])
+    DBMSampler(**SMALL).fit(chunks)
+    assert not [name for name in seen if not name.startswith("pytest")]
 
 
 def test_a_full_disk_is_said(monkeypatch):
-    def full(*args):
-        raise OSError(28, "No space left on device")
+    class Full(io.BytesIO):
+        def write(self, rows):
+            raise OSError(errno.ENOSPC, "")
 
-    monkeypatch.setattr("skdbm.pieces.spool.os.fdopen", full)
+    monkeypatch.setattr("skdbm.pieces.spool.tempfile.TemporaryFile", Full)
     with pytest.raises(OSError, match=r"No space left on device.*TMPDIR"):
         DBMSampler(**SMALL).fit(Chunks(bits()))
+
+
+def test_errors_of_chunks_are_their_own():
+    class Lost(Chunks):
+        n_left = 1
+
+        def __iter__(self):
+            yield from super().__iter__()
+            self.n_left -= 1
+            if self.n_left < 0:
+                raise OSError("the line is dead")
+
+    with pytest.raises(OSError, match=r"^the line is dead$"):
+        DBMSampler(**SMALL).fit(Lost(bits()))
+
+
+def test_chunks_that_come_once_after_all():
+    class Once:
+        def __init__(self):
+            self.chunks = iter([bits()])
+
+        def __iter__(self):
+            return self.chunks
+
+    with pytest.raises(ValueError, match=f"have 0 rows, and had {N_ROWS}"):
+        DBMSampler(**SMALL).fit(Once())
+
+
+@pytest.mark.parametrize("make", [Pieces, lambda X: Chunks(X, 60)])
+def test_gaps_of_masked_arrays_are_gaps(make):
+    X = with_gaps()
+    masked = np.ma.masked_array(np.nan_to_num(X), mask=np.isnan(X))
+    dbm = DBMTransformer(**SMALL, visible="gaussian", allow_missing=True)
+    expected = clone(dbm).fit(X)
+    assert_same_machine(clone(dbm).fit(make(masked)), expected)
+    with pytest.raises(ValueError, match="missing"):
+        dbm.set_params(allow_missing=False).fit(make(masked))
+
+
+def test_results_of_memory_maps_are_those_of_arrays(tmp_path):
+    X = bits().astype(np.float32)
+    dbm = DBMTransformer(**SMALL).fit(X)
+    assert dbm.transform(mapped(X, tmp_path)).dtype == np.float32
+    names = np.array([["a"], ["b"]] * 20)
+    sampler = DBMSampler(**SMALL, visible="categorical").fit(names)
+    filled = sampler.impute(mapped(names, tmp_path))
+    assert_array_equal(filled, names)
+    assert_array_equal(np.asarray(sampler.impute(Chunks(names))), names)
+
+
+def test_maps_of_joblib_and_columns_of_any_name_are_arrays(tmp_path):
+    folder = tmp_path / "joblib_memmapping_folder_1"
+    folder.mkdir()
+    assert not data.are_in_pieces(mapped(bits(), folder))
+    names = ["store", "blocks", "compute", "partitions", "chunks", "shape", "come"]
+    frame = pd.DataFrame(bits(), columns=names)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert not data.are_in_pieces(frame)
+    assert not data.are_in_pieces(pd.Series([0.0, 1.0]))
+    assert not data.are_in_pieces(sparse.csr_array(bits()))
+
+
+class ArrayLike:
+    """Rows as an old class has them, which numpy takes for a sequence."""
+
+    def __init__(self, rows):
+        self.rows = rows
+
+    def __len__(self):
+        return len(self.rows)
+
+    def __getitem__(self, key):
+        return self.rows[key]
+
+    def __iter__(self):
+        return iter(self.rows)
+
+
+def test_sequences_of_rows_are_arrays():
+    X = bits()
+    found = DBMTransformer(**SMALL).fit(ArrayLike(X.tolist()))
+    assert_same_machine(found, DBMTransformer(**SMALL).fit(X))
+
+
+def test_maps_without_a_file_of_their_own(tmp_path):
+    X = bits()
+    with tempfile.TemporaryFile() as file:
+        file.write(X.tobytes())
+        file.flush()
+        rows = np.memmap(file, np.uint8, "r", shape=X.shape)
+        assert isinstance(source_of_map(rows), Sliced)
+    rows = mapped(X, tmp_path)
+    assert isinstance(source_of_map(rows), InFile)
+    np.save(tmp_path / "others.npy", 1 - X)
+    (tmp_path / "others.npy").replace(tmp_path / "rows.npy")
+    source = source_of_map(rows)
+    assert_array_equal(source.read(0, N_ROWS), X)
+    (tmp_path / "rows.npy").unlink()
+    assert_array_equal(source_of_map(rows).read(0, N_ROWS), X)
+
+
+def test_dtypes_that_chunks_choose_columns_by():
+    visible = [
+        ("categorical", make_column_selector(dtype_include=int)),
+        ("gaussian", make_column_selector(dtype_include=float)),
+    ]
+    X = pd.DataFrame({"a": [0, 1] * 20, "b": [0.5, 1.5] * 20})
+    frames = _frames(X, X.astype({"a": float}))
+    with pytest.raises(ValueError, match="takes column 'a' for Categories"):
+        DBMSampler(**SMALL, visible=visible).fit(frames)
+
+
+def test_forms_of_chunks_are_joined():
+    for parts, dtype in (
+        ([np.array([["a"]] * 5), np.array([["bcd"]] * 5)], "<U3"),
+        ([[[None], [1.0]], [[2.0], [3.0]]], float),
+    ):
+        visible = "categorical" if dtype == "<U3" else "gaussian"
+        dbm = DBMSampler(**SMALL, visible=visible, allow_missing=True)
+        dbm.fit(Chunks(parts, 1, make=lambda some: some[0] if some else []))
+        assert dbm.sample(3).dtype == dtype
+
+
+@pytest.mark.parametrize("method", ["transform", "score_samples", "score"])
+def test_without_rows_or_a_fit_there_are_no_results(method):
+    none = Pieces(bits()[:0])
+    dbm = DBMTransformer(**SMALL)
+    with pytest.raises(NotFittedError):
+        getattr(dbm, method)(none)
+    dbm.fit(bits())
+    with pytest.raises(ValueError, match="no rows"):
+        np.asarray(getattr(dbm, method)(none))
 
 
 # ---------------------------------------------------------------------------
@@ -559,6 +701,34 @@ def test_every_row_comes_once_in_two_levels():
     assert len(first) == TOGETHER
     assert first != set(range(TOGETHER))
     assert (np.diff(rows) == 1).mean() < 0.1
+
+
+def test_rows_of_the_blocks_before_are_not_read_again():
+    read = []
+
+    class Noted(Sliced):
+        def read(self, start, stop):
+            read.append(stop - start)
+            return super().read(start, stop)
+
+    n_rows, size = 3000, 5
+    X = Numbers(Noted(np.arange(n_rows)[:, None]), size, dtype=float)
+    rows = EncodedRows(States(Gaussian()), X, np.float32, generator(1))
+    order = Order(rows, (), generator(0))
+    for _ in range(30):  # a batch has the rows of more than one group
+        taken = order.take(100)
+        assert_array_equal(rows.read(taken).ravel(), taken)
+    assert sum(read) == n_rows
+
+
+def test_wide_rows_take_no_more_memory():
+    X = np.zeros((4000, 20_000), np.uint8)
+    rows = Numbers(Sliced(X), dtype=np.float32)
+    tracemalloc.start()
+    rows[np.arange(0, 4000, 200)]
+    peak = tracemalloc.get_traced_memory()[1] / 2**20
+    tracemalloc.stop()
+    assert peak < 10
 
 
 def test_few_blocks_are_shuffled_as_an_array():

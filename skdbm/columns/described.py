@@ -92,6 +92,14 @@ class Columns:
                 f"A chunk has the columns {other.names}, and those before it have "
                 f"{self.names}; all chunks need the same columns, in one order."
             )
+        pairs = zip(self._parts(n_columns), other._parts(n_columns), strict=True)
+        for index, (part, its) in enumerate(pairs):
+            if type(part) is not type(its):
+                raise ValueError(
+                    f"visible={self.visible!r} takes column {self.name(index)!r} for "
+                    f"{part!r} in some chunks and for {its!r} in others; name columns, "
+                    "or give all chunks the same dtypes."
+                )
         result = replace(self, categories=dict(self.categories))
         for index, values in other.categories.items():
             seen = self.categories[index]

@@ -105,13 +105,25 @@ def joint_form(form, other):
         dtype = np.promote_types(form["kind"], other["kind"])
         name = {"name": dtype.name} if "name" in form else {}
         return form | name | {"kind": dtype.str}
-    if form | {"python": None} == other | {"python": None}:  # objects
-        return form | {"python": None}
+    if form["library"] == other["library"] and (is_bare(form) or is_bare(other)):
+        bare = form if is_bare(form) else other
+        types = {python_of(form), python_of(other)} - {None}  # of what is known
+        if len(types) > 1:
+            types = {"float"} if types <= {"bool", "int", "float"} else set()
+        return bare | {"python": types.pop() if types else None}
+    if _are_texts(form, other):
+        return form | {"kind": np.promote_types(form["kind"], other["kind"]).str}
     values = form.get("values", []), other.get("values", [])
     if form | {"values": values} == other | {"values": values, "ordered": False}:
         return form | {"values": list(dict.fromkeys(values[0] + values[1]))}
     names = (one.get("name", one["kind"]) for one in (other, form))
     raise ValueError(" after ".join(names))
+
+
+def _are_texts(form, other):
+    """Whether two forms are of strings of numpy, of whatever lengths."""
+    kinds = {one["kind"].lstrip("<>|=")[0] for one in (form, other)}
+    return "name" not in form and kinds in ({"U"}, {"S"})
 
 
 def _is_plain(form):

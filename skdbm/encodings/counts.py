@@ -104,17 +104,23 @@ class Counts(Encoding):
 
     def fit(self, X: Rows) -> "Counts":
         """Take the number of words, the mean total, and how long rows may be."""
-        totals = ops.row_sums(X)
-        if len(totals) and totals.max() > LARGEST_TOTAL:
-            raise ValueError(
-                f"Row {totals.argmax()} of counts has a total of {totals.max():g}; at "
-                f"most {LARGEST_TOTAL} is expected, since training runs in float32. "
-                "Divide all counts by a number and round them."
-            )
-        typical = round(float(totals.mean())) if len(totals) else 1
-        longest = _longest(X, int(ops.count_nonzero(totals)))
-        beyond = len(totals) and totals.max() > longest
-        return Counts(X.shape[1], max(1, typical), longest if beyond else None)
+        n_rows, n_filled, total, largest = 0, 0, 0.0, 0.0
+        for totals in ops.row_sums(X):
+            if totals.max() > LARGEST_TOTAL:
+                raise ValueError(
+                    f"Row {n_rows + totals.argmax()} of counts has a total of "
+                    f"{totals.max():g}; at most {LARGEST_TOTAL} is expected, since "
+                    "training runs in float32. Divide all counts by a number and round "
+                    "them."
+                )
+            n_rows += len(totals)
+            n_filled += int(ops.count_nonzero(totals))
+            total += float(totals.sum())
+            largest = max(largest, float(totals.max()))
+        typical = round(total / n_rows) if n_rows else 1
+        longest = _longest(X, n_filled)
+        beyond = longest if largest > longest else None
+        return Counts(X.shape[1], max(1, typical), beyond)
 
     def draw(
         self, states: FloatArray, rng: Rng, out: FloatArray | None = None

@@ -35,10 +35,10 @@ class EncodedRows:
         """Whether there are more blocks than are held together."""
         return len(self) > TOGETHER * self.block_rows
 
-    def hold(self, blocks: IntArray) -> None:
-        """Have the rows of these blocks in memory, and no others."""
+    def hold(self, blocks: IntArray, rows: IntArray) -> None:
+        """Have the rows of these blocks in memory, besides a few of those before."""
         if hasattr(self.X, "hold"):
-            self.X.hold(blocks)
+            self.X.hold(blocks, rows)
 
     def __getitem__(self, rows: Any) -> Rows | PartlyKnown:
         return self._states(self.X[rows], self.encoding, None)

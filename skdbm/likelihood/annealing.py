@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from sklearn.exceptions import ConvergenceWarning
 
 from .. import ops
-from .._typing import FloatArray, Seed
+from .._typing import BoolArray, FloatArray, Seed
 from .._warnings import warn
 from ..machine import DeepBoltzmannMachine
 from ..sampling.annealing import (
@@ -140,13 +140,13 @@ def annealed_log_partition(
     and at least half of what the two paths differ by. Where they differ by more than
     four standard errors, the larger value counts, since a path that misses a mode errs
     to the low side, and the error is their whole difference. The likeliest rows are one
-    more path where more is found from there, or a mode that no sample of the others is
-    in: the mode of a few rows can hold much of Z, and be out of reach from everywhere
-    else. Then its Z is added, and the error is at least what that changes. The lower
-    bound is the least population less ln(80) over their number, by Markov's inequality:
-    four looks, after each round, may fail in 1.25 % of the cases each. No sampler can
-    tell what it has never seen: a mode that lies far from all paths is missing in all
-    of these numbers.
+    more path where more is found from there, or a mode in which the samples of the
+    others are less than half as often as its Z asks for: the mode of a few rows can
+    hold much of Z, and be out of reach from everywhere else. Then its Z is added, and
+    the error is at least what that changes. The lower bound is the least population
+    less ln(80) over their number, by Markov's inequality: four looks, after each round,
+    may fail in 1.25 % of the cases each. No sampler can tell what it has never seen: a
+    mode that lies far from all paths is missing in all of these numbers.
 
     References
     ----------
@@ -208,29 +208,34 @@ def annealed_with_chains(
         more = _near_likeliest(machine, result, samples, n_chains, near, team)
         if more is None:
             return result, samples
-        share = share_in_reach(samples, more.states)
+        share = float(in_reach(samples, more.states).mean())
         result, counts = with_likeliest(result, more.log_populations, share)
-        if counts:
-            shares = [(1 - share) / len(every)] * len(every)
-            samples = _drawn_of([*every, more], [*shares, 1.0], last)
+        if counts:  # and what the others have there does not
+            shares = [1 / len(every)] * len(every) + [1.0]
+            samples = _drawn_of([*every, more], shares, last, more.states)
     return result, samples
 
 
 def _drawn_of(
-    runs: Sequence[Annealed], shares: Sequence[float], seed: Seed
+    runs: Sequence[Annealed],
+    shares: Sequence[float],
+    seed: Seed,
+    leave_out: Sequence[FloatArray] | None = None,
 ) -> list[FloatArray]:
-    """Draw chains of runs by the Z that each found, of which some share counts."""
+    """Draw chains of runs by a share of the Z that each found.
+
+    Those of all runs but the last that are within the reach of a mode may be left out.
+    """
+    log_weights = []
+    for run, share in zip(runs, shares, strict=True):
+        level = math.log(share) + ops.log_mean_exp(run.log_populations)
+        weights = ops.full(len(run.states[0]), level)
+        if leave_out is not None and run is not runs[-1]:
+            weights[in_reach(run.states, leave_out)] = -math.inf
+        log_weights.append(weights)
     states = [ops.concatenate(s) for s in zip(*(r.states for r in runs), strict=True)]
-    with ops.errstate(divide="ignore"):
-        log_shares = ops.log(ops.array(shares))
-    log_weights = ops.concatenate(
-        [
-            ops.full(len(run.states[0]), share + ops.log_mean_exp(run.log_populations))
-            for run, share in zip(runs, log_shares, strict=True)
-        ]
-    )
-    n_kept = min(KEPT_CHAINS, len(log_weights))
-    return resampled(states, log_weights, n_kept, seed)
+    n_kept = min(KEPT_CHAINS, sum(map(len, log_weights)))
+    return resampled(states, ops.concatenate(log_weights), n_kept, seed)
 
 
 def _near_likeliest(
@@ -253,22 +258,27 @@ def _near_likeliest(
     less = found.log_partition - seen
     if not less < WORTH_A_LOOK:
         return None
-    if less >= 0 and not is_missed(share_in_reach(samples, states), less):
+    if less >= 0 and not is_missed(in_reach(samples, states).mean(), less):
         return None
     return anneal(machine, base, N_POPULATIONS, n_chains, further, team)
 
 
-def share_in_reach(states: Sequence[FloatArray], mode: Sequence[FloatArray]) -> float:
-    """Share of states that are as near to the centre of a mode as most of its own."""
+def in_reach(states: Sequence[FloatArray], mode: Sequence[FloatArray]) -> BoolArray:
+    """Which states are as near to the centre of a mode as most of its own."""
+    n_own = len(mode[0])
     centres = [state.mean(axis=0) for state in mode]
 
-    def distances(some: Sequence[FloatArray]) -> FloatArray:
-        parts = zip(some, centres, strict=True)
-        total: FloatArray = sum(ops.square(s - c).sum(axis=1) for s, c in parts)
+    def distances(some: Sequence[FloatArray], scale: float) -> FloatArray:
+        total: FloatArray = ops.zeros(len(some[0]))
+        for state, centre in zip(some, centres, strict=True):
+            total += scale**2 * ops.square(state - centre).sum(axis=1)
         return total
 
-    reach = ops.sort(distances(mode))[math.ceil(REACH * len(mode[0])) - 1]
-    return float((distances(states) <= reach).mean())
+    # Of its own states each is nearer to the centre for being in it.
+    own = distances(mode, n_own / (n_own - 1))
+    reach = ops.sort(own)[math.ceil(REACH * n_own) - 1]
+    within: BoolArray = distances(states, 1.0) <= reach
+    return within
 
 
 def is_missed(share: float, less: float) -> bool:

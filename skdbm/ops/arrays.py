@@ -4,7 +4,7 @@ Each kernel takes arrays of one floating dtype and writes into ``out`` when it i
 given, so that hot loops run on preallocated buffers.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -95,11 +95,11 @@ def has_missing(X: Rows) -> bool:
     return any(missing(part) is not None for part in parts)
 
 
-def row_sums(X: Rows) -> FloatArray:
-    """Sum every row in float64, of dense rows or sparse ones, some after the others."""
-    parts = (X[start : start + 512] for start in range(0, X.shape[0], 512))
-    sums = [np.asarray(part.sum(axis=1, dtype=np.float64)).ravel() for part in parts]
-    return np.concatenate([np.zeros(0), *sums])
+def row_sums(X: Rows) -> Iterator[FloatArray]:
+    """Sum every row in float64, of dense rows or sparse ones, 512 after the others."""
+    for start in range(0, X.shape[0], 512):
+        part = X[start : start + 512]
+        yield np.asarray(part.sum(axis=1, dtype=np.float64)).ravel()
 
 
 def log_mean_exp(x: FloatArray) -> float:

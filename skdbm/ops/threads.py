@@ -150,10 +150,7 @@ class Workers:
     def spread(
         self, function: Callable[..., _Result], *pieces: Iterable[Any]
     ) -> list[_Result]:
-        """Map a function that may run in other processes: its results are all it does.
-
-        What it gets need not be what stands here, so it may change that in vain.
-        """
+        """Map a pure function, which other processes may call, and more than once."""
         return self.map(function, *pieces)
 
     def close(self) -> None:

@@ -1,6 +1,7 @@
 """Which data are read in pieces, and the pieces one after the other."""
 
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Set
+from numbers import Integral
 
 import numpy as np
 from scipy import sparse
@@ -11,6 +12,9 @@ from .sources import source_of
 
 #: Values that are looked at, or of which results are computed, at a time.
 LOOKED_AT = 2**20
+
+#: What is in the names of files that joblib maps arrays to.
+_JOBLIB = "joblib_memmapping_folder"
 
 
 class Pieces:
@@ -104,37 +108,50 @@ class Pieces:
 
 def are_in_pieces(data):
     """Whether data are read in pieces: they describe themselves, or are in no array."""
-    if isinstance(data, (Pieces, np.memmap)):
-        return not (isinstance(data, np.memmap) and data.ndim != 2)
+    if isinstance(data, np.memmap):
+        # Arrays that joblib has mapped for its workers are arrays still.
+        return data.ndim == 2 and _JOBLIB not in str(data.filename)
+    if isinstance(data, Pieces):
+        return True
     in_memory = isinstance(data, np.ndarray) or sparse.issparse(data)
     if in_memory or hasattr(data, "__array_namespace__") or hasattr(data, "__dlpack__"):
         return False
-    return _is_sliced(data) or _is_chunked(data)
+    # What else becomes an array, and says nothing of chunks, is taken for one.
+    lies_in_chunks = hasattr(data, "chunks") or not hasattr(data, "__array__")
+    return _is_chunked(data) or (_is_sliced(data) and lies_in_chunks)
 
 
 def _is_sliced(data):
     """Whether data have slices of rows, in a number that is known."""
+    if _validation.is_frame(data) or sparse.issparse(data):
+        return False
     shape = getattr(data, "shape", None)
-    known = isinstance(shape, tuple) and all(isinstance(n, int) for n in shape)
-    is_array = hasattr(data, "dtype") and hasattr(data, "__getitem__")
-    return known and is_array and not _validation.is_frame(data)
+    known = isinstance(shape, tuple) and all(isinstance(n, Integral) for n in shape)
+    return known and hasattr(data, "dtype") and hasattr(data, "__getitem__")
 
 
 def _is_chunked(data):
     """Whether data come in chunks."""
-    if hasattr(data, "partitions") or hasattr(data, "blocks"):  # of dask
-        return hasattr(data, "compute")
-    if isinstance(data, (Sequence, Mapping, Set)):
+    if _of_dask(data):
+        return not _is_sliced(data)
+    if getattr(type(data), "come_in_chunks", False):
+        return True
+    is_sequence = hasattr(data, "__len__") and hasattr(data, "__getitem__")
+    if is_sequence or isinstance(data, (Mapping, Set)) or _validation.is_frame(data):
         return False
-    is_array = hasattr(data, "__array__") and not hasattr(data, "store")
-    return isinstance(data, Iterable) and not is_array
+    return isinstance(data, Iterable) and not hasattr(data, "__array__")
+
+
+def _of_dask(data):
+    """Whether data are an array or a frame of dask."""
+    return type(data).__module__.partition(".")[0] in ("dask", "dask_expr")
 
 
 def _chunks(data):
     """Give the chunks of data that come in chunks."""
-    if hasattr(data, "partitions"):
-        yield from (part.compute() for part in data.partitions)
-    elif hasattr(data, "blocks"):  # of an array of dask with rows in unknown number
-        yield from (data.blocks[i].compute() for i in range(data.numblocks[0]))
-    else:
+    if not _of_dask(data):
         yield from data
+    elif hasattr(data, "partitions") and not hasattr(data, "numblocks"):
+        yield from (part.compute() for part in data.partitions)
+    else:  # an array with rows in unknown number
+        yield from (data.blocks[i].compute() for i in range(data.numblocks[0]))

@@ -11,8 +11,8 @@ from .sources import Left, Taken
 #: Bytes of the blocks that are held together, with the order of their rows.
 MOST_HELD, BYTES_OF_ORDER = 2**26, 16
 
-#: Rows that are remembered one by one.
-MOST_REMEMBERED = 4096
+#: Bytes of rows that are remembered one by one.
+MOST_REMEMBERED = 2**25
 
 
 class Numbers:
@@ -30,7 +30,7 @@ class Numbers:
         self.shape = source.shape[0], n_columns
         self.block_rows = block_rows or usual_rows(source)
         self._held, self._place = np.empty(0, int), {}
-        self._remembered, self._lock = OrderedDict(), Lock()
+        self._remembered, self._carried, self._lock = OrderedDict(), {}, Lock()
         self._last = None, None
 
     ndim = 2
@@ -40,6 +40,8 @@ class Numbers:
 
     def __getitem__(self, key):
         if isinstance(key, tuple):
+            if key[0] != slice(None):
+                raise TypeError(f"Got {key}; all rows of some columns are to be had.")
             return self._of_columns(key[1])
         if isinstance(key, slice):
             start, stop, step = key.indices(len(self))
@@ -63,10 +65,12 @@ class Numbers:
             result.bounds = tuple(ends[key] for ends in self.bounds)
         return result
 
-    def hold(self, blocks):
-        """Have these blocks in memory, and no others."""
+    def hold(self, blocks, rows):
+        """Have these blocks in memory, and a few rows of those that were before."""
         if self._place and np.array_equal(blocks, self._held):
             return
+        if len(rows):
+            self._carried = dict(zip(rows.tolist(), self._chosen(rows), strict=True))
         size = self.block_rows
         if not len(self._place):
             shape = min(len(self), TOGETHER * size), self.source.shape[1]
@@ -93,16 +97,19 @@ class Numbers:
 
     def _recall(self, rows, places, result):
         """Put rows that are not held into their places: remembered ones, or read."""
-        known = self._remembered
-        new = np.unique([row for row in rows[places].tolist() if row not in known])
-        if len(new):
-            read = Taken(self.source, new.astype(np.intp)).read(0, len(new))
-            known.update(zip(new.tolist(), read, strict=True))
-        for place in places.tolist():
-            row = int(rows[place])
-            known.move_to_end(row)
-            result[place] = known[row]
-        while len(known) > MOST_REMEMBERED:
+        known, carried = self._remembered, self._carried
+        asked = rows[places].tolist()
+        new = {row for row in asked if row not in known and row not in carried}
+        if new:
+            numbers = np.array(sorted(new), dtype=np.intp)
+            read = Taken(self.source, numbers).read(0, len(numbers))
+            known.update(zip(numbers.tolist(), read, strict=True))
+        for place, row in zip(places.tolist(), asked, strict=True):
+            if row in known:
+                known.move_to_end(row)
+            result[place] = known[row] if row in known else carried[row]
+        of_row = self.source.shape[1] * self.source.dtype.itemsize
+        while len(known) > max(1, MOST_REMEMBERED // of_row):
             known.popitem(last=False)
 
     def _between(self, start, stop):

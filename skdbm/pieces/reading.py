@@ -33,7 +33,7 @@ class Seen:
     """What a look at all rows has found."""
 
     columns: Columns
-    n_columns: int
+    shape: tuple[int, int]
     #: Of the numbers, and of the pieces where these are arrays of numbers.
     dtype: np.dtype
     own_dtype: np.dtype | None
@@ -45,8 +45,9 @@ def _look(estimator, pieces, columns, fitted):
     for part in pieces:
         numbers, found, _ = read_rows(estimator, part, columns, fitted, training=True)
         is_array = isinstance(part, np.ndarray) and part.dtype.kind in "biuf"
+        is_array = is_array and not isinstance(part, np.ma.MaskedArray)
         own = part.dtype if is_array else None
-        one = Seen(found, numbers.shape[1], numbers.dtype, own)
+        one = Seen(found, numbers.shape, numbers.dtype, own)
         seen = one if seen is None else _joined(seen, one, columns)
     if seen is None:
         raise ValueError("The data have no rows, or no chunks; give at least one row.")
@@ -56,34 +57,34 @@ def _look(estimator, pieces, columns, fitted):
 
 def _joined(seen, one, columns):
     """Put together what was seen of the rows so far, and of some more."""
-    if seen.n_columns != one.n_columns:
+    n_columns = seen.shape[1]
+    if n_columns != one.shape[1]:
         raise ValueError(
-            f"A chunk has {one.n_columns} columns, and those before it have "
-            f"{seen.n_columns}; all chunks need the same columns."
+            f"A chunk has {one.shape[1]} columns, and those before it have "
+            f"{n_columns}; all chunks need the same columns."
         )
     if columns is None:
-        columns = seen.columns.joined(one.columns, seen.n_columns)
+        columns = seen.columns.joined(one.columns, n_columns)
     own = None
     if seen.own_dtype is not None and one.own_dtype is not None:
         own = np.result_type(seen.own_dtype, one.own_dtype)
     dtype = np.result_type(seen.dtype, one.dtype)
-    return Seen(columns, seen.n_columns, dtype, own)
+    return Seen(columns, (seen.shape[0] + one.shape[0], n_columns), dtype, own)
 
 
 def _numbers(estimator, pieces, seen, fitted):
     """Make what stands for the rows; of chunks, and of categories, in a file."""
-    parts = seen.columns.encoding.columns(seen.n_columns)
+    parts = seen.columns.encoding.columns(seen.shape[1])
     by_column = any(part.is_categorical for part, _ in parts)
     if by_column or seen.own_dtype is None:
-        source = spooled(
-            _validated(estimator, pieces, seen, fitted), seen.dtype, seen.n_columns
-        )
+        rows = _validated(estimator, pieces, seen, fitted)
+        source = spooled(rows, seen.dtype, seen.shape)
         return Numbers(source, pieces.block_rows, dtype=seen.dtype)
     if pieces.is_sliced:
         source = pieces.source
     else:
-        source = spooled(pieces, seen.own_dtype, seen.n_columns)
-    bounds = _bounds(parts, seen.n_columns)
+        source = spooled(pieces, seen.own_dtype, seen.shape)
+    bounds = _bounds(parts, seen.shape[1])
     return Numbers(source, pieces.block_rows, dtype=seen.dtype, bounds=bounds)
 
 

@@ -5,7 +5,9 @@ from functools import wraps
 
 import numpy as np
 from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
 
+from .._validation import output_container
 from .data import Pieces, are_in_pieces
 
 
@@ -43,6 +45,9 @@ class Results:
     (200, 3)
     """
 
+    #: How data are told apart: `fit` takes these.
+    come_in_chunks = True
+
     def __init__(self, method, data, **params):
         self.method, self.data, self.params = method, Pieces(data), params
 
@@ -50,11 +55,17 @@ class Results:
         params = dict(self.params)
         if "random_state" in params:
             params["random_state"] = check_random_state(params["random_state"])
+        n_rows = 0
         for part in self.data:
-            yield self.method(part, **params)
+            result = self.method(part, **params)
+            n_rows += len(result)
+            yield result
+        if not n_rows:
+            raise ValueError("The data have no rows; at least one is expected.")
 
     def __array__(self, dtype=None, copy=None):
-        return np.concatenate(list(self)).astype(dtype, copy=False)
+        result = np.concatenate(list(self))
+        return result if dtype is None else result.astype(dtype, copy=False)
 
     def store(self, out):
         """Write the results into an array, one after the other.
@@ -94,20 +105,38 @@ def in_pieces(method):
 
     @wraps(method)
     def general(self, X, **params):
-        if not are_in_pieces(X):
+        if not _gives_pieces(X):
             return method(self, X, **params)
+        check_is_fitted(self)
+        self._validate_params()
+        if method.__name__ == "transform":
+            check_default_output(self)
         if draws and params.get("random_state") is None:
             params["random_state"] = self.random_state
-        results = Results(general.__get__(self), X, **params)
-        # A memory map is an array to all others, and so is what comes of it.
-        return np.asarray(results) if isinstance(X, np.memmap) else results
+        return Results(general.__get__(self), X, **params)
 
     return general
 
 
+def _gives_pieces(X):
+    """Whether results of data come in pieces."""
+    # A memory map is an array to all others, and so is what comes of it.
+    return are_in_pieces(X) and not isinstance(X, np.memmap)
+
+
+def check_default_output(estimator):
+    """Raise an error if features have to be a frame, since pieces are arrays."""
+    container = output_container(estimator)
+    if container != "default":
+        raise ValueError(
+            f"Features of data that are read in pieces are arrays, and set_output asks "
+            f"for {container}; choose set_output(transform='default')."
+        )
+
+
 def parts(X):
     """Give rows some at a time, where they are read in pieces, or all at once."""
-    return Pieces(X) if are_in_pieces(X) else [X]
+    return Pieces(X) if _gives_pieces(X) else [X]
 
 
 def mean(scores):

@@ -6,31 +6,43 @@ import weakref
 
 import numpy as np
 
-from .sources import Mapped
+from .sources import InFile
 
 
-def spooled(parts, dtype, n_columns):
+def spooled(parts, dtype, shape):
     """Write arrays of rows into a temporary file, one after the other; its source.
 
-    The file goes with the source, or with the process.
+    The file has no name, and goes with the source or with the process.
     """
-    handle, path = tempfile.mkstemp(suffix=".rows")
+    file = tempfile.TemporaryFile()  # noqa: SIM115 - as long as the source
     try:
-        with os.fdopen(handle, "wb") as file:
-            n_rows = 0
-            for part in parts:
-                np.ascontiguousarray(part, dtype).tofile(file)
-                n_rows += len(part)
-        result = Mapped(np.memmap(path, dtype, "r", shape=(n_rows, n_columns)))
-    except BaseException as error:
-        os.remove(path)
-        if isinstance(error, OSError):
-            raise OSError(
-                error.errno,
-                f"{error.strerror or error}: rows that come in chunks are kept in a "
-                f"temporary file, in {tempfile.gettempdir()!r}; set the environment "
-                "variable TMPDIR to a folder with room for all of them, ",
-            ) from error
+        n_rows = 0
+        for part in parts:
+            _write(file, np.ascontiguousarray(part, dtype))
+            n_rows += len(part)
+        if n_rows != shape[0]:
+            raise ValueError(
+                f"The chunks have {n_rows} rows, and had {shape[0]} when they were "
+                "looked at; the object has to give the same ones each time that iter() "
+                "begins."
+            )
+    except BaseException:
+        file.close()
         raise
-    weakref.finalize(result, os.remove, path)
-    return result
+    source = InFile(file, 0, shape, np.dtype(dtype))
+    weakref.finalize(source, file.close)
+    return source
+
+
+def _write(file, rows):
+    """Write rows; an error that says what to do if there is no room."""
+    try:
+        file.write(rows.reshape(-1).view(np.uint8).data)
+        file.flush()
+    except OSError as error:
+        raise OSError(
+            error.errno,
+            f"{os.strerror(error.errno)}: rows that come in chunks are kept in a "
+            f"temporary file, in {tempfile.gettempdir()!r}; set the environment "
+            "variable TMPDIR to a folder with room for all of them",
+        ) from error

@@ -169,7 +169,7 @@ def carry(
     )
     for part, end in zip(parts, ends, strict=True):
         for state, there in zip(part, end, strict=True):
-            ops.copyto(state, there)  # from another process, if not in place
+            ops.copyto(state, there)
     return Journey(
         ops.concatenate(log_weights),
         max(map(len, stops)) - 1,
@@ -186,6 +186,7 @@ def _carry_block(
     rng: Rng,
 ) -> tuple[FloatArray, list[float], list[FloatArray]]:
     """Carry a block of chains: log-weights, stops, and the states where they end."""
+    states = [state.copy() for state in states]  # who asks again gets the same
     chains = Chains(path, states, population, evidence)
     log_weights = ops.zeros(chains.shape)
     stops = [schedule.start]

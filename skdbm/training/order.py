@@ -27,16 +27,17 @@ class Order:
 
     def take(self, n_rows: int) -> Indices:
         """Give the next rows, fewer at the end, and have their blocks in memory."""
+        self.source.hold(self._together(), self.rows[:0])  # after a restart
         while len(self.rows) < n_rows and self.n_begun < len(self.blocks):
             self.n_begun += TOGETHER
+            self.source.hold(self._together(), self.rows)
             self.rows = ops.concatenate([self.rows, self._rows()])
         taken, self.rows = self.rows[:n_rows], self.rows[n_rows:]
-        self.source.hold(self._together())  # after a restart, too
         return taken
 
     def _together(self) -> IntArray:
         """The blocks whose rows come now."""
-        return self.blocks[self.n_begun - TOGETHER : self.n_begun]
+        return self.blocks[max(0, self.n_begun - TOGETHER) : self.n_begun]
 
     def _rows(self) -> IntArray:
         """Their rows, in the order in which they come."""
