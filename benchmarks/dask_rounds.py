@@ -26,7 +26,7 @@ from sklearn.datasets import load_digits
 
 from skdbm import DBMSampler
 from skdbm.dask._estimators import UPDATES_PER_ROUND
-from skdbm.dask._run import planned
+from skdbm.dask._run import KEPT_ROUNDS, planned
 from skdbm.training import shards, start
 
 BATCH = 50
@@ -122,7 +122,7 @@ def against_updates_per_round(n_updates):
 
 
 def costs():
-    """Measure a 784-500-1000 machine: bytes of a proposal, seconds of an update."""
+    """Measure a 784-500-1000 machine: bytes of a proposal, of a run, and an update."""
     X = (np.random.default_rng(0).random((200, 784)) < 0.2).astype(np.float32)
     estimator = DBMSampler(
         hidden_layer_sizes=(500, 1000),
@@ -137,12 +137,14 @@ def costs():
     shards.train_round(proposal, run, X, 3)
     seconds = (time.perf_counter() - began) / 3
     size = len(pickle.dumps(proposal, protocol=5))
+    kept = size + len(pickle.dumps(run, protocol=5))
     print(f"\n784-500-1000: {size / 1e6:.1f} MB a shard and round, each way")
+    print(f"              {kept / 1e6:.1f} MB a shard every {KEPT_ROUNDS} rounds, kept")
     print(f"              {1e3 * seconds:.0f} ms an update on one thread")
-    return size, seconds
+    return size, kept, seconds
 
 
-def exchange(size, n_machines, bits):
+def exchange(size, kept, n_machines, bits):
     """Seconds to average what machines propose, and to hand it out, on paper.
 
     Averages are a tree of groups, each of whose members sends to one; what comes of it
@@ -156,10 +158,12 @@ def exchange(size, n_machines, bits):
         groups = shards.groups(left)
         up += max(group.stop - group.start for group in groups) - 1
         left = len(groups)
-    return (up + math.ceil(math.log2(n_machines))) * transfer
+    # What is kept comes to one machine, and goes out again, one after the other.
+    keeping = 2 * n_machines * 8 * kept / bits / KEPT_ROUNDS
+    return (up + math.ceil(math.log2(n_machines))) * transfer + keeping
 
 
-def on_paper(size, seconds):
+def on_paper(size, kept, seconds):
     """Print hours for numbers of machines."""
     print(f"\nhours on paper, {UPDATES_PER_ROUND} updates a round")
     print("           120,000 updates     ten passes over 10,000,000 rows")
@@ -171,7 +175,7 @@ def on_paper(size, seconds):
             for bits in (1e9, 1e10):
                 tasks = TASK * TASKS * n_machines * (n_machines > 1)
                 a_round = UPDATES_PER_ROUND * seconds + tasks
-                a_round += exchange(size, n_machines, bits)
+                a_round += exchange(size, kept, n_machines, bits)
                 hours.append(n_updates / UPDATES_PER_ROUND * a_round / 3600)
         first, second, third, fourth = (f"{h:>9.1f}" for h in hours)
         print(f"{n_machines:>8}  {first} {second} {n_updates:>9} {third}  {fourth}")

@@ -180,7 +180,7 @@ def _attempt(estimator, run, progress, X, file):
 
 def warn_of_idle_layers(run):
     """Say which layers tell next to nothing of a row, after a training of a length."""
-    if run.state.n_steps - run.first_step < LEAST_UPDATES:
+    if run.n_updates_done < LEAST_UPDATES:
         return
     for layer, share in enumerate(run.records[-1]["dead_units"], start=1):
         if share > IDLE:
@@ -274,11 +274,16 @@ def drawn_rows(seed, n_rows, block_rows, n_drawn):
     return np.concatenate(drawn), np.concatenate(others)
 
 
-def unseen_rows(estimator, n_rows, block_rows):
+def unseen_seed(estimator):
+    """Seed by which rows are drawn that the strength of the penalty is learned from."""
+    return ops.seed_sequence(estimator._held_out_seed).spawn(1)[0]
+
+
+def unseen_rows(estimator, n_rows, block_rows, seed=None):
     """Draw rows that the strength of the penalty is learned from, by index."""
     if estimator.alpha != "auto" or n_rows < LEAST_ROWS:
         return None
-    seed = ops.seed_sequence(estimator._held_out_seed).spawn(1)[0]
+    seed = unseen_seed(estimator) if seed is None else seed
     n_unseen = min(MOST_UNSEEN, n_rows // UNSEEN_SHARE)
     return drawn_rows(seed, n_rows, block_rows, n_unseen)[0]
 

@@ -74,6 +74,16 @@ def client_of(client):
                 "There is no Dask client; start one with distributed.Client(...), or "
                 "pass it as client=."
             ) from error
+    if client.asynchronous:
+        raise NoClientError(
+            "The Dask client is asynchronous, and fit waits for results; make one with "
+            "distributed.Client(..., asynchronous=False)."
+        )
+    if client.status in ("closing", "closed"):
+        raise NoClientError(
+            "The Dask client is closed; start another, and pass it by "
+            "set_params(client=...) or have it be the current one."
+        )
     return client
 
 
@@ -106,9 +116,8 @@ def length(part):
     return int(part.shape[0])
 
 
-def every(part, first, step):
-    """Every so many rows of a part."""
-    rows = slice(first, None, step)
+def chosen(part, rows):
+    """Some rows of a part, by number."""
     return part.iloc[rows] if hasattr(part, "iloc") else part[rows]
 
 

@@ -11,7 +11,7 @@ from .._progress import Progress
 from .._sampler import DBMSampler
 from .._transformer import DBMTransformer
 from . import _collections
-from ._run import Parts, new_run
+from ._run import Parts, itself, new_run
 from ._team import Cluster
 
 #: Updates that shards make on their own by default; `benchmarks/dask_rounds.py`
@@ -145,21 +145,11 @@ class DaskDBM:
         progress.close()
         return self
 
-    def partial_fit(self, X, y=None):
-        """Raise an error: chunks are for one process.
-
-        Parameters
-        ----------
-        X, y : object
-            Ignored.
-
-        Raises
-        ------
-        NotImplementedError
-            Always.
-        """
+    @property
+    def partial_fit(self):
+        """None: chunks are for one process."""
         name = type(self).__name__
-        raise NotImplementedError(
+        raise AttributeError(
             f"{name} has no partial_fit: it learns from all partitions at once. Go on "
             f"with chunks by {name}.to_local().partial_fit, or use "
             f"{self._local_class.__name__} from the start."
@@ -185,16 +175,39 @@ class DaskDBM:
         """
         if not _collections.is_collection(X):
             return super().score_samples(X, n_importance_samples=n_importance_samples)
-        check_is_fitted(self)
-        if self.machine_.units[0].totals(np.zeros((1, self.n_features_in_))) is None:
-            kept = self._log_partition()
-            kept.of(n_jobs=self.n_jobs)  # once, and not once for each part
-            kept.settle()
+        self._check_columns(X)
+        if n_importance_samples is not None:
+            _validation.check_count(
+                "n_importance_samples", n_importance_samples, least=0
+            )
+        kept = self._log_partition()
+        kept.of(self._totals(X), n_jobs=self._team)  # once, not once for each part
+        kept.settle()
         local = self.to_local().set_params(n_jobs=1)
         settings = {"n_importance_samples": n_importance_samples}
         return _collections.from_parts(
             Applied("score_samples", settings), X, local, None, np.dtype(np.float64)
         )
+
+    def _check_columns(self, X):
+        """Check that a collection has the columns of `fit`, before any work."""
+        check_is_fitted(self)
+        if X.shape[1] != self.n_features_in_:
+            raise ValueError(
+                f"X has {X.shape[1]} features, but {type(self).__name__} is expecting "
+                f"{self.n_features_in_} features as input."
+            )
+
+    def _totals(self, X):
+        """Distinct totals of the rows of a collection of counts; None of others."""
+        unit, row = self.machine_.units[0], np.zeros((1, self.n_features_in_))
+        if unit.totals(row) is None:
+            return None
+        client = self.client_
+        local = client.submit(itself, self.to_local(), pure=False)
+        parts = client.compute(_collections.parts_of(X))
+        found = [client.submit(distinct_totals, local, part) for part in parts]
+        return np.unique(np.concatenate(client.gather(found)))
 
     def _check_supported(self):
         """Check for what cannot be honoured, before any work."""
@@ -212,6 +225,14 @@ class DaskDBM:
                 f"{type(self).__name__} trains, and none is written. Set it on a "
                 f"{local}, or leave it out."
             )
+
+
+def distinct_totals(estimator, part):
+    """Distinct totals of the rows of a part."""
+    if not part.shape[0]:
+        return np.empty(0, int)
+    rows = estimator._check_fitted_input(part)
+    return np.unique(estimator.machine_.units[0].totals(rows))
 
 
 class Applied:
@@ -239,8 +260,8 @@ class OfDask:
         all shards together. More of them exchange less, and let shards drift apart;
         what 10 cost is less than what shards gain by larger batches.
     client : distributed.Client, default=None
-        The client of the cluster; None means the current one. It is not copied with the
-        estimator, and not pickled.
+        The client of the cluster; None means the current one. Clones share it; copies
+        and pickles have none.
 
     Notes
     -----
@@ -252,13 +273,14 @@ class OfDask:
     `skdbm.callback.Checkpoint` are errors.
 
     The first machine, the automatic learning rate and what an encoding learns from data
-    (location and covariance of real columns, categories) come from 10,000 rows, evenly
-    spread, that are brought to this process, or all rows if there are less. Categories
-    that may be missing in those have to be declared by the dtype of the column.
+    (location and covariance of real columns, categories) come from 10,000 rows, drawn
+    from all, that are brought to this process, or all rows if there are less.
+    Categories that may be missing in those have to be declared by the dtype of the
+    column.
 
     Tasks are pure: they change nothing, and their random streams travel with the state
     of their shard. So Dask may compute what was lost again, to the same bits on the
-    same kind of hardware. The client keeps what all shards have come to every 50
+    same kind of hardware. The client keeps what all shards have come to every 100
     rounds, so that no more than these are computed again.
     """
 
@@ -277,8 +299,9 @@ class DaskDBMTransformer(  # type: ignore[call-arg]
     are. In a round every shard makes some updates with batches of its own rows, from
     chains of its own; then the shards' machines are averaged by their numbers of rows.
     The same partitions and seed give the same machine, bit for bit, on any number of
-    workers, and when workers die, if their rows can be read again. One partition gives
-    the machine of `DBMTransformer`.
+    workers, and when workers die, if their rows can be read again. One partition, of up
+    to 10,000 rows, gives the machine of `DBMTransformer`. `set_output` is not there,
+    since features of a collection are dask arrays.
 
     Parameters
     ----------
@@ -359,7 +382,7 @@ class DaskDBMTransformer(  # type: ignore[call-arg]
         """
         if not _collections.is_collection(X):
             return super().transform(X)
-        check_is_fitted(self)
+        self._check_columns(X)
         layers = self._feature_layers()
         width = sum(self.machine_.layer_sizes[layer] for layer in layers)
         local = self.to_local().set_params(n_jobs=1)

@@ -6,19 +6,19 @@ from contextlib import contextmanager
 from dataclasses import replace
 from operator import attrgetter, itemgetter
 
-from .. import _fitting
+from .. import _fitting, ops
 from ..columns import read
 from ..training import shards
 from ..training.record import DivergenceError
-from ._collections import concatenated, every, gathered, length, parts_of
+from ._collections import chosen, concatenated, gathered, length, parts_of
 
-#: Rows, spread evenly over all parts, that the first machine, what is fitted of the
-#: encoding, and the learning rate are found from.
+#: Rows, drawn from all parts, that the first machine, what is fitted of the encoding,
+#: and the learning rate are found from.
 SAMPLE_ROWS = 10_000
 
 #: Rounds after which the client keeps what all shards have come to. No more than these
 #: are computed again if a worker dies, and the scheduler remembers no more.
-KEPT_ROUNDS = 50
+KEPT_ROUNDS = 100
 
 
 class Parts:
@@ -37,12 +37,19 @@ class Parts:
         self.futures, self.lengths = zip(*pairs, strict=True)
 
     def sample(self):
-        """Bring some rows here, evenly spread; all, if they are not many."""
-        step = -(-sum(self.lengths) // SAMPLE_ROWS)
-        some, start = [], 0
-        for part, n in zip(self.futures, self.lengths, strict=True):
-            some.append(self.client.submit(every, part, -start % step, step))
-            start += n
+        """Bring some rows here, in their order; all, if they are not many."""
+        total = sum(self.lengths)
+        drawn = ops.generator(0).permutation(total)[:SAMPLE_ROWS]
+        ends = ops.cumsum(ops.array(self.lengths))
+        drawn = ops.sort(drawn) if total > SAMPLE_ROWS else ops.arange(total)
+        places = ops.split(drawn, ops.searchsorted(drawn, ends[:-1]))
+        some = [
+            self.client.submit(chosen, part, rows - end + n)
+            for part, n, end, rows in zip(
+                self.futures, self.lengths, ends, places, strict=True
+            )
+            if len(rows)
+        ]
         return concatenated(gathered(self.client, some))
 
     def read(self, estimator, encoding):
@@ -72,7 +79,11 @@ def planned(estimator, sample, lengths):
     """
     local = _fitting.new_run(estimator, sample, goes_on=False)
     largest = max(lengths)
-    held_out = [_fitting.unseen_rows(estimator, n, n) for n in lengths]
+    seed = _fitting.unseen_seed(estimator)
+    held_out = [
+        _fitting.unseen_rows(estimator, n, n, shards.of_shard(seed, shard))
+        for shard, n in enumerate(lengths)
+    ]
     rate = _fitting.automatic_rate(estimator, local.machine.encoding, sample)
     settings = {
         "n_chains": estimator.n_chains,

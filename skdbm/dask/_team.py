@@ -3,7 +3,7 @@
 import uuid
 
 from .. import ops
-from ._collections import gathered
+from ._collections import check_workers
 from ._run import large_arguments
 
 
@@ -19,13 +19,14 @@ class Cluster(ops.Workers):
 
     def spread(self, function, *pieces):
         """Call a function on every piece, in order, each in a task of its own."""
+        check_workers(self.client)
         name, arguments = f"skdbm-chains-{uuid.uuid4().hex}", zip(*pieces, strict=True)
         with large_arguments():  # in the graph, to be had again
             tasks = [
                 self.client.submit(alone, function, *piece, key=(name, i))
                 for i, piece in enumerate(arguments)
             ]
-        return gathered(self.client, tasks)
+        return self.client.gather(tasks)
 
 
 def alone(function, *args):

@@ -159,6 +159,11 @@ class Run:
         self.n_updates = self._count_updates()
 
     @property
+    def n_updates_done(self) -> int:
+        """Updates of the stage that are behind."""
+        return self.state.n_steps - self.first_step
+
+    @property
     def slow(self) -> bool:
         """Whether chains are slow."""
         return self.state.mixing.slow

@@ -19,7 +19,7 @@ result is the same.
 
 import copy
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -37,6 +37,14 @@ from .state import Options, State
 #: Key of the random streams of all shards but the first, which has those of a training
 #: without shards.
 OF_A_SHARD = 2**30
+
+#: What is not averaged of the records of shards.
+JOINED_BY: dict[str, Callable[[list[Any]], Any]] = {
+    "seconds": max,
+    "least_acceptance": min,
+    "renewals": sum,
+    "rungs": max,
+}
 
 #: Most agreements that are averaged at once.
 FAN_IN = 8
@@ -290,11 +298,11 @@ def train_round(
     """
     # The first machine is read only.
     run = copy.deepcopy(run, {id(run.machine): run.machine})
-    if agreement is not None:
-        adopt(run, agreement)
-    if not run.done:
-        run.source.X = X
-        with ops.workers(1) as team:
+    with ops.workers(1) as team:  # more threads of BLAS round otherwise
+        if agreement is not None:
+            adopt(run, agreement)
+        if not run.done:
+            run.source.X = X
             run.advance_by(n_updates, team)
     return proposed(run), at_rest(run)
 
@@ -302,9 +310,10 @@ def train_round(
 def end_stage(agreement: Agreement | None, run: ShardRun) -> tuple[Agreement, ShardRun]:
     """End the stage of a run before its last epoch; as `train_round` otherwise."""
     run = copy.deepcopy(run, {id(run.machine): run.machine})
-    if agreement is not None:
-        adopt(run, agreement)
-    run.end(run.stage)
+    with ops.workers(1):
+        if agreement is not None:
+            adopt(run, agreement)
+        run.end(run.stage)
     return proposed(run), at_rest(run)
 
 
@@ -332,12 +341,16 @@ def joined(runs: Sequence[ShardRun], agreement: Agreement) -> State:
 
 
 def joined_records(records: Sequence[Record], shares: Sequence[float]) -> Record:
-    """Average the records of an epoch; the slowest shard took the seconds."""
+    """Average the records of an epoch; the slowest shard took the seconds.
+
+    What is not known of a shard, NaN, does not count.
+    """
     result: Record = {}
     for key in records[0]:
         values = [record[key] for record in records]
-        if key == "seconds":
-            result[key] = max(values)
+        if key in JOINED_BY:
+            known = [value for value in values if not math.isnan(value)]
+            result[key] = JOINED_BY[key](known) if known else math.nan
         elif isinstance(values[0], tuple):
             result[key] = tuple(
                 float(x) for x in mean([ops.array(v) for v in values], shares)
