@@ -202,9 +202,11 @@ class BaseDBM(Scored, Saved, CallbackSupportMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        X : {array-like, sparse matrix} of shape (n_samples, n_features), or Pieces
             Training data, with columns as `visible` says: by default values between 0
-            and 1, where one in between stands for the probability of a one.
+            and 1, where one in between stands for the probability of a one. Or data
+            that `skdbm.pieces.Pieces` describes: memory maps, h5py, zarr, dask, or
+            chunks of rows, which are read in pieces.
         y : None
             Ignored; there for API consistency.
 

@@ -134,7 +134,7 @@ class DBMSampler(BaseDBM):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : array-like of shape (n_samples, n_features), or Pieces
             Rows with missing values (NaN).
         n_chains : int, default=10
             Gibbs chains for each row with missing values. They begin with states that
@@ -148,7 +148,7 @@ class DBMSampler(BaseDBM):
 
         Returns
         -------
-        {ndarray, DataFrame} of shape (n_samples, n_features)
+        {ndarray, DataFrame} of shape (n_samples, n_features), or Results
             The rows without gaps: what was known as it was, in its dtype, conditional
             means, rounded in columns of integers, and of a categorical column the most
             probable value. A DataFrame if `set_output` asks for it, with the index of

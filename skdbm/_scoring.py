@@ -23,7 +23,7 @@ class Scored:
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        X : {array-like, sparse matrix} of shape (n_samples, n_features), or Pieces
             Rows to score.
         n_importance_samples : int, default=None
             Samples of the posterior of each row, of which the estimate of log p(v) is
@@ -32,12 +32,13 @@ class Scored:
 
         Returns
         -------
-        ndarray of shape (n_samples,)
+        ndarray of shape (n_samples,), or Results
             Estimates or lower bounds of the log-likelihood in nats, float64; higher is
             better. For one hidden layer, and nothing missing, they are log p(v) itself,
             up to the error of log Z. Probabilities of states are scored by states that
             are drawn with them, once; of real values it is the density as they are in
-            `X`; missing values are averaged over; counts are scored given their total.
+            `X`; missing values are averaged over; counts are scored given their total. Of data that are
+            read in pieces `skdbm.pieces.Results`, computed as they are read.
 
         Raises
         ------

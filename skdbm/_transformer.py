@@ -95,14 +95,15 @@ class DBMTransformer(TransformerMixin, BaseDBM):
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        X : {array-like, sparse matrix} of shape (n_samples, n_features), or Pieces
             Rows to transform.
 
         Returns
         -------
-        ndarray of shape (n_samples, n_features_out)
+        ndarray of shape (n_samples, n_features_out), or Results
             The means, in the dtype of `X`. The result of a row does not depend on the
-            rows beside it.
+            rows beside it. Of data that are read in pieces `skdbm.pieces.Results`,
+            computed as they are read.
 
         Warns
         -----

@@ -22,9 +22,12 @@ from skdbm import (
     DeepBoltzmannMachine,
     Likelihood,
     Pretraining,
+    ops,
 )
 from skdbm.callback import Checkpoint, TrainingMonitor
+from skdbm.evidence import NOTHING
 from skdbm.likelihood import exact_log_likelihood
+from skdbm.sampling import path
 from skdbm.training import mixing, shards, start
 from skdbm.training.record import DivergenceError
 
@@ -36,7 +39,7 @@ from distributed import Client, LocalCluster  # noqa: E402
 
 from skdbm.dask import DaskDBMSampler, DaskDBMTransformer  # noqa: E402
 from skdbm.dask._run import Parts, planned  # noqa: E402
-from skdbm.dask._team import Cluster  # noqa: E402
+from skdbm.dask._team import Cluster, alone  # noqa: E402
 
 from ._estimators import two_kinds  # noqa: E402
 from .test_documentation import ROOT  # noqa: E402
@@ -594,6 +597,68 @@ def test_chains_for_log_z_are_on_the_workers(client, monkeypatch):
     assert sampler.log_partition_ == local.log_partition_
     np.testing.assert_array_equal(sampler.sample(9), local.sample(9))
     assert sum(asked) >= 2 * 8  # populations, besides the pilots
+
+
+def test_a_task_of_chains_may_be_done_again():
+    rng = np.random.default_rng(0)
+    machine = DeepBoltzmannMachine([rng.normal(size=(6, 5))], [np.zeros(6), np.ones(5)])
+    states = [rng.integers(0, 2, (40, size)) * 1.0 for size in (6, 5)]
+    before = [state.copy() for state in states]
+    steps, way = path.GivenSteps([0.0, 0.5, 1.0]), path.Path(base_of(machine), machine)
+    first, again = (
+        alone(path._carry_block, way, steps, 20, states, NOTHING, ops.generator(1))
+        for _ in range(2)
+    )
+    for one, other in zip(before, states, strict=True):
+        np.testing.assert_array_equal(one, other)
+    np.testing.assert_array_equal(first[0], again[0])
+    np.testing.assert_array_equal(first[2][0], again[2][0])
+
+
+def base_of(machine):
+    return machine.uncoupled([np.zeros_like(bias) for bias in machine.biases])
+
+
+@pytest.mark.cluster
+def test_log_z_of_counts_is_annealed_once(client, monkeypatch):
+    X = np.random.default_rng(0).poisson(2.0, (40, 5)) + 1.0
+    params = {"visible": "counts", "likelihood": Likelihood(n_chains=2)}
+    dbm = DaskDBMTransformer(**SETTINGS | params).fit(collection(X, 20, 20))
+    expected = dbm.to_local().score_samples(X)
+    module = importlib.import_module("skdbm.likelihood.log_partition")
+    calls, anneal = [], module.annealed_with_chains
+    monkeypatch.setattr(
+        module,
+        "annealed_with_chains",
+        lambda *args, **more: calls.append(args) or anneal(*args, **more),
+    )
+    scores = dbm.score_samples(collection(X, 10, 10, 0, 20))
+    n_calls = len(calls)
+    np.testing.assert_array_equal(scores.compute(), expected)
+    assert len(calls) == n_calls
+
+
+@pytest.mark.cluster
+def test_calls_that_are_wrong_are_errors_at_once(client):
+    X = two_kinds()
+    dbm = DaskDBMSampler(**SETTINGS).fit(collection(X))
+    lazy = collection(X[:, 1:], 32, 32)
+    with pytest.raises(ValueError, match=r"X has \d features"):
+        dbm.score_samples(lazy)
+    with pytest.raises(ValueError, match=r"X has \d features"):
+        DaskDBMTransformer.from_machine(dbm.machine_).transform(lazy)
+    with pytest.raises(ValueError, match="n_importance_samples=-1"):
+        dbm.score_samples(collection(X), n_importance_samples=-1)
+
+
+@pytest.mark.cluster
+def test_a_client_that_is_closed():
+    client = Client(n_workers=1, processes=False, dashboard_address=":0")
+    dbm = DaskDBMSampler(**SETTINGS, client=client).fit(collection(two_kinds()))
+    client.close()
+    with pytest.raises(ValueError, match="client is closed"):
+        dbm.fit(collection(two_kinds()))
+    assert dbm.set_params(likelihood=Likelihood(n_chains=3)).score(two_kinds()) < 0
 
 
 @pytest.mark.cluster
