@@ -37,8 +37,9 @@ class Scored:
             better. For one hidden layer, and nothing missing, they are log p(v) itself,
             up to the error of log Z. Probabilities of states are scored by states that
             are drawn with them, once; of real values it is the density as they are in
-            `X`; missing values are averaged over; counts are scored given their total. Of data that are
-            read in pieces `skdbm.pieces.Results`, computed as they are read.
+            `X`; missing values are averaged over; counts are scored given their total.
+            Of data that are read in pieces `skdbm.pieces.Results`, computed as they are
+            read.
 
         Raises
         ------
