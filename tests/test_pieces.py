@@ -372,6 +372,18 @@ def test_what_is_in_memory_is_not_read_in_pieces(rows):
         Pieces(rows)
 
 
+def test_what_results_and_pieces_are_is_said():
+    X = bits()
+    dbm = DBMTransformer(**SMALL).fit(X)
+    features = dbm.transform(Chunks(X))
+    assert repr(features).startswith("<Results of transform for Pieces(<")
+    assert repr(Pieces(X[:1], block_rows=2)).endswith(", block_rows=2)")
+    with pytest.raises(TypeError, match="out is a str"):
+        features.store("features.npy")
+    with pytest.raises(ValueError, match="X has 6 features"):
+        dbm.transform(Pieces(X[:, 1:]))
+
+
 def test_invalid_pieces():
     with pytest.raises(ValueError, match="block_rows=0"):
         Pieces(bits(), block_rows=0)

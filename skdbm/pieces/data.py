@@ -1,6 +1,6 @@
 """Which data are read in pieces, and the pieces one after the other."""
 
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Iterator, Mapping, Set
 from numbers import Integral
 
 import numpy as np
@@ -74,13 +74,23 @@ class Pieces:
                     "two dimensions, are expected."
                 )
             self.source = source_of(data)
+        elif isinstance(data, Iterator):
+            raise TypeError(
+                f"A {type(data).__name__} gives its chunks only once, and they are "
+                "read several times; pass an object of which iter() begins anew."
+            )
         elif not _is_chunked(data):
             raise TypeError(
                 f"A {type(data).__name__} came to be read in pieces; expected are "
                 "slices of rows (with a shape and a dtype), or an object of which "
                 "iter() begins anew and gives chunks of rows. What is in memory is "
-                "passed to the estimator as it is."
+                "passed to the estimator as it is, and chunks that are in memory are "
+                "put together before."
             )
+
+    def __repr__(self):
+        rows = "" if self.block_rows is None else f", block_rows={self.block_rows}"
+        return f"Pieces({self.data!r}{rows})"
 
     @property
     def usual_rows(self):
@@ -95,11 +105,6 @@ class Pieces:
             for start in range(0, n_rows, size):
                 yield self.source.read(start, min(n_rows, start + size))
             return
-        if iter(self.data) is self.data:
-            raise TypeError(
-                f"A {type(self.data).__name__} gives its chunks only once, and they "
-                "are read several times; pass an object of which iter() begins anew."
-            )
         for chunk in _chunks(self.data):
             chunk = chunk if hasattr(chunk, "shape") else list(chunk)
             if chunk.shape[0] if hasattr(chunk, "shape") else len(chunk):

@@ -29,7 +29,7 @@ class Numbers:
         n_columns = source.shape[1] if columns is None else len(columns)
         self.shape = source.shape[0], n_columns
         self.block_rows = block_rows or usual_rows(source)
-        self._held, self._place = np.empty(0, int), {}
+        self._held, self._place, self._room = np.empty(0, int), {}, None
         self._remembered, self._carried, self._lock = OrderedDict(), {}, Lock()
         self._last = None, None
 
@@ -67,12 +67,12 @@ class Numbers:
 
     def hold(self, blocks, rows):
         """Have these blocks in memory, and a few rows of those that were before."""
-        if self._place and np.array_equal(blocks, self._held):
+        if np.array_equal(blocks, self._held):
             return
         if len(rows):
             self._carried = dict(zip(rows.tolist(), self._chosen(rows), strict=True))
         size = self.block_rows
-        if not len(self._place):
+        if self._room is None:
             shape = min(len(self), TOGETHER * size), self.source.shape[1]
             self._room = np.empty(shape, self.source.dtype)
         self._held, self._place, start = blocks, {}, 0

@@ -51,6 +51,10 @@ class Results:
     def __init__(self, method, data, **params):
         self.method, self.data, self.params = method, Pieces(data), params
 
+    def __repr__(self):
+        name = getattr(self.method, "__name__", repr(self.method))
+        return f"<Results of {name} for {self.data!r}>"
+
     def __iter__(self):
         params = dict(self.params)
         if "random_state" in params:
@@ -83,10 +87,17 @@ class Results:
 
         Raises
         ------
+        TypeError
+            If `out` is no array.
         ValueError
             If it has another number of rows than there are results; before any work,
             where the number is known.
         """
+        if not hasattr(out, "shape") or not hasattr(out, "__setitem__"):
+            raise TypeError(
+                f"out is a {type(out).__name__}; an array is expected, in memory or on "
+                "disk, as long as the data."
+            )
         n_rows, done = out.shape[0], 0
         if self.data.is_sliced:
             _check_rows(n_rows, self.data.source.shape[0])
@@ -113,9 +124,21 @@ def in_pieces(method):
             check_default_output(self)
         if draws and params.get("random_state") is None:
             params["random_state"] = self.random_state
-        return Results(general.__get__(self), X, **params)
+        results = Results(general.__get__(self), X, **params)
+        if results.data.is_sliced:
+            _check_columns(self, results.data.source.shape[1])
+        return results
 
     return general
+
+
+def _check_columns(estimator, n_columns):
+    """Check the number of columns before anything is read."""
+    if n_columns != estimator.n_features_in_:
+        raise ValueError(
+            f"X has {n_columns} features, but {type(estimator).__name__} is expecting "
+            f"{estimator.n_features_in_} features as input."
+        )
 
 
 def _gives_pieces(X):
