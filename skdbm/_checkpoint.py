@@ -22,7 +22,7 @@ from ._callbacks import MachineCallback
 from ._trees import Reader, Writer
 from ._version import __version__
 from ._warnings import warn
-from .encodings.rows import TOGETHER, EncodedRows
+from .encodings.rows import EncodedRows, are_in_pieces
 from .likelihood.following import FollowedLogPartition
 from .machine import DeepBoltzmannMachine
 from .sampling.tempering import Ladder
@@ -335,7 +335,7 @@ def identity(estimator, X, *, goes_on):
 def _of_block(X):
     """Rows of a block, where they matter: rows of few blocks are shuffled as one."""
     n_rows = ops.block_rows(X)
-    return n_rows if X.shape[0] > TOGETHER * n_rows else "all"
+    return n_rows if are_in_pieces(X.shape[0], n_rows) else "all"
 
 
 def _described(value):

@@ -18,7 +18,11 @@ from sklearn.utils._param_validation import (
     validate_parameter_constraints,
 )
 from sklearn.utils._set_output import _get_output_config
-from sklearn.utils.validation import _check_feature_names_in, validate_data
+from sklearn.utils.validation import (
+    _check_feature_names_in,
+    _check_n_features,
+    validate_data,
+)
 
 from . import ops
 from ._warnings import warn
@@ -175,6 +179,11 @@ def _memory():
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):
         return np.inf
+
+
+def check_n_features(estimator, X):
+    """Check that data, of which nothing is read, have the columns of `fit`."""
+    _check_n_features(estimator, X, reset=False)
 
 
 def check_feature_names_in(estimator, input_features):

@@ -175,7 +175,8 @@ class DaskDBM:
         """
         if not _collections.is_collection(X):
             return super().score_samples(X, n_importance_samples=n_importance_samples)
-        self._check_columns(X)
+        check_is_fitted(self)
+        _validation.check_n_features(self, X)
         if n_importance_samples is not None:
             _validation.check_count(
                 "n_importance_samples", n_importance_samples, least=0
@@ -188,15 +189,6 @@ class DaskDBM:
         return _collections.from_parts(
             Applied("score_samples", settings), X, local, None, np.dtype(np.float64)
         )
-
-    def _check_columns(self, X):
-        """Check that a collection has the columns of `fit`, before any work."""
-        check_is_fitted(self)
-        if X.shape[1] != self.n_features_in_:
-            raise ValueError(
-                f"X has {X.shape[1]} features, but {type(self).__name__} is expecting "
-                f"{self.n_features_in_} features as input."
-            )
 
     def _totals(self, X):
         """Distinct totals of the rows of a collection of counts; None of others."""
@@ -382,7 +374,8 @@ class DaskDBMTransformer(  # type: ignore[call-arg]
         """
         if not _collections.is_collection(X):
             return super().transform(X)
-        self._check_columns(X)
+        check_is_fitted(self)
+        _validation.check_n_features(self, X)
         layers = self._feature_layers()
         width = sum(self.machine_.layer_sizes[layer] for layer in layers)
         local = self.to_local().set_params(n_jobs=1)

@@ -14,6 +14,11 @@ DRAWING = (2**31,)
 TOGETHER = 16
 
 
+def are_in_pieces(n_rows: int, block_rows: int) -> bool:
+    """Whether so many rows are of more blocks than are held together."""
+    return n_rows > TOGETHER * block_rows
+
+
 class EncodedRows:
     """Rows of data as visible states, made, and with `rng` drawn, on demand."""
 
@@ -33,7 +38,7 @@ class EncodedRows:
     @property
     def is_in_pieces(self) -> bool:
         """Whether there are more blocks than are held together."""
-        return len(self) > TOGETHER * self.block_rows
+        return are_in_pieces(len(self), self.block_rows)
 
     def hold(self, blocks: IntArray, rows: IntArray) -> None:
         """Have the rows of these blocks in memory, besides a few of those before."""

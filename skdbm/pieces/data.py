@@ -7,7 +7,6 @@ import numpy as np
 from scipy import sparse
 
 from .. import _validation
-from .numbers import usual_rows
 from .sources import source_of
 
 #: Values that are looked at, or of which results are computed, at a time.
@@ -91,11 +90,6 @@ class Pieces:
     def __repr__(self):
         rows = "" if self.block_rows is None else f", block_rows={self.block_rows}"
         return f"Pieces({self.data!r}{rows})"
-
-    @property
-    def usual_rows(self):
-        """Rows of a block of slices of rows, if nothing else is said."""
-        return self.block_rows or usual_rows(self.source)
 
     def __iter__(self):
         """Give the rows, some at a time, as they come."""

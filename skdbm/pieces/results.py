@@ -7,7 +7,7 @@ import numpy as np
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from .._validation import output_container
+from .._validation import check_n_features, output_container
 from .data import Pieces, are_in_pieces
 
 
@@ -126,19 +126,10 @@ def in_pieces(method):
             params["random_state"] = self.random_state
         results = Results(general.__get__(self), X, **params)
         if results.data.is_sliced:
-            _check_columns(self, results.data.source.shape[1])
+            check_n_features(self, results.data.source)
         return results
 
     return general
-
-
-def _check_columns(estimator, n_columns):
-    """Check the number of columns before anything is read."""
-    if n_columns != estimator.n_features_in_:
-        raise ValueError(
-            f"X has {n_columns} features, but {type(estimator).__name__} is expecting "
-            f"{estimator.n_features_in_} features as input."
-        )
 
 
 def _gives_pieces(X):
