@@ -9,9 +9,10 @@ the shares of the ten digits beside those among test images. Saves the machine, 
 training record, its curves, and 100 samples as a picture.
 
 Run: python benchmarks/mnist.py [--data mnist.npz]
-With --defaults nothing is set but the hidden layers. With --hidden 500 it trains a machine of one hidden layer instead. With --refine N,
-training goes on for N epochs, at half the first learning rate, in which Gibbs sweeps
-follow mean field; after --machine, it goes on from that machine.
+With --defaults nothing is set but the hidden layers. With --hidden 500 it trains a
+machine of one hidden layer instead. With --refine N, training goes on for N epochs, at
+half the first learning rate, in which Gibbs sweeps follow mean field; after --machine,
+it goes on from that machine.
 """
 
 import json

@@ -34,7 +34,7 @@ from .training.penalty import Penalty
 from .training.pretraining import CarriedRows, Greedy, Growth, Stage, TiedRows
 from .training.record import DivergenceError, EpochRecord
 from .training.row_chains import RowChains
-from .training.run import Run
+from .training.run import Pace, Run
 from .training.state import Learned, Options, State
 from .training.stopping import EarlyStopping, HeldOut
 from .units.contract import UnknownTypeError
@@ -64,6 +64,7 @@ CLASSES = (
     Likelihood,
     Mixing,
     Options,
+    Pace,
     Order,
     Penalty,
     RowChains,

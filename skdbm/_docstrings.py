@@ -34,22 +34,24 @@ class Shared:
         `sample(given=...)` of `DBMSampler`.
     max_iter : int, default=None
         Number of epochs, passes over the training rows, of the joint training. None
-        means 100; more on small data, up to 2,000, until there are 6,000 updates, or
-        500 over the automatic learning rate, up to 12,000, or 18,000 where Gibbs chains
-        are slow, in up to 500 epochs (and a third of that in a stage of growth); and
-        fewer on large data, down to 10, so that there are not more than 120,000.
+        means 40; more on small data, up to 2,000, until there are 2,000 updates, or 250
+        over the automatic learning rate, up to 6,000; and fewer on large data, down to
+        10, so that there are not more than 120,000. Where Gibbs chains turn out slow,
+        in a stage of growth or in the first quarter of the epochs, training begins
+        again at half the automatic learning rate, with 100 epochs, or, in up to 500,
+        18,000 updates: what such chains tell is noisy.
     batch_size : int, default=50
         Rows of one minibatch; more than there are rows means all of them.
     learning_rate_init : "auto" or float, default="auto"
         The first learning rate. "auto" follows what the columns vary: it is 2 over the
-        sum of the variances of the visible units, or 0.075 over their variance along
+        sum of the variances of the visible units, or 0.15 over their variance along
         the first principal component, whichever is less, since by so much a step moves
         the fields of the hidden units. With a momentum of 0.9 the effective step is ten
         times as long. The rate falls almost to zero at the end of the run, so that the
         noise that the chains put on the weights dies out; in `partial_fit` it stays.
         For "gaussian" columns "auto" is 6.4 / n_features, at most 0.1 and 25 over the
         number of hidden units, and they move at a share of it, 0.3 over the largest
-        moment of whitened rows, 1 if they are normal; for "counts" it is 3 over the sum
+        moment of whitened rows, 1 if they are normal; for "counts" it is 6 over the sum
         of the variances of words given the total of a row, at most 0.1. If training
         diverges with the automatic rate, `fit` warns and begins again with a quarter of
         it, at most three times.

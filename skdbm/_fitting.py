@@ -21,7 +21,7 @@ from .likelihood.likeliest import means_of_likeliest
 from .pieces.numbers import left, taken
 from .settings import Pretraining
 from .training import start
-from .training.run import SLOWER_ATTEMPTS, Run
+from .training.run import SLOWER_ATTEMPTS, Pace, Run
 from .training.state import Options, State
 from .training.stopping import EarlyStopping, HeldOut
 from .units import Bernoulli, UnitType
@@ -90,13 +90,10 @@ def new_run(estimator, X, *, goes_on):
     # Held-out rows only now: every category has to be known, theirs as well.
     X, stopping = hold_out(estimator, X)
     rate = automatic_rate(estimator, encoding, X)
-    epochs = epochs_of(estimator, X.shape[0], rate)
-    if goes_on:
-        machine = state.machine
-        epochs |= {"pretraining": None, "n_pretraining_epochs": 0}
-    else:
+    machine, way = state and state.machine, None
+    if not goes_on:
         machine = initial_machine(estimator, encoding, X, seeds["weights"])
-    automatic = estimator.learning_rate_init == "auto"
+        way = pretraining_of(estimator).method
     rows = EncodedRows(encoding, X, start.TRAINING_DTYPE)
     unseen = None if goes_on else unseen_rows(estimator, len(rows), rows.block_rows)
     if unseen is not None and rows.is_in_pieces:
@@ -106,29 +103,30 @@ def new_run(estimator, X, *, goes_on):
         rows,
         options(estimator, X.shape[0]),
         n_chains=estimator.n_chains,
-        learning_rate=rate if automatic else estimator.learning_rate_init,
-        n_slower_attempts=SLOWER_ATTEMPTS * automatic,
+        n_slower_attempts=SLOWER_ATTEMPTS * (estimator.learning_rate_init == "auto"),
+        pretraining=way,
         seeds=seeds,
         stopping=stopping,
         held_out=unseen,
         state=state,
-        **epochs,
+        **paces(estimator, X.shape[0], rate),
     )
 
 
-def epochs_of(estimator, n_rows, rate):
-    """Give the epochs of every part of a training on so many rows, by argument."""
-    size = n_rows, estimator.batch_size
-    n_epochs = estimator.max_iter or start.n_epochs(*size, rate)
-    n_slow_epochs = estimator.max_iter or start.n_slow_epochs(*size)
-    way, n_pretraining_epochs = pretraining_of(estimator, n_epochs)
-    return {
-        "n_epochs": n_epochs,
-        "n_slow_epochs": n_slow_epochs,
-        "pretraining": way,
-        "n_pretraining_epochs": n_pretraining_epochs,
-        "n_slow_pretraining_epochs": pretraining_of(estimator, n_slow_epochs)[1],
-    }
+def paces(estimator, n_rows, rate):
+    """Give the pace of a training on so many rows, and that where chains are slow."""
+
+    def pace(rate, n_epochs):
+        if estimator.learning_rate_init != "auto":
+            rate = estimator.learning_rate_init
+        n_epochs = estimator.max_iter or n_epochs
+        n_pretraining_epochs = pretraining_of(estimator).max_iter or -(-n_epochs // 3)
+        return Pace(rate, n_epochs, n_pretraining_epochs)
+
+    slow_rate, size = start.SLOW_RATE * rate, (n_rows, estimator.batch_size)
+    normal = pace(rate, start.n_epochs(*size, rate))
+    slow = pace(slow_rate, start.n_slow_epochs(*size, slow_rate))
+    return {"pace": normal, "slow_pace": None if slow == normal else slow}
 
 
 def train(estimator, run, progress, X, file):
@@ -199,13 +197,12 @@ def check_n_chains(estimator, encoding, X):
     _validation.check_n_chains(estimator.n_chains, X.shape[0], n_units)
 
 
-def pretraining_of(estimator, n_epochs):
-    """Name of the way to pretrain, None for none, and the epochs of a stage."""
+def pretraining_of(estimator):
+    """Say how an estimator pretrains: no way if not at all."""
     given = estimator.pretraining
     if given is None or len(estimator._check_layers()) == 1:
-        return None, 0
-    given = Pretraining(given) if isinstance(given, str) else given
-    return given.method, given.max_iter or -(-n_epochs // 3)
+        return Pretraining(None)
+    return Pretraining(given) if isinstance(given, str) else given
 
 
 def new_state(estimator, X):

@@ -56,6 +56,12 @@ class Progress:
         """Allow all epochs anew."""
         self.context.max_subtasks += self.run.n_epochs
         self.start, self.n_before = time.perf_counter(), 0
+        if self.estimator.verbose:
+            pace = self.run.pace
+            self._line(
+                f"begins again: {pace.n_epochs} epochs of training, at a learning rate "
+                f"of {pace.learning_rate:.2g}"
+            )
 
     def close(self):
         """Close the task of the whole fit."""

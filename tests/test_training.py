@@ -1332,23 +1332,24 @@ def test_rates_shrink_by_the_variance_at_both_ends(visible):
 @pytest.mark.parametrize(
     ("n_rows", "batch_size", "learning_rate", "expected"),
     [
-        (5_000, 50, 0.1, 100),  # 100 batches: 10,000 updates
-        (3_000, 50, 0.1, 100),  # 60 batches: 6,000 updates, just enough
-        (2_950, 50, 0.1, 102),  # 59 batches: 102 epochs make 6,018 updates
-        (2_950, 50, 1.0, 102),  # a fast rate takes no less
-        (2_950, 50, 0.05, 170),  # a slow one takes 10,000
-        (5_000, 50, 0.05, 100),
-        (2_950, 50, 1e-9, 204),  # and never more than it takes to come to 12,000
-        (500, 50, 0.1, 600),
-        (150, 50, 0.1, 2_000),
-        (100, 50, 0.1, 2_000),  # 2 batches: 3,000 epochs would be too many
+        (5_000, 50, 0.1, 40),  # 100 batches: 4,000 updates
+        (3_200, 50, 0.1, 40),  # 64 batches: 2,560 updates, just enough
+        (3_000, 50, 0.1, 42),  # 60 batches: 42 epochs make 2,520 updates
+        (2_450, 50, 1.0, 41),  # 49 batches: a fast rate takes 2,000 at least
+        (2_950, 50, 0.05, 85),  # a slow one takes 5,000
+        (10_000, 50, 0.05, 40),
+        (2_950, 50, 1e-9, 102),  # and never more than it takes to come to 6,000
+        (500, 50, 0.1, 250),
+        (150, 50, 0.1, 834),
+        (60, 50, 0.1, 1_250),
+        (50, 50, 0.1, 2_000),  # 1 batch: 2,500 epochs would be too many
         (1, 50, 0.1, 2_000),
-        (60_000, 50, 0.1, 100),  # 1,200 batches: 120,000 updates, just not too many
-        (60_001, 50, 0.1, 99),
+        (150_000, 50, 0.1, 40),  # 3,000 batches: 120,000 updates, just not too many
+        (150_001, 50, 0.1, 39),
         (600_000, 50, 0.1, 10),
         (650_000, 50, 0.1, 10),  # 13,000 batches: 9 epochs would be too few
         (60_000_000, 50, 0.1, 10),
-        (60_000, 500, 0.1, 100),
+        (150_001, 500, 0.1, 40),
     ],
 )
 def test_automatic_number_of_epochs(n_rows, batch_size, learning_rate, expected):
@@ -1363,37 +1364,49 @@ def test_a_fit_takes_the_automatic_number_of_epochs():
 
 
 @pytest.mark.parametrize("clustered", [False, True])
-def test_slow_chains_lengthen_a_training(clustered, monkeypatch):
-    """Unless the length is given; chains of far clusters are as slow as can be."""
+@pytest.mark.parametrize("pretraining", ["grow", None])
+def test_slow_chains_slow_a_training_down(clustered, pretraining, monkeypatch):
+    """As if that pace had been given; chains of far clusters are as slow as can be."""
     monkeypatch.setattr(start, "n_epochs", lambda *_: 40)
     monkeypatch.setattr(start, "n_slow_epochs", lambda *_: 60)
     rng = np.random.default_rng(0)
     kind = rng.integers(2, size=(200, 1)) if clustered else 0.5
     X = (rng.random((200, 40)) < 0.02 + 0.96 * kind).astype(float)
+    params = {"hidden_layer_sizes": (20, 10), "batch_size": 10, "random_state": 0}
     monitor = TrainingMonitor()
-    model = DBMTransformer(
-        hidden_layer_sizes=(20, 10), batch_size=10, random_state=0
-    ).set_callbacks(monitor)
+    model = DBMTransformer(pretraining=pretraining, **params).set_callbacks(monitor)
     model.fit(X)
     assert model.n_iter_ == (60 if clustered else 40)
-    n_pretraining_epochs = 20 if clustered else 14
-    assert len(monitor.to_dicts()) == model.n_iter_ + n_pretraining_epochs
-    # The rate has fallen to the end all the same.
-    rates = np.array(model.history_["learning_rate"])
-    assert rates[-1] < 0.02 * rates[0]
-    monitor = TrainingMonitor()
-    model.set_callbacks(monitor).set_params(pretraining=Pretraining(max_iter=5)).fit(X)
-    assert len(monitor.to_dicts()) == model.n_iter_ + 5
-    monitor = TrainingMonitor()
-    model.set_params(max_iter=40, pretraining="grow").set_callbacks(monitor).fit(X)
-    assert len(monitor.to_dicts()) == 40 + 14
+    quick = 14 if pretraining else 0  # where it is found out, or after a quarter
+    before = 20 if clustered and pretraining else quick
+    in_vain = ((quick or 10) - 1) * clustered  # the epoch that tells has no record
+    assert len(monitor.to_dicts()) == in_vain + before + model.n_iter_
+    rate = 0.5 if clustered else 1.0
+    rate *= Probabilities().learning_rate(X, 20)
+    given = DBMTransformer(learning_rate_init=rate, pretraining=pretraining, **params)
+    given.set_params(max_iter=model.n_iter_).fit(X)
+    assert_array_equal(flat(given.machine_), flat(model.machine_))
+    # What is given stays as it is.
+    model.set_params(max_iter=6).fit(X)
+    assert model.n_iter_ == 6
+    model.set_params(learning_rate_init=0.01).fit(X)
+    assert 0.008 < model.history_["learning_rate"][0] < 0.01  # it falls
 
 
 @pytest.mark.parametrize(
-    ("n_rows", "expected"), [(5000, 180), (2000, 450), (20, 500), (10**6, 10)]
+    ("n_rows", "expected"),
+    [
+        (5_000, 180),  # 18,000 updates
+        (2_000, 450),
+        (1_000, 500),  # fewer, since rows would be learned by heart
+        (20_000, 100),  # more, since there are rows to learn from
+        (20, 2_000),  # as many as where chains are quick
+        (60_001, 99),  # 1,201 batches: 120,000 updates
+        (10**6, 10),
+    ],
 )
-def test_least_number_of_epochs_of_slow_chains(n_rows, expected):
-    assert start.n_slow_epochs(n_rows, 50) == expected
+def test_number_of_epochs_of_slow_chains(n_rows, expected):
+    assert start.n_slow_epochs(n_rows, 50, 0.1) == expected
 
 
 def test_a_slower_attempt_is_a_fit_with_the_slower_rate(monkeypatch):

@@ -87,9 +87,9 @@ def planned(estimator, sample, lengths):
     rate = _fitting.automatic_rate(estimator, local.machine.encoding, sample)
     settings = {
         "n_chains": estimator.n_chains,
-        "learning_rate": local.learning_rate,
+        "pretraining": local.pretraining,
         "seeds": local.seeds,
-        **_fitting.epochs_of(estimator, largest, rate),
+        **_fitting.paces(estimator, largest, rate),
     }
     sizes = [
         (n, 0 if some is None else len(some))
@@ -133,10 +133,8 @@ class DaskRun:
 
     def _begin(self):
         """Stand before the first round."""
-        rate = self.template.learning_rate
-        plan = replace(
-            self.plan, settings={**self.plan.settings, "learning_rate": rate}
-        )
+        pace = self.template.pace
+        plan = replace(self.plan, settings={**self.plan.settings, "pace": pace})
         with large_arguments():
             plan = self._submit(itself, plan)
         self.first, self.records, self.n_rounds = self.template, [], 0
@@ -166,6 +164,9 @@ class DaskRun:
         except DivergenceError:
             if not self.begin_again("diverged"):
                 raise
+            return None
+        if None in records:  # at the slow pace, all shards alike
+            self.records = []
             return None
         sizes = [n for n, _ in self.plan.sizes]
         record = shards.joined_records(records, [n / sum(sizes) for n in sizes])

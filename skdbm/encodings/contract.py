@@ -20,7 +20,7 @@ _NOTHING = ops.zeros(0)
 
 #: The automatic learning rate, times the variance of all visible units together, and
 #: times that along their first principal component.
-RATE, LEADING = 2.0, 0.075
+RATE, LEADING = 2.0, 0.15
 
 
 class Encoding(ABC):
@@ -183,7 +183,7 @@ class Encoding(ABC):
         Returns
         -------
         float
-            By default 2 over the sum of the variances, or 0.075 over the variance
+            By default 2 over the sum of the variances, or 0.15 over the variance
             along the first principal component, whichever is less.
         """
         n_known = ops.maximum(1, (~ops.isnan(states)).sum(axis=0))

@@ -6,6 +6,7 @@ chains and generators, stage and epoch, records, stopping, attempts at a rate.
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 
 from sklearn.exceptions import ConvergenceWarning
 
@@ -27,12 +28,21 @@ from .stopping import EarlyStopping
 #: often, each time with the rate divided by so much.
 SLOWER_ATTEMPTS, SLOWER_BY = 3, 4
 
-#: Share of the joint epochs after which it is known whether chains are slow.
-TRIAL = 0.1
+#: Share of the joint epochs after which it is known at last whether chains are slow.
+TRIAL = 0.25
 
 #: Share of the joint epochs, the last ones, that learn from all rows, those included
 #: that were held out to learn the strength of the penalty from.
 ALL_ROWS = 1 / 3
+
+
+@dataclass(frozen=True)
+class Pace:
+    """The first learning rate, and the epochs: joint ones, and of each stage before."""
+
+    learning_rate: float
+    n_epochs: int
+    n_pretraining_epochs: int = 0
 
 
 class Run:
@@ -42,9 +52,8 @@ class Run:
     "order", "chains", "pretraining" and "carrying"; every attempt at a rate draws the
     same. A copy of a `state` that is given goes on in place of a new one. Rows that are
     `held_out`, by index, tell how strong the penalty has to be, and are learned from in
-    the end. If chains turn out slow, the joint training has at least `n_slow_epochs`
-    in place of `n_epochs`, and a stage of pretraining whose rate does not fall
-    `n_slow_pretraining_epochs`. `records` has the records of the joint training.
+    the end. If chains turn out slow, the run begins again at the `slow_pace`, if there
+    is one. `records` has the records of the joint training.
     """
 
     state: State
@@ -60,31 +69,25 @@ class Run:
         options: Options,
         *,
         n_chains: int,
-        n_epochs: int,
-        learning_rate: float,
+        pace: Pace,
         seeds: Mapping[str, ops.SeedSequence],
-        n_slow_epochs: int = 0,
-        n_slow_pretraining_epochs: int = 0,
+        slow_pace: Pace | None = None,
         n_slower_attempts: int = 0,
         pretraining: str | None = None,
-        n_pretraining_epochs: int = 0,
         stopping: EarlyStopping | None = None,
         held_out: Indices | None = None,
         state: State | None = None,
     ) -> None:
         self.machine, self.source, self.options = machine, source, options
-        self.n_chains, self.n_joint_epochs = n_chains, n_epochs
-        self.learning_rate, self.seeds = learning_rate, seeds
-        self.attempts_left, self.n_slow_epochs = n_slower_attempts, n_slow_epochs
-        self.pretraining, self.n_pretraining_epochs = pretraining, n_pretraining_epochs
-        self.n_slow_pretraining_epochs = n_slow_pretraining_epochs
-        self.stopping, self.given_state = stopping, state
+        self.n_chains, self.seeds = n_chains, seeds
+        self.slow_pace, self.attempts_left = slow_pace, n_slower_attempts
+        self.pretraining, self.stopping, self.given_state = pretraining, stopping, state
         self.held_out = () if held_out is None else held_out
-        self._begin()
-        self.n_epochs = n_epochs + self.stages_left * n_pretraining_epochs
+        self._begin(pace)
 
-    def _begin(self) -> None:
+    def _begin(self, pace: Pace) -> None:
         """Stand before the first epoch, all generators as they are seeded."""
+        self.pace = pace
         seeds = {name: ops.seed_sequence(seed) for name, seed in self.seeds.items()}
         self.source.rng = ops.generator(seeds["visible"])
         self.order_rng = ops.generator(seeds["order"])
@@ -97,6 +100,7 @@ class Run:
         if self.stopping is not None:
             self.stopping.begin()
         self.records, self.n_done, self.epoch = [], 0, None
+        self.n_epochs = pace.n_epochs + self.stages_left * pace.n_pretraining_epochs
         self._enter()
 
     def _enter(self) -> None:
@@ -104,7 +108,7 @@ class Run:
         if self.ahead is not None and self.stages_left:
             self.stage = self.ahead.begin()
             seed = self.stage_seed.spawn(1)[0]
-            self.epochs_left = self.n_pretraining_epochs
+            self.epochs_left = self.pace.n_pretraining_epochs
         else:
             start = (self.machine, None) if self.ahead is None else self.ahead.result()
             self.stage = Stage("training", start[0], self.source, start[1])
@@ -125,7 +129,7 @@ class Run:
         """Updates of all epochs of the stage."""
         of_all, of_others = self._updates_of_epochs()
         if self.stages_left:
-            return self.n_pretraining_epochs * of_others
+            return self.pace.n_pretraining_epochs * of_others
         n_late = self.n_all_epochs
         return n_late * of_all + (self.n_joint_epochs - n_late) * of_others
 
@@ -143,20 +147,25 @@ class Run:
             return 0
         return math.ceil(ALL_ROWS * self.n_joint_epochs)
 
-    def _lengthen(self) -> None:
-        """Make more of the epochs that are to come where chains are slow."""
-        # What they tell is noisy, and takes more updates to average out.
-        if not self.slow:
-            return
-        joint = max(0, self.n_slow_epochs - self.n_joint_epochs)
-        stage = 0
-        if self.stages_left:
-            stage = max(0, self.n_slow_pretraining_epochs - self.n_pretraining_epochs)
-        self.n_joint_epochs += joint
-        self.n_pretraining_epochs += stage
-        self.epochs_left += stage if self.stages_left else joint
-        self.n_epochs += joint + self.stages_left * stage
-        self.n_updates = self._count_updates()
+    def _slow_down(self) -> bool:
+        """Begin again at the slow pace, if chains are slow; whether they are."""
+        # What they tell is noisy: it takes small steps, and many, to average out.
+        if self.slow_pace is None or not self.slow:
+            return False
+        rate = min(self.learning_rate, self.slow_pace.learning_rate)
+        pace, self.slow_pace = replace(self.slow_pace, learning_rate=rate), None
+        self._begin(pace)
+        return True
+
+    @property
+    def learning_rate(self) -> float:
+        """The first learning rate."""
+        return self.pace.learning_rate
+
+    @property
+    def n_joint_epochs(self) -> int:
+        """Epochs of the joint training."""
+        return self.pace.n_epochs
 
     @property
     def n_updates_done(self) -> int:
@@ -199,12 +208,13 @@ class Run:
         self.epochs_left -= 1
         if not self.stages_left:
             self.records.append(record)
-            if len(self.records) == math.ceil(TRIAL * self.n_joint_epochs):
-                self._lengthen()  # early, since the rate falls all the way
+            trial_over = len(self.records) == math.ceil(TRIAL * self.n_joint_epochs)
+            if trial_over and self._slow_down():
+                return None
             if self._has_to_stop(record, team):
                 self.epochs_left = 0
-        if self.stages_left and not self.epochs_left and not self.stage.falling:
-            self._lengthen()  # late, since chains become slow as couplings grow
+        elif not self.epochs_left and not self.stage.falling and self._slow_down():
+            return None
         if not self.epochs_left:
             self._leave()
         return record
@@ -266,6 +276,5 @@ class Run:
             "each other, and hidden layers far wider than the data, need small rates.",
             ConvergenceWarning,
         )
-        self.learning_rate = slower
-        self._begin()
+        self._begin(replace(self.pace, learning_rate=slower))
         return True

@@ -21,17 +21,17 @@ INITIAL_SCALE, INITIAL_ACTIVITY = 0.3, 0.02
 
 #: The automatic number of epochs, and the range it is moved into: small data needs
 #: more epochs, large data fewer.
-EPOCHS = 100
+EPOCHS = 40
 EPOCHS_BETWEEN = (10, 2_000)
 
 #: Updates, at most and at least. The least number is what moves weights by a distance,
 #: the updates times the automatic learning rate, within a range.
 MOST_UPDATES = 120_000
-DISTANCE, LEAST_BETWEEN = 500, (6_000, 12_000)
+DISTANCE, LEAST_BETWEEN = 250, (2_000, 6_000)
 
-#: The least number of updates where Gibbs chains are slow; but not more epochs for that
-#: than this: few rows would be learned by heart.
-SLOW_UPDATES, SLOW_EPOCHS = 18_000, 500
+#: Where Gibbs chains are slow, the share of the learning rate, the least number of
+#: updates, and the range of epochs for that: few rows would be learned by heart.
+SLOW_RATE, SLOW_UPDATES, SLOW_BETWEEN = 0.5, 18_000, (100, 500)
 
 
 def initial_machine(
@@ -81,14 +81,19 @@ def n_epochs(n_rows: int, batch_size: int, learning_rate: float) -> int:
     """Give the automatic number of epochs of joint training for rows of such a rate."""
     n_batches = -(-n_rows // batch_size)
     least = math.ceil(_within(DISTANCE / learning_rate, LEAST_BETWEEN) / n_batches)
-    result = min(max(EPOCHS, least), MOST_UPDATES // n_batches)
-    return int(_within(result, EPOCHS_BETWEEN))
+    return _possible(max(EPOCHS, least), n_batches)
 
 
-def n_slow_epochs(n_rows: int, batch_size: int) -> int:
-    """Give the least number of epochs where chains are slow."""
-    between = EPOCHS_BETWEEN[0], SLOW_EPOCHS
-    return int(_within(SLOW_UPDATES / -(-n_rows // batch_size), between))
+def n_slow_epochs(n_rows: int, batch_size: int, learning_rate: float) -> int:
+    """Give that where chains are slow."""
+    n_batches = -(-n_rows // batch_size)
+    least = int(_within(SLOW_UPDATES / n_batches, SLOW_BETWEEN))
+    return max(_possible(least, n_batches), n_epochs(n_rows, batch_size, learning_rate))
+
+
+def _possible(n_epochs: int, n_batches: int) -> int:
+    """Move a number of epochs of so many updates to where it may be."""
+    return int(_within(min(n_epochs, MOST_UPDATES // n_batches), EPOCHS_BETWEEN))
 
 
 def _within(number: float, bounds: tuple[int, int]) -> float:
