@@ -509,12 +509,12 @@ def test_learning_rates_fall_with_the_columns_where_means_are_unbounded():
 
 def test_learning_rates_of_counts_follow_what_words_vary_given_the_totals():
     words = np.array([[90.0, 0.0], [0.0, 30.0]])
-    alike = np.array([[3.0, 6.0, 0.0], [20.0, 40.0, 0.0]])
+    alike = np.array([[12.0, 24.0, 0.0], [40.0, 80.0, 0.0]])
     for encoding in (Counts(3, 80), States(ReplicatedSoftmax(3, 80))):
         # Of 90 words 67.5 are expected to be the first, of 30 words 22.5.
         variance = (2 * 22.5**2 + 2 * 22.5**2) / 2
         assert encoding.learning_rate(words, 10) == pytest.approx(6 / variance)
-        assert encoding.learning_rate(alike, 10) == pytest.approx(6 / 34.5)
+        assert encoding.learning_rate(alike, 10) == pytest.approx(6 / 78)
         wide = np.hstack([words, np.zeros((2, 6000))])
         assert encoding.learning_rate(wide, 10) == pytest.approx(6 / variance)
         for few in (np.zeros((3, 3)), np.eye(3)):
