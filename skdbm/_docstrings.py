@@ -34,8 +34,8 @@ class Shared:
         `sample(given=...)` of `DBMSampler`.
     max_iter : int, default=None
         Number of epochs, passes over the training rows, of the joint training. None
-        means 40; more on small data, up to 2,000, until there are 2,000 updates, or 250
-        over the automatic learning rate, up to 6,000; and fewer on large data, down to
+        means 40; more on small data, up to 2,000, until there are 2,000 updates, or 350
+        over the automatic learning rate, up to 8,000; and fewer on large data, down to
         10, so that there are not more than 120,000. Where Gibbs chains turn out slow,
         in a stage of growth or in the first quarter of the epochs, training begins
         again at half the automatic learning rate, with 100 epochs, or, in up to 500,

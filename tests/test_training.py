@@ -1333,16 +1333,16 @@ def test_rates_shrink_by_the_variance_at_both_ends(visible):
     ("n_rows", "batch_size", "learning_rate", "expected"),
     [
         (5_000, 50, 0.1, 40),  # 100 batches: 4,000 updates
-        (3_200, 50, 0.1, 40),  # 64 batches: 2,560 updates, just enough
-        (3_000, 50, 0.1, 42),  # 60 batches: 42 epochs make 2,520 updates
+        (4_400, 50, 0.1, 40),  # 88 batches: 3,520 updates, just enough
+        (4_000, 50, 0.1, 44),  # 80 batches: 44 epochs make 3,520 updates
         (2_450, 50, 1.0, 41),  # 49 batches: a fast rate takes 2,000 at least
-        (2_950, 50, 0.05, 85),  # a slow one takes 5,000
+        (2_950, 50, 0.05, 119),  # a slow one takes 7,000
         (10_000, 50, 0.05, 40),
-        (2_950, 50, 1e-9, 102),  # and never more than it takes to come to 6,000
-        (500, 50, 0.1, 250),
-        (150, 50, 0.1, 834),
-        (60, 50, 0.1, 1_250),
-        (50, 50, 0.1, 2_000),  # 1 batch: 2,500 epochs would be too many
+        (2_950, 50, 1e-9, 136),  # and never more than it takes to come to 8,000
+        (500, 50, 0.1, 350),
+        (150, 50, 0.1, 1_167),
+        (100, 50, 0.1, 1_750),
+        (50, 50, 0.1, 2_000),  # 1 batch: 3,500 epochs would be too many
         (1, 50, 0.1, 2_000),
         (150_000, 50, 0.1, 40),  # 3,000 batches: 120,000 updates, just not too many
         (150_001, 50, 0.1, 39),

@@ -27,7 +27,7 @@ EPOCHS_BETWEEN = (10, 2_000)
 #: Updates, at most and at least. The least number is what moves weights by a distance,
 #: the updates times the automatic learning rate, within a range.
 MOST_UPDATES = 120_000
-DISTANCE, LEAST_BETWEEN = 250, (2_000, 6_000)
+DISTANCE, LEAST_BETWEEN = 350, (2_000, 8_000)
 
 #: Where Gibbs chains are slow, the share of the learning rate, the least number of
 #: updates, and the range of epochs for that: few rows would be learned by heart.
