@@ -2,9 +2,10 @@
 
 Trains machines on public density sets (folders NAME with NAME.train.data and so on,
 rows of 0 and 1), with chains left alone, too. Prints for each training its time (of the
-processor), log Z with its standard error and by each of two paths with four times the chains, the
-estimated log-likelihood of test rows under the latter log Z, and the total variation
-between the shares of 20 clusters among 2,000 samples and among the training rows.
+processor), log Z with its standard error and by each of two paths with four times the
+chains, the estimated log-likelihood of test rows under the latter log Z, and the total
+variation between the shares of 20 clusters among 2,000 samples and among the training
+rows.
 
 Run: python benchmarks/equilibrium.py --data FOLDER [--sets mushrooms plants]
 With a --rate that is given, all trainings are of the same length, so that their times
