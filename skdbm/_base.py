@@ -221,7 +221,7 @@ class BaseDBM(Scored, Saved, CallbackSupportMixin, BaseEstimator):
             If the data or a hyper-parameter is not valid.
         FloatingPointError
             If training diverges, with `learning_rate_init="auto"` only after attempts
-            with 1/4, 1/16 and 1/64 of the first rate.
+            with 1/4, 1/16 and 1/64 of the rate.
 
         Warns
         -----
@@ -237,8 +237,9 @@ class BaseDBM(Scored, Saved, CallbackSupportMixin, BaseEstimator):
         -----
         After an error the estimator is as it was. An interrupt (Ctrl-C) is raised
         again, so that it stops a search, too; if an epoch of the joint training has
-        ended by then, the estimator is fitted with what was learned. With a
-        `skdbm.callback.Checkpoint` a killed fit goes on where it was, if called again.
+        ended since training last began, the estimator is fitted with what was learned.
+        With a `skdbm.callback.Checkpoint` a killed fit goes on where it was, if called
+        again.
         """
         goes_on = self.warm_start and self.__sklearn_is_fitted__()
         data = {"X": X, "y": y}
@@ -258,8 +259,8 @@ class BaseDBM(Scored, Saved, CallbackSupportMixin, BaseEstimator):
         exactly the model of the same rows in one chunk, if the learning rate is given.
         It stays at `learning_rate_init`, since the end of the data is not known. There
         is no pretraining and no early stopping. The first chunk decides what an
-        automatic rate is, which categories there are, how real values spread, and how
-        long rows of counts are.
+        automatic rate is, half of that of `fit`, which categories there are, how real
+        values spread, and how long rows of counts are.
 
         Parameters
         ----------

@@ -35,11 +35,12 @@ class Shared:
     max_iter : int, default=None
         Number of epochs, passes over the training rows, of the joint training. None
         means 40; more on small data, up to 2,000, until there are 2,000 updates, or 350
-        over the automatic learning rate, up to 8,000; and fewer on large data, down to
-        10, so that there are not more than 120,000. Where Gibbs chains turn out slow,
-        in a stage of growth or in the first quarter of the epochs, training begins
-        again at half the automatic learning rate, with 100 epochs, or, in up to 500,
-        18,000 updates: what such chains tell is noisy.
+        over the automatic learning rate (at most 8,000), whichever is more; and fewer
+        on large data, down to 10, so that there are not more than 120,000. Where Gibbs
+        chains turn out slow, in a stage of growth or in the first quarter of the
+        epochs, what they tell is noisy: training begins again, at half the learning
+        rate and with 100 epochs, or, in up to 500, 18,000 updates, unless rate and
+        epochs are given.
     batch_size : int, default=50
         Rows of one minibatch; more than there are rows means all of them.
     learning_rate_init : "auto" or float, default="auto"
@@ -49,6 +50,7 @@ class Shared:
         the fields of the hidden units. With a momentum of 0.9 the effective step is ten
         times as long. The rate falls almost to zero at the end of the run, so that the
         noise that the chains put on the weights dies out; in `partial_fit` it stays.
+        Where chains are slow, and in `partial_fit`, it is half of that.
         For "gaussian" columns "auto" is 6.4 / n_features, at most 0.1 and 25 over the
         number of hidden units, and they move at a share of it, 0.3 over the largest
         moment of whitened rows, 1 if they are normal; for "counts" it is 6 over the sum

@@ -42,7 +42,7 @@ MOST_WEIGHED = 2000
 
 #: A layer is idle if more than this share of its units are dead, which is said of
 #: trainings of so many updates, as automatic ones have them: shorter ones are trials.
-IDLE, LEAST_UPDATES = 0.95, 5000
+IDLE, LEAST_UPDATES = 0.95, 1500
 
 #: Rows whose variances the automatic learning rate follows.
 ROWS_FOR_RATE = 500
@@ -82,18 +82,19 @@ def new_run(estimator, X, *, goes_on):
     """Set up a training, or one that goes on where the last one ended."""
     seeds = draw_seeds(estimator, keep=goes_on)
     if goes_on:
-        state = state_of(estimator, seeds["chains"])
+        state, way = state_of(estimator, seeds["chains"]), None
         encoding = state.machine.encoding
     else:
-        state, encoding = None, estimator._columns.encoding.fit(X)
+        state, way = None, pretraining_of(estimator).method
+        encoding = estimator._columns.encoding.fit(X)
     check_n_chains(estimator, encoding, X)
     # Held-out rows only now: every category has to be known, theirs as well.
     X, stopping = hold_out(estimator, X)
     rate = automatic_rate(estimator, encoding, X)
-    machine, way = state and state.machine, None
-    if not goes_on:
+    if goes_on:
+        machine = state.machine
+    else:
         machine = initial_machine(estimator, encoding, X, seeds["weights"])
-        way = pretraining_of(estimator).method
     rows = EncodedRows(encoding, X, start.TRAINING_DTYPE)
     unseen = None if goes_on else unseen_rows(estimator, len(rows), rows.block_rows)
     if unseen is not None and rows.is_in_pieces:
@@ -115,18 +116,19 @@ def new_run(estimator, X, *, goes_on):
 
 def paces(estimator, n_rows, rate):
     """Give the pace of a training on so many rows, and that where chains are slow."""
-
-    def pace(rate, n_epochs):
-        if estimator.learning_rate_init != "auto":
-            rate = estimator.learning_rate_init
-        n_epochs = estimator.max_iter or n_epochs
-        n_pretraining_epochs = pretraining_of(estimator).max_iter or -(-n_epochs // 3)
-        return Pace(rate, n_epochs, n_pretraining_epochs)
-
     slow_rate, size = start.SLOW_RATE * rate, (n_rows, estimator.batch_size)
-    normal = pace(rate, start.n_epochs(*size, rate))
-    slow = pace(slow_rate, start.n_slow_epochs(*size, slow_rate))
-    return {"pace": normal, "slow_pace": None if slow == normal else slow}
+    quick = pace(estimator, rate, start.n_epochs(*size, rate))
+    slow = pace(estimator, slow_rate, start.n_slow_epochs(*size, slow_rate))
+    return {"pace": quick, "slow_pace": None if slow == quick else slow}
+
+
+def pace(estimator, automatic_rate, automatic_epochs):
+    """Give a pace: what an estimator's parameters say, else what is automatic."""
+    given = estimator.learning_rate_init
+    n_epochs = estimator.max_iter or automatic_epochs
+    n_pretraining_epochs = pretraining_of(estimator).max_iter or -(-n_epochs // 3)
+    rate = automatic_rate if given == "auto" else given
+    return Pace(rate, n_epochs, n_pretraining_epochs)
 
 
 def train(estimator, run, progress, X, file):
@@ -437,12 +439,16 @@ def shortfall(estimator, X):
 
 
 def rate_of_chunks(estimator, state, X):
-    """Give the learning rate of chunks of rows: if "auto", what the first one says."""
+    """Give the learning rate of chunks of rows: if "auto", what the first one says.
+
+    It never falls, and nothing begins again: so it is that where chains are slow.
+    """
     if estimator.learning_rate_init != "auto":
         return estimator.learning_rate_init
     if state.chunk_rate is None:
         encoding = state.machine.encoding
-        state.chunk_rate = automatic_rate(estimator, encoding, X)
+        rate = automatic_rate(estimator, encoding, X)
+        state.chunk_rate = start.SLOW_RATE * rate
     return state.chunk_rate
 
 

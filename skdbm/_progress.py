@@ -23,7 +23,6 @@ class Progress:
         self.context = estimator._init_callback_context(max_subtasks=run.n_epochs)
         self.context.call_on_fit_task_begin(estimator=estimator, **data)
         self.start, self.n_before = time.perf_counter(), run.n_done
-        self.n_expected = run.n_epochs
         if estimator.verbose and (run.n_done or run.epoch):
             self._line(f"goes on after {run.n_done} of {run.n_epochs} epochs")
 
@@ -35,8 +34,6 @@ class Progress:
 
     def end(self, record):
         """Close the task of an epoch, and end its stage if a callback asks for it."""
-        self.context.max_subtasks += self.run.n_epochs - self.n_expected
-        self.n_expected = self.run.n_epochs
         if record is None:
             self.begin_again()
         elif self.estimator.verbose:
@@ -59,8 +56,8 @@ class Progress:
         if self.estimator.verbose:
             pace = self.run.pace
             self._line(
-                f"begins again: {pace.n_epochs} epochs of training, at a learning rate "
-                f"of {pace.learning_rate:.2g}"
+                f"{self.run.begun_again}: begins again, with {pace.n_epochs} epochs of "
+                f"training and a learning rate of {pace.learning_rate:.2g}"
             )
 
     def close(self):

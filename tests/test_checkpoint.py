@@ -37,7 +37,9 @@ from skdbm.encodings import Probabilities
 from skdbm.likelihood import annealing
 from skdbm.pieces import Pieces
 from skdbm.training import epoch as epochs
+from skdbm.training import mixing
 from skdbm.training.record import DivergenceError
+from skdbm.training.run import Run
 from skdbm.training.stopping import HeldOut
 
 #: Small, but with all that a training may have: stages, chains that exchange states and
@@ -265,6 +267,21 @@ def test_a_slower_attempt_goes_on_as_such(tmp_path, kill, monkeypatch):
     assert n_kills > 1
     kill(10**9)
     assert_array_equal(whole.machine_.weights[0], pieces.machine_.weights[0])
+
+
+def test_a_training_that_slows_down_goes_on_as_such(tmp_path, kill, monkeypatch):
+    make, X = of_case("learned penalty")
+    monkeypatch.setattr(mixing, "SLOW", -1.0)  # all chains are
+    begun = []
+    begin = Run._begin
+    monkeypatch.setattr(Run, "_begin", lambda *args: begun.append(begin(*args)))
+    kill(10**9)
+    whole = fitted(make(), X)
+    assert len(begun) == 2
+    pieces, n_kills = fit_in_pieces(make, X, tmp_path / "fit.npz", kill, 11)
+    assert n_kills > 2
+    kill(10**9)
+    assert_same_fit(whole, pieces)
 
 
 # Errors

@@ -232,7 +232,7 @@ def test_shards_count_by_their_rows(n_updates):
 
 
 @pytest.mark.parametrize("slow", [False, True])
-def test_slow_chains_lengthen_all_shards_alike(monkeypatch, slow):
+def test_slow_chains_slow_all_shards_down_alike(monkeypatch, slow):
     monkeypatch.setattr(mixing, "SLOW", -1.0 if slow else 1.0)
     parts = [two_kinds()[:40], two_kinds()[40:]]
     estimator = DBMTransformer(**SETTINGS | {"max_iter": None})
@@ -472,6 +472,35 @@ def test_callbacks_see_every_epoch_and_end_a_stage(client):
     dbm.set_callbacks(monitor, end).fit(collection(two_kinds(), 32, 32))
     stages = [row["stage"] for row in monitor.to_dicts()]
     assert stages == ["pretraining layer 1"] * 2 + ["training"] * 4
+
+
+@pytest.mark.cluster
+def test_slow_chains_begin_again_and_so_does_divergence_then(client, monkeypatch):
+    X, paces = two_kinds(), []
+    advance = shards.ShardRun.advance
+
+    def diverging(run, *args):
+        if run.pace not in paces:
+            paces.append(run.pace)
+        if len(paces) == 2 and run.n_done == 2:
+            raise DivergenceError("Training diverged")
+        return advance(run, *args)
+
+    monkeypatch.setattr(mixing, "SLOW", -1.0)
+    monkeypatch.setattr(start, "n_epochs", lambda *_: 4)
+    monkeypatch.setattr(start, "n_slow_epochs", lambda *_: 6)
+    monkeypatch.setattr(shards.ShardRun, "advance", diverging)
+    given = SETTINGS | {"max_iter": None}
+    with pytest.warns(ConvergenceWarning, match="begins again"):
+        found = DaskDBMTransformer(**given).fit(collection(X, 40, 24))
+    monkeypatch.setattr(shards.ShardRun, "advance", advance)
+    quick, slow, slower = paces
+    assert (quick.n_epochs, slow.n_epochs, slower.n_epochs) == (4, 6, 6)
+    assert slow.learning_rate == quick.learning_rate / 2
+    assert slower.learning_rate == pytest.approx(slow.learning_rate / 4, rel=0.05)
+    assert found.n_iter_ == len(found.history_["learning_rate"]) == 6
+    given |= {"learning_rate_init": slower.learning_rate, "max_iter": 6}
+    assert same(found, DaskDBMTransformer(**given).fit(collection(X, 40, 24)))
 
 
 @pytest.mark.cluster

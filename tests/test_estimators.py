@@ -47,6 +47,7 @@ from skdbm.encodings.rows import EncodedRows
 from skdbm.inference import mean_field
 from skdbm.likelihood.log_partition import LogPartition
 from skdbm.training import epoch as epochs
+from skdbm.training import start
 from skdbm.training.state import State
 from skdbm.training.workspace import Workspace
 from skdbm.units import Bernoulli, Binomial, Categorical, ReplicatedSoftmax
@@ -1089,7 +1090,8 @@ def test_the_automatic_rate_of_chunks_is_that_of_the_first(cls, X):
     chunks = copy.deepcopy(whole).partial_fit(X[:, :1].repeat(X.shape[1], axis=1))
     (rate,) = whole.history_["learning_rate"]
     assert chunks.history_["learning_rate"] == [rate] * 2
-    assert rate == Probabilities().learning_rate(X, SMALL["hidden_layer_sizes"][0])
+    of_fit = Probabilities().learning_rate(X, SMALL["hidden_layer_sizes"][0])
+    assert rate == start.SLOW_RATE * of_fit
 
 
 def test_partial_fit_does_not_copy_the_working_memory(cls, X, monkeypatch):

@@ -25,7 +25,7 @@ from skdbm.likelihood import exact_log_likelihood
 from skdbm.machine import DeepBoltzmannMachine
 from skdbm.ops import generator
 from skdbm.training import epoch as epochs
-from skdbm.training import optimizers, record, start, update
+from skdbm.training import mixing, optimizers, record, start, update
 from skdbm.training.epoch import Epoch
 from skdbm.training.order import Order
 from skdbm.training.pretraining import Greedy, Growth
@@ -1391,6 +1391,22 @@ def test_slow_chains_slow_a_training_down(clustered, pretraining, monkeypatch):
     assert model.n_iter_ == 6
     model.set_params(learning_rate_init=0.01).fit(X)
     assert 0.008 < model.history_["learning_rate"][0] < 0.01  # it falls
+
+
+@pytest.mark.parametrize("n_epochs", [1, 4])
+def test_no_epoch_is_in_vain_where_nothing_is_to_find_out(n_epochs, monkeypatch):
+    """A training that goes on knows its chains, and after the last epoch it ends."""
+    monkeypatch.setattr(mixing, "SLOW", -1.0)
+    X, monitor = np.eye(40), TrainingMonitor()
+    params = {"hidden_layer_sizes": 4, "max_iter": n_epochs, "random_state": 0}
+    model = DBMTransformer(warm_start=True, **params).set_callbacks(monitor).fit(X)
+    in_vain = n_epochs > 1
+    assert [row["epoch"] for row in monitor.to_dicts()] == [
+        1 + in_vain + epoch for epoch in range(n_epochs)
+    ]
+    model.fit(X)
+    again = [row["epoch"] for row in monitor.to_dicts() if row["run"] == 1]
+    assert again == [1 + epoch for epoch in range(n_epochs)]
 
 
 @pytest.mark.parametrize(

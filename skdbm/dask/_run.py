@@ -133,8 +133,8 @@ class DaskRun:
 
     def _begin(self):
         """Stand before the first round."""
-        pace = self.template.pace
-        plan = replace(self.plan, settings={**self.plan.settings, "pace": pace})
+        paces = {key: getattr(self.template, key) for key in ("pace", "slow_pace")}
+        plan = replace(self.plan, settings={**self.plan.settings, **paces})
         with large_arguments():
             plan = self._submit(itself, plan)
         self.first, self.records, self.n_rounds = self.template, [], 0
@@ -165,7 +165,8 @@ class DaskRun:
             if not self.begin_again("diverged"):
                 raise
             return None
-        if None in records:  # at the slow pace, all shards alike
+        if None in records:  # chains are slow, and all shards have begun again
+            self.template.pace, self.template.slow_pace = self.first.pace, None
             self.records = []
             return None
         sizes = [n for n, _ in self.plan.sizes]

@@ -42,7 +42,7 @@ class Pace:
 
     learning_rate: float
     n_epochs: int
-    n_pretraining_epochs: int = 0
+    n_pretraining_epochs: int
 
 
 class Run:
@@ -53,7 +53,8 @@ class Run:
     same. A copy of a `state` that is given goes on in place of a new one. Rows that are
     `held_out`, by index, tell how strong the penalty has to be, and are learned from in
     the end. If chains turn out slow, the run begins again at the `slow_pace`, if there
-    is one. `records` has the records of the joint training.
+    is one. `records` has the records of the joint training, and `begun_again` says why
+    the run is not at its first attempt.
     """
 
     state: State
@@ -84,10 +85,12 @@ class Run:
         self.pretraining, self.stopping, self.given_state = pretraining, stopping, state
         self.held_out = () if held_out is None else held_out
         self._begin(pace)
+        if state is not None:  # what it knows of its chains
+            self._slow_down()
 
-    def _begin(self, pace: Pace) -> None:
+    def _begin(self, pace: Pace, why: str = "") -> None:
         """Stand before the first epoch, all generators as they are seeded."""
-        self.pace = pace
+        self.pace, self.begun_again = pace, why
         seeds = {name: ops.seed_sequence(seed) for name, seed in self.seeds.items()}
         self.source.rng = ops.generator(seeds["visible"])
         self.order_rng = ops.generator(seeds["order"])
@@ -154,7 +157,7 @@ class Run:
             return False
         rate = min(self.learning_rate, self.slow_pace.learning_rate)
         pace, self.slow_pace = replace(self.slow_pace, learning_rate=rate), None
-        self._begin(pace)
+        self._begin(pace, "chains are slow")
         return True
 
     @property
@@ -187,7 +190,8 @@ class Run:
     ) -> Record | None:
         """Train to the end of an epoch: its record, or None if training begins again.
 
-        It begins again with a smaller rate; an epoch that was left goes on.
+        It begins again where it diverges and where chains turn out slow; an epoch that
+        was left goes on.
         """
         if self.epoch is None:
             self.epoch = Epoch(
@@ -209,7 +213,7 @@ class Run:
         if not self.stages_left:
             self.records.append(record)
             trial_over = len(self.records) == math.ceil(TRIAL * self.n_joint_epochs)
-            if trial_over and self._slow_down():
+            if trial_over and self.epochs_left and self._slow_down():
                 return None
             if self._has_to_stop(record, team):
                 self.epochs_left = 0
@@ -276,5 +280,5 @@ class Run:
             "each other, and hidden layers far wider than the data, need small rates.",
             ConvergenceWarning,
         )
-        self._begin(replace(self.pace, learning_rate=slower))
+        self._begin(replace(self.pace, learning_rate=slower), f"training {why}")
         return True

@@ -85,7 +85,7 @@ def n_epochs(n_rows: int, batch_size: int, learning_rate: float) -> int:
 
 
 def n_slow_epochs(n_rows: int, batch_size: int, learning_rate: float) -> int:
-    """Give that where chains are slow."""
+    """Give the automatic number of epochs where Gibbs chains are slow."""
     n_batches = -(-n_rows // batch_size)
     least = int(_within(SLOW_UPDATES / n_batches, SLOW_BETWEEN))
     return max(_possible(least, n_batches), n_epochs(n_rows, batch_size, learning_rate))
