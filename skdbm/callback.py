@@ -125,7 +125,8 @@ class TrainingMonitor(MachineCallback):
             "fit" the path of the fit in it, as numbers of scikit-learn's tasks, (0,)
             for the outermost one itself; "stage" is "training" or, for example,
             "pretraining layer 1"; "epoch" counts the epochs of the fit from 1,
-            pretraining included. All else is the record, as in `history_`.
+            pretraining included, and those of trainings that have begun again, with a
+            gap there. All else is the record, as in `history_`.
         """
         try:
             runs = self._log.get_logs(select="all")

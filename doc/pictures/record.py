@@ -10,7 +10,7 @@ QUANTITIES = ["reconstruction_error", "energy_gap", "weight_norms", "dead_units"
 
 X = load_digits().data / 16
 figure, axes = plt.subplots(2, 4, figsize=(11, 5), sharex=True, layout="constrained")
-for row, rate in zip(axes, ("auto", 0.5), strict=True):
+for row, rate in zip(axes, ("auto", 1.4), strict=True):
     model = DBMTransformer(
         hidden_layer_sizes=(64, 32),
         max_iter=40,
