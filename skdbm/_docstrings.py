@@ -53,7 +53,7 @@ class Shared:
         Where chains are slow, and in `partial_fit`, it is half of that.
         For "gaussian" columns "auto" is 6.4 / n_features, at most 0.1 and 25 over the
         number of hidden units, and they move at a share of it, 0.3 over the largest
-        moment of whitened rows, 1 if they are normal; for "counts" it is 6 over the sum
+        moment of whitened rows, 1 if they are normal; for "counts" it is 4 over the sum
         of the variances of words given the total of a row, at most 0.1. If training
         diverges with the automatic rate, `fit` warns and begins again with a quarter of
         it, at most three times.

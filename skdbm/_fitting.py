@@ -42,7 +42,7 @@ MOST_WEIGHED = 2000
 
 #: A layer is idle if more than this share of its units are dead, which is said of
 #: trainings of so many updates, as automatic ones have them: shorter ones are trials.
-IDLE, LEAST_UPDATES = 0.95, 1500
+IDLE, LEAST_UPDATES = 0.95, 1800
 
 #: Rows whose variances the automatic learning rate follows.
 ROWS_FOR_RATE = 500

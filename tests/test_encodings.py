@@ -513,10 +513,10 @@ def test_learning_rates_of_counts_follow_what_words_vary_given_the_totals():
     for encoding in (Counts(3, 80), States(ReplicatedSoftmax(3, 80))):
         # Of 90 words 67.5 are expected to be the first, of 30 words 22.5.
         variance = (2 * 22.5**2 + 2 * 22.5**2) / 2
-        assert encoding.learning_rate(words, 10) == pytest.approx(6 / variance)
-        assert encoding.learning_rate(alike, 10) == pytest.approx(6 / 78)
+        assert encoding.learning_rate(words, 10) == pytest.approx(4 / variance)
+        assert encoding.learning_rate(alike, 10) == pytest.approx(4 / 78)
         wide = np.hstack([words, np.zeros((2, 6000))])
-        assert encoding.learning_rate(wide, 10) == pytest.approx(6 / variance)
+        assert encoding.learning_rate(wide, 10) == pytest.approx(4 / variance)
         for few in (np.zeros((3, 3)), np.eye(3)):
             assert encoding.learning_rate(few, 10) == 0.1
 

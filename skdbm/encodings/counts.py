@@ -18,7 +18,7 @@ LARGEST_TOTAL = 2**24
 LARGEST_LENGTH, PRESENTED = 100.0, 0.3
 
 #: The automatic learning rate, times the variance of all words given the totals.
-RATE = 6.0
+RATE = 4.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +83,7 @@ class Counts(Encoding):
         return 1.0
 
     def learning_rate(self, states: FloatArray, n_above: int) -> float:
-        """Give 6 over the sum of the variances of words given the totals, at most 0.1.
+        """Give 4 over the sum of the variances of words given the totals, at most 0.1.
 
         How much totals vary is no matter: no coupling has to explain that.
         """
