@@ -11,8 +11,9 @@ from .row_chains import RowChains
 from .state import Options, State
 from .update import update, work
 
-#: Threads pay from so many multiplications an update on.
-THREADED_WORK = 2e7
+#: Threads pay from so many multiplications an update on; with less, two of them are slower
+#: than one.
+THREADED_WORK = 1e8
 
 
 class Epoch:
