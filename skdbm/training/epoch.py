@@ -11,8 +11,8 @@ from .row_chains import RowChains
 from .state import Options, State
 from .update import update, work
 
-#: Threads pay from so many multiplications an update on; with less, two of them are slower
-#: than one.
+#: Threads pay from so many multiplications an update on. With fewer, two threads are
+#: slower than one.
 THREADED_WORK = 1e8
 
 
