@@ -17,10 +17,12 @@ it goes on from that machine.
 
 import json
 import time
+import warnings
 
 import matplotlib.pyplot as plt
 import numpy as np
 from _data import load_mnist, parser
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
@@ -138,7 +140,9 @@ def likelihoods(sampler, rows):
 
 def shares(samples, training, test):
     """Print how often a classifier of real digits sees each one, and in samples."""
-    namer = MLPClassifier(**NAMING).fit(*training)
+    with warnings.catch_warnings():  # ten passes are enough
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        namer = MLPClassifier(**NAMING).fit(*training)
     counts = [
         np.bincount(namer.predict(rows), minlength=10) / len(rows)
         for rows in (test[0], samples)

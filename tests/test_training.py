@@ -13,6 +13,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 from scipy.special import expit, logit
+from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.exceptions import ConvergenceWarning
 
@@ -1387,6 +1388,11 @@ def test_slow_chains_slow_a_training_down(clustered, pretraining, monkeypatch):
     given.set_params(max_iter=model.n_iter_).fit(X)
     assert_array_equal(flat(given.machine_), flat(model.machine_))
     # What is given stays as it is.
+    monitor = TrainingMonitor()
+    given = clone(model).set_params(pretraining=Pretraining(max_iter=5))
+    given.set_callbacks(monitor).fit(X)
+    stages = [row["stage"] for row in monitor.to_dicts()][-5 - given.n_iter_ :]
+    assert stages == ["pretraining layer 1"] * 5 + ["training"] * model.n_iter_
     model.set_params(max_iter=6).fit(X)
     assert model.n_iter_ == 6
     model.set_params(learning_rate_init=0.01).fit(X)
