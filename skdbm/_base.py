@@ -1,4 +1,4 @@
-"""What both estimators share: hyper-parameters, fit, partial_fit."""
+"""What all estimators share: hyper-parameters, fit, partial_fit."""
 
 from sklearn.base import BaseEstimator
 from sklearn.callback import CallbackSupportMixin
@@ -29,11 +29,14 @@ from .units import Bernoulli
 class BaseDBM(Scored, Saved, CallbackSupportMixin, BaseEstimator):
     """A deep Boltzmann machine as a scikit-learn estimator.
 
-    The two public estimators differ in what they do with the trained machine. Their
+    The public estimators differ in what they do with the trained machine. Their
     hyper-parameters are documented there.
     """
 
     _parameter_constraints: dict = _validation.PARAMETER_CONSTRAINTS
+
+    #: Columns of the machine after those of `X`.
+    _n_label_columns = 0
 
     def __init__(
         self,
@@ -178,21 +181,27 @@ class BaseDBM(Scored, Saved, CallbackSupportMixin, BaseEstimator):
             )
         hidden = machine.layer_sizes[1:]
         described = {"hidden_layer_sizes": hidden}
-        if machine.encoding != Probabilities():
-            described["visible"] = machine.encoding
+        encoding = cls._column_encoding(machine.encoding)
+        if encoding != Probabilities():
+            described["visible"] = encoding
         if any(unit != Bernoulli() for unit in machine.units[1:]):
             described["hidden"] = list(machine.units[1:])
         estimator = cls(**(described | params))
         estimator._validate_params()
         _fitting.check_agreement(estimator, machine)
-        machine = _fitting.as_described(machine, estimator.visible)
         n_columns = machine.encoding.n_columns(machine.layer_sizes[0])
+        n_columns -= cls._n_label_columns
+        encoding = _fitting.as_described(encoding, n_columns, estimator.visible)
         estimator.n_features_in_ = n_columns
         estimator._columns = Columns.of_encoding(
-            machine.encoding, n_columns, machine.dtype, estimator.visible
+            encoding, n_columns, machine.dtype, estimator.visible
         )
         _fitting.draw_seeds(estimator, keep=False)
         vars(estimator).update(estimator._attributes(machine, None, {}))
+        encoding = estimator._machine_encoding()
+        if encoding != machine.encoding:
+            machine = machine.with_encoding(encoding)
+            vars(estimator).update(estimator._attributes(machine, None, {}))
         estimator._finish(complete=True)
         return estimator
 
@@ -243,7 +252,7 @@ class BaseDBM(Scored, Saved, CallbackSupportMixin, BaseEstimator):
         """
         goes_on = self.warm_start and self.__sklearn_is_fitted__()
         data = {"X": X, "y": y}
-        X = self._read_training(X, reset=not goes_on)
+        X = self._read_training(X, y, reset=not goes_on)
         with training(self, X, goes_on=goes_on) as (run, file):
             before = self.history_ if goes_on else {}
             progress = Progress(self, run, data, before)
@@ -288,9 +297,12 @@ class BaseDBM(Scored, Saved, CallbackSupportMixin, BaseEstimator):
             If a column of real values does not vary in the first chunk.
         """
         first = not self.__sklearn_is_fitted__()
-        X = self._read_training(X, reset=first)
+        return self._learn_chunk(self._read_training(X, y, reset=first), first=first)
+
+    def _learn_chunk(self, X, *, first):
+        """Train on a chunk of rows that have been validated."""
         if first:
-            _validation.check_first_chunk(X, self._columns)
+            _validation.check_first_chunk(X[:, : self.n_features_in_], self._columns)
             state = _fitting.new_state(self, X)
         else:  # an error leaves the old one as it is
             state = _fitting.state_of(self).copy()
@@ -327,9 +339,22 @@ class BaseDBM(Scored, Saved, CallbackSupportMixin, BaseEstimator):
         """Check the parameters that name layers; the sizes of the hidden ones."""
         return _validation.check_layer_sizes(self.hidden_layer_sizes)
 
-    def _read_training(self, X, *, reset):
+    def _machine_encoding(self):
+        """How columns, as they were read, become visible states, before any fit."""
+        return self._columns.encoding
+
+    @classmethod
+    def _column_encoding(cls, encoding):
+        """Give the encoding of the columns of `X`, by that of a machine."""
+        return encoding
+
+    def _known_columns(self):
+        """What is known of the columns of `X`, and their fitted encoding."""
+        return self._columns, self._column_encoding(self.machine_.encoding)
+
+    def _read_training(self, X, y=None, *, reset):
         """Validate rows to train on; their numbers."""
-        known = (None, None) if reset else (self._columns, self.machine_.encoding)
+        known = (None, None) if reset else self._known_columns()
         if are_in_pieces(X):
             numbers, columns = read_pieces(self, X, *known)
         else:
@@ -341,7 +366,7 @@ class BaseDBM(Scored, Saved, CallbackSupportMixin, BaseEstimator):
 
     def _read(self, X, *, allow_missing=None):
         """Validate rows for a trained machine; their numbers, and the data."""
-        known = self._columns, self.machine_.encoding
+        known = self._known_columns()
         numbers, _, data = read(
             self, X, *known, training=False, allow_missing=allow_missing
         )

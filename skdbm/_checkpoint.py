@@ -321,7 +321,7 @@ def identity(estimator, X, *, goes_on):
         if name not in NOT_COMPARED
     }
     machine = estimator.machine_ if goes_on else None
-    encoding = estimator._columns.encoding if machine is None else machine.encoding
+    encoding = estimator._machine_encoding() if machine is None else machine.encoding
     return params | {
         "hidden": repr([unit.spec() for unit in _fitting.hidden_units(estimator)]),
         "visible": repr(encoding.spec()),

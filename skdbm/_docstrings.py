@@ -1,4 +1,4 @@
-"""What both estimators tell of themselves: docstrings, and the signature."""
+"""What estimators tell of themselves: docstrings, and the signature."""
 
 import inspect
 import re

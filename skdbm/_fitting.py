@@ -86,7 +86,7 @@ def new_run(estimator, X, *, goes_on):
         encoding = state.machine.encoding
     else:
         state, way = None, pretraining_of(estimator).method
-        encoding = estimator._columns.encoding.fit(X)
+        encoding = estimator._machine_encoding().fit(X)
     check_n_chains(estimator, encoding, X)
     # Held-out rows only now: every category has to be known, theirs as well.
     X, stopping = hold_out(estimator, X)
@@ -210,7 +210,7 @@ def pretraining_of(estimator):
 def new_state(estimator, X):
     """Make a machine in training from the first chunk of rows."""
     seeds = draw_seeds(estimator, keep=False)
-    encoding = estimator._columns.encoding.fit(X)
+    encoding = estimator._machine_encoding().fit(X)
     check_n_chains(estimator, encoding, X)
     first = X[: estimator.batch_size]
     machine = initial_machine(estimator, encoding, first, seeds["weights"])
@@ -336,15 +336,13 @@ def check_agreement(estimator, machine, n_chains=None):
             )
 
 
-def as_described(machine, visible):
-    """Give a trained machine as the parameter `visible` wants it, or an error."""
-    encoding = machine.encoding
-    n_columns = encoding.n_columns(machine.layer_sizes[0])
+def as_described(encoding, n_columns, visible):
+    """Give the encoding of columns as the parameter `visible` wants it, or an error."""
     if isinstance(encoding, Probabilities) and isinstance(visible, Probabilities):
         # Whether states are redrawn is about how training goes on.
-        return machine if visible == encoding else machine.with_encoding(visible)
+        return visible
     check_unchanged(visible, np.empty((0, n_columns)), encoding)
-    return machine
+    return encoding
 
 
 def digest(machine):

@@ -20,14 +20,17 @@ from .units.contract import UnknownTypeError
 #: Files of version 1 will be read for ever: see tests/files.
 FORMAT, FORMAT_VERSION = "skdbm.Estimator", 1
 
-#: What parameters may hold besides values of Python, units and encodings.
-_CLASSES = tuple(BY_PARAMETER.values())
+#: What files may hold besides values of Python, units and encodings.
+_CLASSES = (*BY_PARAMETER.values(), DeepBoltzmannMachine)
 
 #: What a file tells of the columns.
 _COLUMNS = ("encoding", "categories", "forms", "names", "narrow")
 
 #: Attributes that only some fitted estimators have.
-_OPTIONAL = ("feature_names_in_", "_sklearn_output_config")
+_OPTIONAL = ("feature_names_in_", "_sklearn_output_config", "classes_", "predictor_")
+
+#: Those of them that are vectors, of objects perhaps.
+_VECTORS = ("feature_names_in_", "classes_")
 
 
 class Saved:
@@ -138,8 +141,6 @@ def _parts(estimator):
     estimator._log_partition()  # whatever was edited counts
     kept, columns = estimator._kept_log_partition, estimator._columns
     optional = {n: getattr(estimator, n) for n in _OPTIONAL if hasattr(estimator, n)}
-    if "feature_names_in_" in optional:
-        optional["feature_names_in_"] = optional["feature_names_in_"].tolist()
     state = columns.__getstate__()
     told = {name: state[name] for name in _COLUMNS}
     try:
@@ -179,7 +180,8 @@ def _params(estimator):
     if not isinstance(params["random_state"], Integral):
         params["random_state"] = None
     stand_ins = {
-        "visible": estimator.machine_.encoding,  # where functions choose the columns
+        # Where functions choose the columns.
+        "visible": estimator._column_encoding(estimator.machine_.encoding),
         "hidden_layer_sizes": estimator._check_layers(),
     }
     for name, value in params.items():
@@ -202,9 +204,9 @@ def _estimator(cls, header, arrays):
     estimator._validate_params()
     _fitting.check_agreement(estimator, machine)
     optional = {k: v for k, v in content["optional"].items() if k in _OPTIONAL}
-    if "feature_names_in_" in optional:
-        names = np.array(optional["feature_names_in_"], dtype=object)
-        optional["feature_names_in_"] = names
+    for name in {*_VECTORS} & {*optional}:
+        if isinstance(optional[name], list):
+            optional[name] = np.fromiter(optional[name], object)
     vars(estimator).update(optional)
     estimator.n_features_in_ = content["n_features_in_"]
     estimator._columns = Columns.__new__(Columns)
@@ -217,6 +219,6 @@ def _estimator(cls, header, arrays):
     kept.least = content["least_log_partition"]
     kept._values.update(content["log_partition"])
     kept.settle()
-    vars(estimator).update(attributes | {"_kept_log_partition": kept})
+    vars(estimator).update(attributes | optional | {"_kept_log_partition": kept})
     estimator._finish(complete=content["complete"])
     return estimator

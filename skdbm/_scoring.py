@@ -1,4 +1,4 @@
-"""The score of rows: what both estimators say of how likely they are."""
+"""The score of rows: what estimators say of how likely they are."""
 
 import numpy as np
 from sklearn.utils.metaestimators import available_if
@@ -77,7 +77,13 @@ class Scored:
             n_importance_samples = self._setting("likelihood").n_importance_samples
         totals = self.machine_.units[0].totals(X)
         log_partition, error = self._log_partition().of(totals, n_jobs=self._team)
-        scores = log_likelihood(
+        scores = self._log_likelihood(X, log_partition, n_importance_samples)
+        _fitting.check_possible(self, X, scores, error, n_importance_samples)
+        return scores
+
+    def _log_likelihood(self, X, log_partition, n_importance_samples):
+        """Estimates or bounds of log p of rows that have been validated."""
+        return log_likelihood(
             self.machine_,
             X,
             log_partition,
@@ -86,8 +92,6 @@ class Scored:
             n_importance_samples=n_importance_samples,
             n_jobs=self.n_jobs,
         )
-        _fitting.check_possible(self, X, scores, error, n_importance_samples)
-        return scores
 
     def score(self, X, y=None):
         """Compute the mean score of the rows, in nats.

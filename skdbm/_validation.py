@@ -27,7 +27,7 @@ from sklearn.utils.validation import (
 from . import ops
 from ._warnings import warn
 from .encodings import Encoding, Real
-from .settings import Likelihood, Pretraining
+from .settings import FineTuning, Likelihood, Pretraining
 from .units import UnitType
 
 #: Numbers of chains above this one are warned of.
@@ -40,7 +40,7 @@ BYTES_OF_A_UNIT = 16
 _AT_LEAST_ONE = Interval(Integral, 1, None, closed="left")
 _NOT_NEGATIVE = Interval(numbers.Real, 0, None, closed="left")
 
-#: Constraints of the hyper-parameters that both estimators share.
+#: Constraints of the hyper-parameters that all estimators share.
 PARAMETER_CONSTRAINTS = {
     "hidden_layer_sizes": ["array-like", _AT_LEAST_ONE],
     "max_iter": [_AT_LEAST_ONE, None],
@@ -73,6 +73,8 @@ PARAMETER_CONSTRAINTS = {
 #: Constraints of a hyper-parameter of one estimator alone.
 FEATURE_LAYERS = [StrOptions({"last", "all"}), "array-like", Integral]
 
+OF_CLASSIFIERS = {"unlabeled": "no_validation", "fine_tuning": ["boolean", FineTuning]}
+
 #: Constraints of hyper-parameters of the estimators for Dask alone.
 OF_DASK = {"updates_per_round": [_AT_LEAST_ONE], "client": "no_validation"}
 
@@ -88,6 +90,12 @@ SETTINGS_CONSTRAINTS = {
         "method": [StrOptions({"grow", "greedy"})],
         "max_iter": [_AT_LEAST_ONE, None],
     },
+    "fine_tuning": {
+        "max_iter": [_AT_LEAST_ONE, None],
+        "learning_rate_init": [Interval(numbers.Real, 0, None, closed="neither")],
+        "dropout": [Interval(numbers.Real, 0, 1, closed="left")],
+        "n_sweeps": [_AT_LEAST_ONE],
+    },
 }
 
 
@@ -98,7 +106,7 @@ class TrainingInterrupted(KeyboardInterrupt):
 def check_settings(estimator):
     """Check the fields of value objects that were passed."""
     for name, constraints in SETTINGS_CONSTRAINTS.items():
-        value = getattr(estimator, name)
+        value = getattr(estimator, name, None)
         if hasattr(value, "get_params"):
             validate_parameter_constraints(
                 constraints, value.get_params(deep=False), type(value).__name__

@@ -14,7 +14,7 @@ from . import ops
 from ._typing import ArrayLike, BoolArray, FloatArray, Rows, States
 from .encodings import Encoding
 from .encodings.rows import EncodedRows
-from .encodings.ties import PartlyKnown, Ties
+from .encodings.ties import PartlyKnown, Ties, known_of, states_of, ties_of
 from .machine import DeepBoltzmannMachine
 
 __all__ = ["Evidence"]
@@ -189,6 +189,28 @@ class Evidence:
 
 
 NOTHING = Evidence({})
+
+
+class Completions:
+    """Rows by all labels that the last visible units can have: evidence on demand.
+
+    Of every row there are as many completions, one after the other, as classes.
+    """
+
+    def __init__(self, rows: EncodedRows, n_classes: int) -> None:
+        self.rows, self.n_classes = rows, n_classes
+        self.n_rows = len(rows) * n_classes
+
+    def __getitem__(self, some: slice) -> Evidence:
+        n, (start, stop, _) = self.n_classes, some.indices(self.n_rows)
+        first = start // n
+        part = self.rows[first : -(-stop // n)]
+        states, known = ops.array(ops.dense(states_of(part))), known_of(part).copy()
+        states[:, -n:], known[:, -n:] = 0, True
+        numbers = ops.arange(start, stop)
+        evidence = Evidence({0: (states, known)}, ties_of(part))[numbers // n - first]
+        evidence.layers[0][0][ops.arange(len(numbers)), numbers % n - n] = 1
+        return evidence
 
 
 class Conditional:

@@ -35,7 +35,7 @@ FLOORS = [
     ["_fitting", "_progress"],
     ["_checkpoint", "_saving", "_scoring"],
     ["_base"],
-    ["_sampler", "_transformer", "callback"],
+    ["_classifier", "_sampler", "_transformer", "callback"],
     ["dask"],
     ["__init__"],
 ]

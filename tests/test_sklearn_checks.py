@@ -12,7 +12,14 @@ from sklearn.utils import estimator_checks
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from sklearn.utils.fixes import parse_version
 
-from skdbm import DBMSampler, DBMTransformer, Likelihood, Pretraining
+from skdbm import (
+    DBMClassifier,
+    DBMSampler,
+    DBMTransformer,
+    FineTuning,
+    Likelihood,
+    Pretraining,
+)
 from skdbm.encodings import Categories, Probabilities
 
 SMALL = {
@@ -49,8 +56,26 @@ ALONE = SMALL | {"n_chains": 10}
 TRANSFORMERS += [
     DBMTransformer(hidden_layer_sizes=(5, 3), **visible, **ALONE) for visible in VISIBLE
 ]
+#: Long enough to learn the classes of the checks.
+TUNED = SMALL | {"fine_tuning": FineTuning(max_iter=30)}
+CLASSIFIERS = [
+    DBMClassifier(hidden_layer_sizes=(6, 4), **TUNED),
+    DBMClassifier(hidden_layer_sizes=5, visible="gaussian", **TUNED),
+    DBMClassifier(
+        hidden_layer_sizes=5,
+        visible=[("gaussian", slice(0, 1)), ("categorical", slice(1, None))],
+        allow_missing=True,
+        **TUNED,
+    ),
+    DBMClassifier(
+        hidden_layer_sizes=(20, 5),
+        fine_tuning=False,
+        **SMALL | {"max_iter": 60, "learning_rate_init": 0.05},
+    ),
+]
 ESTIMATORS = [
     *TRANSFORMERS,
+    *CLASSIFIERS,
     DBMSampler(hidden_layer_sizes=(6, 4), **SMALL),
     *(DBMSampler(hidden_layer_sizes=4, **visible, **ALONE) for visible in VISIBLE),
 ]
@@ -153,7 +178,7 @@ def test_sample_weight_is_not_offered():
 def test_tags(estimator):
     tags = estimator.__sklearn_tags__()
     assert not tags.non_deterministic
-    assert not tags.target_tags.required
+    assert tags.target_tags.required == (estimator in CLASSIFIERS)
     if estimator in TRANSFORMERS:
         assert tags.transformer_tags.preserves_dtype == ["float64", "float32"]
 

@@ -458,6 +458,21 @@ def test_reaction_is_the_variance_and_its_slope_or_nothing_for_groups(unit, bloc
         assert_allclose(slope[:, units], change, atol=1e-6)
 
 
+@each_type
+def test_gradients_are_carried_back_from_means_to_fields(unit, blocks):
+    field, h = some_fields(blocks), 1e-5
+    gradient = np.random.default_rng(1).normal(size=field.shape)
+    result = unit.mean_vjp(unit.mean(field), gradient)
+    for i in range(field.shape[1]):
+        ends = []
+        for step in (h, -h):
+            moved = field.copy()
+            moved[:, i] += step
+            ends.append((gradient * unit.mean(moved)).sum(axis=1))
+        # Truncation is the third derivative times h^2 / 6, rounding 1e-16 / h.
+        assert_allclose(result[:, i], (ends[0] - ends[1]) / (2 * h), atol=1e-8)
+
+
 @each_seed
 @each_dtype
 @each_type

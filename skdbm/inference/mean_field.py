@@ -20,7 +20,7 @@ from .. import ops
 from .._typing import BoolArray, FloatArray, IntArray, Rows, States
 from .._warnings import warn
 from ..encodings.rows import EncodedRows
-from ..evidence import Conditional, Evidence, filled
+from ..evidence import Completions, Conditional, Evidence, filled
 from ..machine import DeepBoltzmannMachine
 
 _Result = TypeVar("_Result")
@@ -152,10 +152,10 @@ def map_posterior(
     n_jobs: int | None = None,
 ) -> list[_Result]:
     """Call ``function(evidence, mean_field, start)`` on blocks of rows over threads."""
-    # X is Evidence, or gives visible states for a slice of rows.
-    if not isinstance(X, (Evidence, EncodedRows)):
+    # X is Evidence, or gives some, or visible states, for a slice of rows.
+    if not isinstance(X, (Evidence, EncodedRows, Completions)):
         X = ops.rows(X)
-    n_rows = X.n_rows if isinstance(X, Evidence) else X.shape[0]
+    n_rows = X.n_rows if hasattr(X, "n_rows") else X.shape[0]
 
     def solve(block: slice) -> tuple[_Result, int]:
         rows = X[block]

@@ -77,7 +77,7 @@ def bound(
         machine,
         X,
         lambda evidence, part, _: unnormalised_bound(
-            Conditional(machine, evidence), _states(machine, part)
+            Conditional(machine, evidence), states_of_all(machine, part)
         ),
         tol=tol,
         max_iter=max_iter,
@@ -195,7 +195,7 @@ def least_log_partition(
         # It is a bound for any means; a few sweeps are enough.
         part = posterior(machine, evidence, tol=1e-2, max_iter=20)
         return unnormalised_bound(
-            Conditional(machine, evidence), _states(machine, part)
+            Conditional(machine, evidence), states_of_all(machine, part)
         )
 
     with ops.workers(n_jobs) as team:
@@ -218,9 +218,9 @@ def importance_weighted(
     given = Conditional(machine, evidence)
     even = [layer for layer in given.free if layer % 2 == 0]
     if not even:  # nothing is left to draw
-        return unnormalised_bound(given, _states(machine, part))
+        return unnormalised_bound(given, states_of_all(machine, part))
     machine = machine.astype(ops.float64)
-    given, states = Conditional(machine, evidence), _states(machine, part)
+    given, states = Conditional(machine, evidence), states_of_all(machine, part)
     fields = second_order_fields(given, states)
     known = _known_terms(given, states)
     for layer in even:
@@ -285,7 +285,7 @@ def unnormalised_bound(given: Conditional, states: States) -> FloatArray:
     return total
 
 
-def _states(machine: DeepBoltzmannMachine, part: MeanField) -> list[Any]:
+def states_of_all(machine: DeepBoltzmannMachine, part: MeanField) -> list[Any]:
     """Means of all layers in the dtype of the machine."""
     arrays = (part.visible, *part.means)
     return [array.astype(machine.dtype, copy=False) for array in arrays]

@@ -1,5 +1,8 @@
 """Update rule, learning rates and the averaging of the weights."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 from .. import ops
 from .._typing import FloatArray
 
@@ -54,3 +57,48 @@ def average_step(
 def falling_rate(first: float, step: int, n_steps: int) -> float:
     """Learning rate of update `step` of `n_steps`, falling linearly to `LAST_RATE`."""
     return first * max(LAST_RATE, 1.0 - step / n_steps)
+
+
+@dataclass
+class Adam:
+    """Steps that moments of the gradient scale, parameter by parameter [1]_.
+
+    .. [1] D. Kingma and J. Ba, "Adam: a method for stochastic optimization", ICLR 2015.
+    """
+
+    first: list[FloatArray]
+    second: list[FloatArray]
+    n_steps: int = 0
+
+    #: Shares of the moments that stay, and what keeps steps finite.
+    STAY = 0.9, 0.999
+    LEAST = 1e-8
+
+    @classmethod
+    def of(cls, parameters: Sequence[FloatArray]) -> "Adam":
+        """Begin with moments of zero."""
+        first, second = ([ops.zeros_like(p) for p in parameters] for _ in range(2))
+        return cls(first, second)
+
+    def descend(
+        self,
+        parameters: Sequence[FloatArray],
+        gradients: Sequence[FloatArray],
+        learning_rate: float,
+        team: ops.Workers,
+    ) -> None:
+        """Move parameters in place against their gradients, which are overwritten."""
+        self.n_steps += 1
+        one, two = (1 - stay**self.n_steps for stay in self.STAY)
+
+        def step(
+            parameter: FloatArray, g: FloatArray, m: FloatArray, v: FloatArray
+        ) -> None:
+            m += (1 - self.STAY[0]) * (g - m)
+            ops.square(g, out=g)
+            v += (1 - self.STAY[1]) * (g - v)
+            ops.sqrt(v / two, out=g)
+            g += self.LEAST
+            parameter -= learning_rate / one * m / g
+
+        team.map(step, parameters, gradients, self.first, self.second)

@@ -184,6 +184,24 @@ class UnitType(ABC):
         nothing = ops.zeros_like(mean)
         return nothing, nothing
 
+    def mean_vjp(self, mean: FloatArray, gradient: FloatArray) -> FloatArray:
+        """Carry a gradient by the means back to one by the fields.
+
+        Parameters
+        ----------
+        mean : ndarray of shape (n_rows, n_units)
+            The means A'(x).
+        gradient : ndarray of shape (n_rows, n_units)
+            The derivative of a number by every mean.
+
+        Returns
+        -------
+        ndarray of shape (n_rows, n_units)
+            Its derivative by every field: by default for units that depend on nothing
+            but their own field, A''(x) times `gradient`.
+        """
+        return self.reaction(mean)[0] * gradient
+
     @abstractmethod
     def tied_copies(self, n_copies: int) -> "UnitType":
         """Give the unit type of the sum of `n_copies` independent units of one field.

@@ -133,6 +133,14 @@ class Mixed(UnitType):
         variances, slopes = zip(*parts, strict=True)
         return ops.concatenate(variances, axis=1), ops.concatenate(slopes, axis=1)
 
+    def mean_vjp(self, mean: FloatArray, gradient: FloatArray) -> FloatArray:
+        """Carry back through every part."""
+        parts = [
+            unit.mean_vjp(mean[:, units], gradient[:, units])
+            for unit, units in self.slices
+        ]
+        return ops.concatenate(parts, axis=1)
+
     def tied_copies(self, n_copies: int) -> "Mixed":
         """Give the tied copies of every part."""
         return Mixed([(unit.tied_copies(n_copies), n) for unit, n in self.parts])

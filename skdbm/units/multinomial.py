@@ -219,6 +219,14 @@ class Multinomial(UnitType):
         of_units = ops.row_sum(ops.gammaln(states + 1), where)
         return of_units - self._sum_of_groups(ways, where)
 
+    def mean_vjp(self, mean: FloatArray, gradient: FloatArray) -> FloatArray:
+        """Compute m (g - sum m g / n), the sum being that over the group."""
+        weighted = mean * gradient
+        sums = self._fold(ops.add, weighted)
+        share = mean / ops.maximum(self._trials(), 1)
+        weighted -= share * self._spread(sums)
+        return weighted
+
     def tied_copies(self, n_copies: int) -> UnitType:
         """Give groups with `n_copies` times as many draws."""
         if n_copies == 1:
