@@ -47,7 +47,6 @@ def command_line():
     add("--tuning", type=int, help="epochs of the fine-tuning; default: automatic")
     add("--rate", type=float, default=FineTuning().learning_rate_init)
     add("--dropout", type=float, default=FineTuning().dropout)
-    add("--sweeps", type=int, default=FineTuning().n_sweeps)
     add("--machine", help="a machine of the rows that was saved: fine-tune only")
     add("--validate", action="store_true", help="judge on training rows held out")
     add("--peers", action="store_true", help="judge the peers, too")
@@ -145,13 +144,14 @@ def tuned(path, X, labels, settings, options):
     machine = machine_with_labels(path, len(classes))
     classifier = DBMClassifier.from_machine(machine, classes=classes, **settings)
     codes = np.where(labels >= 0, np.searchsorted(classes, labels), np.nan)
-    classifier.predictor_ = fine_tune(
+    classifier.predictor_, _ = fine_tune(
         machine,
         np.column_stack([X, codes.astype(X.dtype)]),
         len(classes),
         settings["fine_tuning"],
         options.seed,
         options.jobs,
+        lambda *epoch: print(*epoch, flush=True),
     )
     return classifier
 
@@ -193,7 +193,6 @@ def main():
             max_iter=options.tuning,
             learning_rate_init=options.rate,
             dropout=options.dropout,
-            n_sweeps=options.sweeps,
         ),
     }
     begin = time.perf_counter()

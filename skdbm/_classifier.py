@@ -1,11 +1,14 @@
 """DBMClassifier: labels as a layer of the machine, with few of them or all."""
 
+import time
+
 import numpy as np
 from sklearn.base import ClassifierMixin
 from sklearn.utils.validation import check_consistent_length
 
 from . import _docstrings, _validation, ops
 from ._base import BaseDBM
+from ._progress import duration, line
 from .columns import supposed
 from .columns.labels import classes_of, codes_of, known_labels
 from .encodings.labels import n_classes_of, with_labels, without_labels
@@ -51,6 +54,9 @@ class DBMClassifier(ClassifierMixin, BaseDBM):
     predictor_ : DeepBoltzmannMachine or None
         The fine-tuned machine that `predict` follows; None without fine-tuning, after
         `partial_fit` and after an interrupt, where `predict` follows `machine_`.
+    loss_curve_ : list of float
+        Of every pass of the fine-tuning over the rows, the mean of -log p(class) as it
+        was taught, in nats; rows without a label count from a part of it on.
 
     See Also
     --------
@@ -323,8 +329,7 @@ class DBMClassifier(ClassifierMixin, BaseDBM):
             joint = self._log_joint(self._rows(X), self._setting("likelihood"), 0)
             return joint - ops.logsumexp(joint, axis=1, keepdims=True)
         rows, n_classes = self._rows(X), len(self.classes_)
-        n_sweeps = self._fine_tuning().n_sweeps
-        network = Recognition(self.predictor_, n_classes, n_sweeps)
+        network = Recognition(self.predictor_, n_classes)
 
         def computed(block):
             return network.log_probabilities(
@@ -403,18 +408,29 @@ class DBMClassifier(ClassifierMixin, BaseDBM):
         attributes = super()._attributes(machine, state, history)
         n_classes = n_classes_of(machine.encoding)
         classes = getattr(self, "classes_", np.arange(n_classes))
-        return attributes | {"classes_": classes, "predictor_": None}
+        return attributes | {"classes_": classes, "predictor_": None, "loss_curve_": []}
 
     def _adopt(self, state, history, X=None):
         super()._adopt(state, history, X)
         settings = self._fine_tuning()
         if X is None or settings is None:
             return
-        self.predictor_ = fine_tune(
+        begin = time.perf_counter()
+
+        def report(epoch, n_epochs, loss):
+            spent = time.perf_counter() - begin
+            line(
+                self,
+                f"fine-tuning, epoch {epoch}/{n_epochs}, loss {loss:.4f} nats, "
+                f"{duration(spent / epoch * (n_epochs - epoch))} left",
+            )
+
+        self.predictor_, self.loss_curve_ = fine_tune(
             self.machine_,
             X,
             len(self.classes_),
             settings,
             ops.SeedSequence(self._annealing_seed, spawn_key=TUNING),
             self.n_jobs,
+            report if self.verbose else None,
         )

@@ -24,7 +24,7 @@ class Progress:
         self.context.call_on_fit_task_begin(estimator=estimator, **data)
         self.start, self.n_before = time.perf_counter(), run.n_done
         if estimator.verbose and (run.n_done or run.epoch):
-            self._line(f"goes on after {run.n_done} of {run.n_epochs} epochs")
+            line(estimator, f"goes on after {run.n_done} of {run.n_epochs} epochs")
 
     def begin(self):
         """Open the task of an epoch."""
@@ -55,9 +55,10 @@ class Progress:
         self.start, self.n_before = time.perf_counter(), 0
         if self.estimator.verbose:
             pace = self.run.pace
-            self._line(
+            line(
+                self.estimator,
                 f"{self.run.begun_again}: begins again, with {pace.n_epochs} epochs of "
-                f"training and a learning rate of {pace.learning_rate:.2g}"
+                f"training and a learning rate of {pace.learning_rate:.2g}",
             )
 
     def close(self):
@@ -95,17 +96,18 @@ class Progress:
         score = record.get("validation_score", math.nan)
         if not math.isnan(score):
             parts.append(f"validation score {score:.2f} nats")
-        left = _duration(spent / (n_done - self.n_before) * (n_epochs - n_done))
+        left = duration(spent / (n_done - self.n_before) * (n_epochs - n_done))
         parts += [f"{record['seconds']:.1f} s", f"{left} left"]
-        self._line(", ".join(parts))
-
-    def _line(self, text):
-        """Print a line; a closed output must not cost the training."""
-        with suppress(OSError, ValueError):
-            print(f"[{type(self.estimator).__name__}] {text}", flush=True)
+        line(self.estimator, ", ".join(parts))
 
 
-def _duration(seconds):
+def line(estimator, text):
+    """Print a line; a closed output must not cost the training."""
+    with suppress(OSError, ValueError):
+        print(f"[{type(estimator).__name__}] {text}", flush=True)
+
+
+def duration(seconds):
     """Write a duration as minutes and seconds, with hours where needed."""
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)

@@ -27,7 +27,13 @@ _CLASSES = (*BY_PARAMETER.values(), DeepBoltzmannMachine)
 _COLUMNS = ("encoding", "categories", "forms", "names", "narrow")
 
 #: Attributes that only some fitted estimators have.
-_OPTIONAL = ("feature_names_in_", "_sklearn_output_config", "classes_", "predictor_")
+_OPTIONAL = (
+    "feature_names_in_",
+    "_sklearn_output_config",
+    "classes_",
+    "predictor_",
+    "loss_curve_",
+)
 
 #: Those of them that are vectors, of objects perhaps.
 _VECTORS = ("feature_names_in_", "classes_")

@@ -94,7 +94,6 @@ SETTINGS_CONSTRAINTS = {
         "max_iter": [_AT_LEAST_ONE, None],
         "learning_rate_init": [Interval(numbers.Real, 0, None, closed="neither")],
         "dropout": [Interval(numbers.Real, 0, 1, closed="left")],
-        "n_sweeps": [_AT_LEAST_ONE],
     },
 }
 

@@ -93,7 +93,7 @@ class Pretraining(BaseEstimator):  # type: ignore[misc]
 class FineTuning(BaseEstimator):  # type: ignore[misc]
     """How a classifier learns to tell classes, after the machine has learned the rows.
 
-    The machine's mean field, a pass upwards and few sweeps, is a network that ends in
+    The machine's mean field, a pass upwards and a sweep, is a network that ends in
     the probabilities of the classes. A copy of the weights goes on to learn from the
     labels by back-propagation through it; the machine itself stays as it is.
 
@@ -102,14 +102,12 @@ class FineTuning(BaseEstimator):  # type: ignore[misc]
     max_iter : int, default=None
         Passes over the rows with a label or over those without, whichever are more.
         None means 40, and more on small data, until there are 2,000 updates.
-    learning_rate_init : float, default=0.003
+    learning_rate_init : float, default=0.01
         The first step of Adam; it falls almost to zero at the end.
     dropout : float, default=0.0
         Share of the hidden units that each presentation leaves out. Rows of
         probabilities are drawn anew at each presentation, which is noise enough; where
         columns are binary or real and labels few, 0.5 may help.
-    n_sweeps : int, default=1
-        Mean-field sweeps of the network.
 
     See Also
     --------
@@ -126,14 +124,12 @@ class FineTuning(BaseEstimator):  # type: ignore[misc]
         self,
         *,
         max_iter: int | None = None,
-        learning_rate_init: float = 0.003,
+        learning_rate_init: float = 0.01,
         dropout: float = 0.0,
-        n_sweeps: int = 1,
     ) -> None:
         self.max_iter = max_iter
         self.learning_rate_init = learning_rate_init
         self.dropout = dropout
-        self.n_sweeps = n_sweeps
 
 
 #: Value objects, by the parameters that take them.

@@ -251,14 +251,35 @@ def test_machine_stays_generative():
     assert_array_equal(of_columns, tuned.machine_.biases[0][:9])
 
 
-def test_fine_tuning_lowers_the_loss_of_its_rows():
+def test_fine_tuning_lowers_the_loss_and_says_so(capsys):
     y = np.where(np.random.default_rng(0).random(len(Y)) < 0.15, (Y + 1) % 3, Y)
+    short, longer = (
+        small(fine_tuning=FineTuning(max_iter=n), verbose=1).fit(X, y) for n in (1, 200)
+    )
+    losses = [
+        -classifier.predict_log_proba(X)[np.arange(len(y)), y].mean()
+        for classifier in (short, longer)
+    ]
+    assert losses[1] < losses[0] - 0.05
+    assert len(longer.loss_curve_) == 200
+    assert len(short.loss_curve_) == 1
+    # Rows of bits come as they are, so the last loss is that of the newest weights.
+    assert_allclose(longer.loss_curve_[-1], losses[1], atol=0.02)
+    printed = capsys.readouterr().out
+    assert f"fine-tuning, epoch 1/1, loss {short.loss_curve_[0]:.4f} nats" in printed
+    assert "fine-tuning, epoch 200/200" in printed
 
-    def loss(classifier):
-        return -classifier.fit(X, y).predict_log_proba(X)[np.arange(len(y)), y].mean()
 
-    short, longer = (small(fine_tuning=FineTuning(max_iter=n)) for n in (1, 200))
-    assert loss(longer) < loss(short) - 0.05
+def test_fine_tuning_that_diverges_is_an_error():
+    classifier = small().fit(X, Y)
+    before = classifier.predict_proba(X)
+    classifier.set_params(fine_tuning=FineTuning(learning_rate_init=1e38))
+    with (
+        np.errstate(all="ignore"),
+        pytest.raises(FloatingPointError, match=r"Lower learning_rate_init of FineTun"),
+    ):
+        classifier.fit(X, Y)
+    assert_array_equal(classifier.predict_proba(X), before)
 
 
 def test_threads_change_nothing():
@@ -368,7 +389,7 @@ def test_field_of_settings_that_were_not_passed_is_an_error():
 
 @pytest.mark.parametrize(
     "params",
-    [{"max_iter": 0}, {"dropout": 1.0}, {"learning_rate_init": 0.0}, {"n_sweeps": 0}],
+    [{"max_iter": 0}, {"dropout": 1.0}, {"learning_rate_init": 0.0}],
 )
 def test_bad_settings_are_told(params):
     with pytest.raises(ValueError, match="FineTuning"):

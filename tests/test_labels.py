@@ -250,7 +250,8 @@ def test_gradient_of_the_network_is_that_of_its_loss(
         return -(lesson.shares * logs[np.arange(len(logs)), lesson.codes]).sum()
 
     with ops.workers(1) as team:
-        slopes = gradient(network, lesson, masks, team)
+        value_of_loss, slopes = gradient(network, lesson, masks, team)
+    assert_allclose(value_of_loss, loss())
     h = 1e-5
     for parameter, slope in zip(network.parameters, slopes, strict=True):
         wanted = np.empty_like(parameter)
@@ -276,7 +277,7 @@ def test_hidden_groups_are_differentiated():
     rows = np.random.default_rng(0).random((5, 3))
     lesson = Lesson(rows, np.array([0, 1, 2, 1, 0]), np.full(5, 0.2))
     with ops.workers(1) as team:
-        slopes = gradient(network, lesson, {}, team)
+        _, slopes = gradient(network, lesson, {}, team)
     h, place, ends = 1e-5, (1, 2), []
     for step in (h, -h):
         network.machine.weights[0][place] += step
@@ -305,9 +306,9 @@ def test_blocks_of_rows_add_up_whatever_the_threads():
     slopes = []
     for n_threads in (1, 3):
         with ops.workers(n_threads) as team:
-            slopes.append(gradient(network, many, {}, team))
+            slopes.append(gradient(network, many, {}, team)[1])
     with ops.workers(1) as team:
-        once = gradient(network, lesson, {}, team)
+        _, once = gradient(network, lesson, {}, team)
     for one, other, plain in zip(*slopes, once, strict=True):
         assert_array_equal(one, other)
         assert_allclose(one, 20 * plain, rtol=1e-9, atol=1e-12)

@@ -53,7 +53,7 @@ class Recognition:
     """A network with the weights of a machine whose last visible units are labels."""
 
     def __init__(
-        self, machine: DeepBoltzmannMachine, n_classes: int, n_sweeps: int
+        self, machine: DeepBoltzmannMachine, n_classes: int, n_sweeps: int = 1
     ) -> None:
         self.machine, self.n_classes, self.n_sweeps = machine, n_classes, n_sweeps
         self.of_rows = machine.weights[0][:-n_classes]

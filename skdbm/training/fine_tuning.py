@@ -10,7 +10,8 @@ it knows more than the newest one does of a drawn row, and that is what it teach
 .. [2] A. Tarvainen and H. Valpola, "Mean teachers are better role models", NIPS 2017.
 """
 
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from .. import ops
@@ -21,11 +22,15 @@ from ..machine import DeepBoltzmannMachine
 from ..settings import FineTuning
 from .optimizers import Adam, average_rate, average_step, falling_rate
 
-#: Rows of a batch that have a label; and so many of those that have none.
-BATCH = 50
+#: Batches of rows with a label, and of those without, are so large that a pass over the
+#: rows has about so many of them, within a range.
+BATCHES, BATCH_BETWEEN = 400, (50, 200)
 
 #: The automatic number of passes over the rows, and the least number of updates.
 EPOCHS, LEAST_UPDATES = 40, 2000
+
+#: Probabilities less than this one are taken for it when losses are told.
+LEAST = 1e-30
 
 #: Shares of the updates after which rows without a label begin to count, and count like
 #: the others: at first nobody knows what to teach them.
@@ -51,27 +56,52 @@ def fine_tune(
     settings: FineTuning,
     seed: Seed,
     n_jobs: int | None = None,
-) -> DeepBoltzmannMachine:
-    """Make the machine of which a network of few sweeps tells the classes of rows.
+    report: Callable[[int, int, float], None] | None = None,
+) -> tuple[DeepBoltzmannMachine, list[float]]:
+    """Make the machine of which the network tells classes; with the loss of each epoch.
 
-    The last column of the rows has the codes of their classes, NaN for none.
+    The last column of the rows has the codes of their classes, NaN for none. `report`
+    hears of the end of every epoch: its number, how many there are, its loss.
     """
-    size = n_classes, settings.n_sweeps
-    newest, average = (Recognition(machine.map(ops.array), *size) for _ in range(2))
+    # What labels mean is learned anew: where few are known the machine may have taken
+    # them for something else.
+    first = machine.map(ops.array)
+    first.weights[0][-n_classes:], first.biases[0][-n_classes:] = 0, 0
+    newest, average = (Recognition(first.map(ops.array), n_classes) for _ in range(2))
     seeds = ops.seed_sequence(seed).spawn(2)
     school, rng = _School(machine, X, average, seeds[0]), ops.generator(seeds[1])
-    n_updates, adam = school.n_updates(settings.max_iter), Adam.of(newest.parameters)
+    adam = Adam.of(newest.parameters)
+    losses: list[float] = []
+    of_epoch: list[float] = []
+    n_epochs = settings.max_iter or school.n_epochs
+    n_updates = n_epochs * school.n_batches
     with ops.workers(n_jobs) as team:
         for step in range(n_updates):
             lesson = school.lesson(step / n_updates)
             masks = _masks(machine, len(lesson.rows), settings.dropout, rng)
-            gradients = gradient(newest, lesson, masks, team)
+            loss, gradients = gradient(newest, lesson, masks, team)
             rate = falling_rate(settings.learning_rate_init, step, n_updates)
             adam.descend(newest.parameters, gradients, rate, team)
             pairs = zip(average.parameters, newest.parameters, gradients, strict=True)
             for mean, value, room in pairs:
                 average_step(mean, value, average_rate(step + 1), room)
-    return average.machine
+            of_epoch.append(loss)
+            if len(of_epoch) == school.n_batches:
+                losses.append(sum(of_epoch) / len(of_epoch))
+                of_epoch.clear()
+                _check(losses[-1], settings)
+                if report is not None:
+                    report(len(losses), n_epochs, losses[-1])
+    return average.machine, losses
+
+
+def _check(loss: float, settings: FineTuning) -> None:
+    """Raise an error if the loss is no number."""
+    if not math.isfinite(loss):
+        raise FloatingPointError(
+            f"Fine-tuning diverged: its loss is {loss}. Lower learning_rate_init of "
+            f"FineTuning, which is {settings.learning_rate_init:g}."
+        )
 
 
 def gradient(
@@ -79,22 +109,27 @@ def gradient(
     lesson: Lesson,
     masks: dict[int, FloatArray],
     team: ops.Workers,
-) -> list[FloatArray]:
-    """Gradients of the mean of -log p(class), in the order of the parameters."""
+) -> tuple[float, list[FloatArray]]:
+    """The sum of -log p(class), as rows count, and its gradients by the parameters."""
 
-    def of_block(block: slice) -> list[FloatArray]:
+    def of_block(block: slice) -> tuple[float, list[FloatArray]]:
         mask = {layer: values[block] for layer, values in masks.items()}
         tape = network.forward(lesson.rows[block], mask)
         slope = tape.steps[-1].mean.copy()
-        slope[ops.arange(len(slope)), lesson.codes[block]] -= 1
-        slope *= lesson.shares[block, None]
-        return network.backward(tape, slope)
+        right = ops.arange(len(slope)), lesson.codes[block]
+        shares = lesson.shares[block]
+        loss = -shares @ ops.log(ops.maximum(slope[right], LEAST))
+        slope[right] -= 1
+        slope *= shares[:, None]
+        return float(loss), network.backward(tape, slope)
 
-    first, *others = team.map(of_block, ops.row_blocks(len(lesson.rows), BLOCK_ROWS))
-    for parts in others:  # in one order, whichever thread was first
-        for total, part in zip(first, parts, strict=True):
-            total += part
-    return first
+    blocks = ops.row_blocks(len(lesson.rows), BLOCK_ROWS)
+    losses, parts = zip(*team.map(of_block, blocks), strict=True)
+    first, *others = parts
+    for part in others:  # in one order, whichever thread was first
+        for total, array in zip(first, part, strict=True):
+            total += array
+    return sum(losses), first
 
 
 class _School:
@@ -113,16 +148,17 @@ class _School:
         self.plain = EncodedRows(machine.encoding, X, machine.dtype)
         self.machine, self.codes, self.teacher = machine, X[:, -1], teacher
         has_none = ops.isnan(self.codes)
-        self.labeled = _batches(ops.flatnonzero(~has_none), of_some)
-        self.others = _batches(ops.flatnonzero(has_none), of_others)
-        n_others = int(ops.count_nonzero(has_none))
-        self.n_rows = max(n_others, len(X) - n_others)
+        with_label, without = ops.flatnonzero(~has_none), ops.flatnonzero(has_none)
+        n_rows = max(len(with_label), len(without))
+        size = min(max(BATCH_BETWEEN[0], n_rows // BATCHES), BATCH_BETWEEN[1])
+        self.labeled = _batches(with_label, size, of_some)
+        self.others = _batches(without, size, of_others)
+        self.n_batches = -(-n_rows // size)
 
-    def n_updates(self, n_epochs: int | None) -> int:
-        """Updates of so many passes over the rows with a label, or those without."""
-        n_batches = -(-self.n_rows // BATCH)
-        automatic = max(EPOCHS, -(-LEAST_UPDATES // n_batches))
-        return (n_epochs or automatic) * n_batches
+    @property
+    def n_epochs(self) -> int:
+        """The automatic number of passes over the rows with a label, or without."""
+        return max(EPOCHS, -(-LEAST_UPDATES // self.n_batches))
 
     def lesson(self, done: float) -> Lesson:
         """Draw the next rows, when so much of the training is done."""
@@ -146,11 +182,11 @@ class _School:
         return complete(self.machine, rows.read(indices), self.teacher.n_classes)
 
 
-def _batches(rows: IntArray, rng: Rng) -> Iterator[IntArray]:
+def _batches(rows: IntArray, size: int, rng: Rng) -> Iterator[IntArray]:
     """Give rows batch by batch, for ever, in a new order each time; of none, none."""
     while True:
         order = rng.permutation(rows)
-        for block in ops.row_blocks(len(rows), BATCH):
+        for block in ops.row_blocks(len(rows), size):
             yield order[block]
 
 
