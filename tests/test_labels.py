@@ -15,10 +15,13 @@ from skdbm.likelihood import bound
 from skdbm.likelihood.labels import log_joint
 from skdbm.training.fine_tuning import Lesson, gradient
 from skdbm.training.optimizers import Adam
+from skdbm.training.update import Batch
 from skdbm.units import Bernoulli, Categorical, Gaussian, Mixed
 
 from ._reference import TypedModel
+from ._trained import trainer_of
 from .test_missing import centred, gradient_step, solve
+from .test_training import expectation
 
 N_CLASSES = 3
 #: Columns beside the labels: their blocks, and unit types with their numbers.
@@ -209,6 +212,39 @@ def test_gradient_of_rows_without_labels_takes_the_means_of_mean_field(kind, hid
     wanted = centred(solve(model, X), offsets).mean(axis=0)
     wanted -= centred(solve(model, complete_rows), offsets).mean(axis=0)
     assert_allclose(with_gaps - without, wanted, atol=2e-8)
+
+
+@pytest.mark.parametrize("gap", [None, 1], ids=["all columns", "one missing"])
+@pytest.mark.parametrize("labelled", [True, False])
+@pytest.mark.parametrize("hidden", [(3,), (3, 2)])
+def test_gradient_of_a_row_and_its_label_averages_to_the_exact_one(
+    hidden, labelled, gap
+):
+    """The data's part, by Gibbs sweeps, against the enumerated posterior."""
+    model, n_rows = labelled_model("bits", hidden), 20_000
+    row = model.sample(1, np.random.default_rng(4))[0][0]
+    if not labelled:
+        row[-N_CLASSES:] = np.nan
+    if gap is not None:
+        row[gap] = np.nan
+    trained = trainer_of(
+        model.machine(),
+        batch_size=n_rows,
+        n_mean_field_steps=2,
+        n_posterior_gibbs_steps=30,
+        mean_field_tol=0,
+    )
+    visible, block = np.tile(row, (n_rows, 1)), slice(0, n_rows)
+    batch = Batch(trained, visible, trained.options, learning_rate=0.0)
+    batch.data_phase(block, ops.generator(0))
+    space = trained.workspace(n_rows)
+    found = space.phase(space.data_rows(block))
+    posterior = model.given(row)
+    offsets = [np.full(len(bias), 0.3) for bias in model.biases]
+    exact, error = expectation(
+        centred(posterior.states, offsets), posterior.probability, n_rows
+    )
+    assert np.all(np.abs(centred(found, offsets).mean(axis=0) - exact) < error + 1e-12)
 
 
 # The network
