@@ -302,13 +302,13 @@ class DBMClassifier(ClassifierMixin, BaseDBM):
             If a row of discrete columns comes out likelier than certain, by more than
             three standard errors of log Z: then the estimate of log Z is wrong.
         """
+        if y is None:
+            return super().score_samples(X, n_importance_samples=n_importance_samples)
         X = self._check_fitted_input(X)
-        if y is not None:
-            X[:, -1] = self._codes(y, X)
-        if n_importance_samples is not None:
-            _validation.check_count(
-                "n_importance_samples", n_importance_samples, least=0
-            )
+        labels, known = known_labels(y, self.unlabeled)
+        check_consistent_length(X, labels)
+        X[:, -1] = codes_of(labels, known, self.classes_)
+        _validation.check_n_importance_samples(n_importance_samples)
         return self._score(X, n_importance_samples)
 
     def _log_likelihood(self, X, log_partition, n_importance_samples):
@@ -359,16 +359,6 @@ class DBMClassifier(ClassifierMixin, BaseDBM):
             return FineTuning()
         return self.fine_tuning or None
 
-    def _codes(self, y, X, classes=None):
-        """Codes of labels, as many as there are rows, NaN for none."""
-        labels, known = known_labels(y, self.unlabeled)
-        check_consistent_length(X, labels)
-        if classes is not None:
-            self.classes_ = classes
-        elif not hasattr(self, "classes_"):
-            self.classes_ = classes_of(labels, known)
-        return codes_of(labels, known, self.classes_)
-
     def _read_training(self, X, y=None, *, reset, classes=None):
         name = type(self).__name__
         if y is None:
@@ -384,10 +374,13 @@ class DBMClassifier(ClassifierMixin, BaseDBM):
                 "an array or a DataFrame. Learn from them in chunks by partial_fit."
             )
         numbers = ops.dense(super()._read_training(X, reset=reset))
-        if reset:
-            vars(self).pop("classes_", None)
-            classes = None if classes is None else np.unique(classes)
-        codes = self._codes(y, numbers, classes if reset else None)
+        labels, known = known_labels(y, self.unlabeled)
+        check_consistent_length(numbers, labels)
+        if reset and classes is not None:
+            self.classes_ = np.unique(classes)
+        elif reset:
+            self.classes_ = classes_of(labels, known)
+        codes = codes_of(labels, known, self.classes_)
         return np.column_stack([numbers, codes.astype(numbers.dtype)])
 
     def _read(self, X, *, allow_missing=None):

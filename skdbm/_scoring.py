@@ -65,10 +65,7 @@ class Scored:
         alike.
         """
         X = self._check_fitted_input(X)
-        if n_importance_samples is not None:
-            _validation.check_count(
-                "n_importance_samples", n_importance_samples, least=0
-            )
+        _validation.check_n_importance_samples(n_importance_samples)
         return self._score(X, n_importance_samples)
 
     def _score(self, X, n_importance_samples=None):

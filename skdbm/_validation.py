@@ -156,6 +156,12 @@ def check_count(name: str, value: Any, *, least: int = 1) -> None:
         raise ValueError(f"{name}={value!r}; {kind} is expected.")
 
 
+def check_n_importance_samples(value):
+    """Check that a number of samples is one, or None."""
+    if value is not None:
+        check_count("n_importance_samples", value, least=0)
+
+
 def check_not_negative(name: str, value: Any) -> None:
     """Check that an argument is a number that is not negative."""
     is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)

@@ -19,8 +19,9 @@ def known_labels(y, unlabeled=None):
         raise ValueError("Input y contains infinity, which is no class.")
     known = ~vectors.missing(y)
     if unlabeled is not None:
-        values = enumerate(y.tolist())
-        known &= np.fromiter((_differs(v, unlabeled) for _, v in values), bool, len(y))
+        # One by one: labels and what stands for none may be of different types.
+        some = np.flatnonzero(known)
+        known[some] = [label != unlabeled for label in y[some].tolist()]
     return y, known
 
 
@@ -61,8 +62,3 @@ def _listed(y):
 def _of_one_type(labels):
     """Labels that stood among missing ones, in the dtype that they have alone."""
     return np.array(labels.tolist()) if labels.dtype.kind == "O" else labels
-
-
-def _differs(value, unlabeled):
-    """Whether a label is another one than what says that there is none."""
-    return not bool(value == unlabeled)
