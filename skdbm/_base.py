@@ -348,6 +348,12 @@ class BaseDBM(Scored, Saved, CallbackSupportMixin, BaseEstimator):
         """Give the encoding of the columns of `X`, by that of a machine."""
         return encoding
 
+    @property
+    def _n_column_units(self):
+        """Number of visible units for the columns of `X`; they are the first ones."""
+        encoding = self._column_encoding(self.machine_.encoding)
+        return encoding.width(self.n_features_in_)
+
     def _known_columns(self):
         """What is known of the columns of `X`, and their fitted encoding."""
         return self._columns, self._column_encoding(self.machine_.encoding)

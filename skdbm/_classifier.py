@@ -4,13 +4,15 @@ import time
 
 import numpy as np
 from sklearn.base import ClassifierMixin
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_consistent_length
 
 from . import _docstrings, _validation, ops
 from ._base import BaseDBM
 from ._progress import duration, line
+from ._warnings import warn
 from .columns import supposed
-from .columns.labels import classes_of, codes_of, known_labels
+from .columns.labels import check_some, classes_of, codes_of, known_labels
 from .encodings.labels import n_classes_of, with_labels, without_labels
 from .encodings.rows import DrawnRows
 from .inference.recognition import Recognition, complete
@@ -19,6 +21,9 @@ from .pieces.data import are_in_pieces
 from .pieces.results import in_pieces
 from .settings import FineTuning
 from .training.fine_tuning import fine_tune
+
+#: Nats by which the loss of the fine-tuning may be worse than that of guessing.
+WORSE = 0.5
 
 #: Stream of the fine-tuning, among those of the seed of the annealing.
 TUNING = (2,)
@@ -53,10 +58,11 @@ class DBMClassifier(ClassifierMixin, BaseDBM):
         The classes, sorted.
     predictor_ : DeepBoltzmannMachine or None
         The fine-tuned machine that `predict` follows; None without fine-tuning, after
-        `partial_fit` and after an interrupt, where `predict` follows `machine_`.
+        `partial_fit`, after an interrupt and where it has failed: then `predict`
+        follows `machine_`.
     loss_curve_ : list of float
-        Of every pass of the fine-tuning over the rows, the mean of -log p(class) as it
-        was taught, in nats; rows without a label count from a part of it on.
+        Of every pass of the fine-tuning over the rows, the mean of -log p(class) of
+        those with a label, in nats, as they were presented.
 
     See Also
     --------
@@ -125,8 +131,7 @@ class DBMClassifier(ClassifierMixin, BaseDBM):
         Parameters
         ----------
         machine : DeepBoltzmannMachine
-            The `machine_` or `predictor_` of another classifier, or one from a file;
-            not copied.
+            The `machine_` of another classifier, or one from a file; not copied.
         classes : array-like of shape (n_classes,), default=None
             The classes, sorted; None means their codes 0, 1, ...
         **params : dict
@@ -140,15 +145,17 @@ class DBMClassifier(ClassifierMixin, BaseDBM):
         Raises
         ------
         ValueError
-            If the machine has no labels, or another number of classes.
+            If the machine has no labels or another number of classes, or these are not
+            sorted.
         """
         classifier = super().from_machine(machine, **params)
         if classes is not None:
-            classes = np.asarray(classes)
-            if classes.shape != classifier.classes_.shape:
+            classes, n_classes = np.asarray(classes), len(classifier.classes_)
+            if not np.array_equal(classes, np.unique(classes)):
+                raise ValueError(f"classes={classes}; they have to be sorted.")
+            if len(classes) != n_classes:
                 raise ValueError(
-                    f"classes has shape {classes.shape}; the machine knows "
-                    f"{len(classifier.classes_)} classes."
+                    f"classes={classes}; the machine knows {n_classes} classes."
                 )
             classifier.classes_ = classes
         return classifier
@@ -160,10 +167,11 @@ class DBMClassifier(ClassifierMixin, BaseDBM):
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Training data, with columns as `visible` says: by default values between 0
-            and 1, where one in between stands for the probability of a one.
+            and 1, where one in between stands for the probability of a one. A sparse
+            matrix becomes a dense one as a whole.
         y : array-like of shape (n_samples,)
-            Labels of any type that can be sorted; None, NaN, pandas.NA or what
-            `unlabeled` says for rows that have none.
+            Classes, as scikit-learn's classifiers take them: text, integers, booleans;
+            None, NaN, pandas.NA or what `unlabeled` says for rows that have none.
 
         Returns
         -------
@@ -184,7 +192,12 @@ class DBMClassifier(ClassifierMixin, BaseDBM):
             If values above the range of the visible units were clipped.
         ConvergenceWarning
             If training begins again with a smaller automatic rate, since it diverged,
-            or a hidden layer is hardly in use.
+            or a hidden layer is hardly in use, or fine-tuning has failed.
+
+        Notes
+        -----
+        Errors, interrupts and checkpoints are as for the other estimators; the
+        fine-tuning comes after them, and an interrupt of it leaves the rest fitted.
         """
         return super().fit(X, y)
 
@@ -218,7 +231,9 @@ class DBMClassifier(ClassifierMixin, BaseDBM):
         first = not self.__sklearn_is_fitted__()
         if first and classes is None:
             raise ValueError("classes must be passed on the first call to partial_fit.")
-        X = self._read_training(X, y, reset=first, classes=classes)
+        X = self._read_training(
+            X, y, reset=first, classes=classes, may_be_unlabeled=True
+        )
         return self._learn_chunk(X, first=first)
 
     @in_pieces
@@ -255,8 +270,9 @@ class DBMClassifier(ClassifierMixin, BaseDBM):
         Notes
         -----
         Without fine-tuning it is p(y | v) of the machine, in which log Z cancels: exact
-        for one hidden layer, and else the softmax of the variational bounds of the row
-        with each of the labels.
+        for one hidden layer and nothing missing, and else the softmax of the
+        variational bounds of the row with each of the labels. Grey levels are taken as
+        they are, where `score_samples` draws states with them.
         """
         return np.exp(self._log_proba(X))
 
@@ -355,11 +371,11 @@ class DBMClassifier(ClassifierMixin, BaseDBM):
 
     def _fine_tuning(self):
         """Settings of the fine-tuning; None without it."""
-        if self.fine_tuning is True:
-            return FineTuning()
-        return self.fine_tuning or None
+        if isinstance(self.fine_tuning, FineTuning):
+            return self.fine_tuning
+        return FineTuning() if self.fine_tuning else None
 
-    def _read_training(self, X, y=None, *, reset, classes=None):
+    def _read_training(self, X, y=None, *, reset, classes=None, may_be_unlabeled=False):
         name = type(self).__name__
         if y is None:
             raise ValueError(
@@ -376,8 +392,10 @@ class DBMClassifier(ClassifierMixin, BaseDBM):
         numbers = ops.dense(super()._read_training(X, reset=reset))
         labels, known = known_labels(y, self.unlabeled)
         check_consistent_length(numbers, labels)
+        if not may_be_unlabeled:
+            check_some(known)
         if reset and classes is not None:
-            self.classes_ = np.unique(classes)
+            self.classes_ = classes_of(*known_labels(classes, self.unlabeled))
         elif reset:
             self.classes_ = classes_of(labels, known)
         codes = codes_of(labels, known, self.classes_)
@@ -418,12 +436,28 @@ class DBMClassifier(ClassifierMixin, BaseDBM):
                 f"{duration(spent / epoch * (n_epochs - epoch))} left",
             )
 
-        self.predictor_, self.loss_curve_ = fine_tune(
-            self.machine_,
-            X,
-            len(self.classes_),
-            settings,
-            ops.SeedSequence(self._annealing_seed, spawn_key=TUNING),
-            self.n_jobs,
-            report if self.verbose else None,
+        try:
+            predictor, self.loss_curve_ = fine_tune(
+                self.machine_,
+                X,
+                len(self.classes_),
+                settings,
+                ops.SeedSequence(self._annealing_seed, spawn_key=TUNING),
+                self.n_jobs,
+                report if self.verbose else None,
+            )
+        except KeyboardInterrupt as interrupt:
+            raise _validation.TrainingInterrupted(
+                "in the fine-tuning, without which the estimator is fitted"
+            ) from interrupt
+        last, of_guessing = self.loss_curve_[-1], np.log(len(self.classes_))
+        if last <= of_guessing + WORSE:
+            self.predictor_ = predictor
+            return
+        warn(
+            f"Fine-tuning has failed: its last loss is {last:.3g} nats, where guessing "
+            f"has {of_guessing:.3g}, so `predict` follows `machine_`. A smaller "
+            "learning_rate_init of FineTuning may help, which is "
+            f"{settings.learning_rate_init:g}.",
+            ConvergenceWarning,
         )

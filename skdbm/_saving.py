@@ -20,23 +20,20 @@ from .units.contract import UnknownTypeError
 #: Files of version 1 will be read for ever: see tests/files.
 FORMAT, FORMAT_VERSION = "skdbm.Estimator", 1
 
-#: What files may hold besides values of Python, units and encodings.
-_CLASSES = (*BY_PARAMETER.values(), DeepBoltzmannMachine)
+#: What parameters may hold besides values of Python, units and encodings.
+_CLASSES = tuple(BY_PARAMETER.values())
 
 #: What a file tells of the columns.
 _COLUMNS = ("encoding", "categories", "forms", "names", "narrow")
 
 #: Attributes that only some fitted estimators have.
-_OPTIONAL = (
-    "feature_names_in_",
-    "_sklearn_output_config",
-    "classes_",
-    "predictor_",
-    "loss_curve_",
-)
+_OPTIONAL = ("feature_names_in_", "_sklearn_output_config", "classes_", "loss_curve_")
 
 #: Those of them that are vectors, of objects perhaps.
 _VECTORS = ("feature_names_in_", "classes_")
+
+#: How names of the arrays of a second machine begin, which predicts classes.
+_OF_PREDICTOR = "predictor_"
 
 
 class Saved:
@@ -177,6 +174,10 @@ def _parts(estimator):
         "content": content,
         "machine": machine,
     }
+    predictor = getattr(estimator, "predictor_", None)
+    if predictor is not None:
+        header["predictor"], own = parts_of(predictor)
+        arrays |= {_OF_PREDICTOR + name: array for name, array in own.items()}
     return header, arrays | writer.arrays
 
 
@@ -204,7 +205,16 @@ def _estimator(cls, header, arrays):
     """Make the estimator that `_parts` described."""
     own = {name: array for name, array in arrays.items() if name.startswith("array_")}
     content = Reader(_CLASSES, own).read(header["content"])
-    others = {name: array for name, array in arrays.items() if name not in own}
+    second = {
+        name.removeprefix(_OF_PREDICTOR): array
+        for name, array in arrays.items()
+        if name.startswith(_OF_PREDICTOR)
+    }
+    others = {
+        name: array
+        for name, array in arrays.items()
+        if name not in own and not name.startswith(_OF_PREDICTOR)
+    }
     machine = DeepBoltzmannMachine(**arguments_of(header["machine"], others))
     estimator = cls(**content["params"])
     estimator._validate_params()
@@ -225,6 +235,9 @@ def _estimator(cls, header, arrays):
     kept.least = content["least_log_partition"]
     kept._values.update(content["log_partition"])
     kept.settle()
+    if "predictor" in header:
+        predictor = DeepBoltzmannMachine(**arguments_of(header["predictor"], second))
+        attributes["predictor_"] = predictor
     vars(estimator).update(attributes | optional | {"_kept_log_partition": kept})
     estimator._finish(complete=content["complete"])
     return estimator

@@ -5,6 +5,7 @@ from sklearn.utils.metaestimators import available_if
 
 from . import _fitting, _validation, ops
 from .columns import supposed
+from .likelihood.log_partition import LogPartition
 from .likelihood.scores import log_likelihood
 from .pieces.results import in_pieces, mean, parts
 
@@ -150,8 +151,8 @@ class Scored:
     def _log_partition(self):
         """What keeps log Z of the trained machine, for `likelihood` as it is now."""
         if self._digest != _fitting.digest(self.machine_):  # somebody has edited it
-            machine = self.machine_
-            attributes = self._attributes(machine, self._state, self.history_)
-            vars(self).update(attributes | {"_in_chunks": self._in_chunks})
+            self._digest = _fitting.digest(self.machine_)
+            kept = LogPartition(self.machine_, *self._annealing())
+            self._kept_log_partition = kept
             self._finish(complete=False)
         return self._kept_log_partition.at(*self._annealing())

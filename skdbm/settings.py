@@ -1,7 +1,7 @@
 """Settings that belong together, passed to an estimator as one value.
 
-By default the estimators get None in their place. Once one is passed, `set_params` and
-searches reach its fields, as ``likelihood__n_chains`` for example.
+By default the estimators get None, or True, in their place. Once one is passed,
+`set_params` and searches reach its fields, as ``likelihood__n_chains`` for example.
 """
 
 from sklearn.base import BaseEstimator

@@ -12,13 +12,14 @@ from scipy import sparse
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.datasets import load_digits
-from sklearn.exceptions import NotFittedError
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler
 
 from skdbm import DBMClassifier, DBMSampler, DBMTransformer, FineTuning
 from skdbm.callback import TrainingMonitor
+from skdbm.display import FiltersDisplay
 from skdbm.likelihood import exact_log_likelihood
 from skdbm.pieces import Pieces
 from skdbm.training import fine_tuning
@@ -92,10 +93,46 @@ def test_rows_without_a_label_are_told_in_every_way(kind):
     y, unlabeled, classes = gaps_of(Y)[kind]
     classifier = small(unlabeled=unlabeled).fit(X, y)
     assert_array_equal(classifier.classes_, classes)
+    assert classifier.classes_.dtype.kind == np.asarray(classes).dtype.kind
     predicted = classifier.predict(X_TEST)
     assert set(predicted.tolist()) <= set(np.asarray(classes).tolist())
     assert np.mean(predicted == np.asarray(classes)[Y_TEST]) > 0.85
     assert_array_equal(classifier.predict_proba(X_TEST), of_a_third())
+
+
+def test_large_integers_with_gaps_stay_apart():
+    large = 2**60 + np.arange(3)
+    few = np.arange(len(Y)) % 3 == 0
+    values = [int(large[k]) if known else None for k, known in zip(Y, few, strict=True)]
+    for y in (pd.Series(values, dtype="Int64"), pl.Series(values), values):
+        classes = small(max_iter=1, fine_tuning=False).fit(X, y).classes_
+        assert classes.tolist() == large.tolist()
+
+
+def test_moments_in_other_units_are_the_same_labels():
+    days = np.array(["2020-01-01", "2021-01-01", "2022-01-01"], dtype="datetime64[D]")
+    classifier = small(max_iter=2).fit(X, days[Y])
+    wanted = classifier.score_samples(X, days[Y])
+    finer = days[Y].astype("datetime64[ns]")
+    assert_array_equal(classifier.score_samples(X, finer), wanted)
+
+
+@pytest.mark.parametrize(
+    ("y", "message"),
+    [(["a", 1] * 60, "'a' and 1"), ([True, "a", None] * 40, "'a' and True")],
+)
+def test_text_beside_other_labels_is_an_error(y, message):
+    with pytest.raises(ValueError, match=message):
+        small().fit(X, y)
+
+
+def test_what_says_that_there_is_no_label_is_one_value():
+    bits = Y == 0
+    assert_array_equal(small(unlabeled=0).fit(X, bits).classes_, [False, True])
+    for missing in (pd.NA, np.nan, pd.NaT):
+        assert_array_equal(small(unlabeled=missing).fit(X, Y).classes_, [0, 1, 2])
+    with pytest.raises(ValueError, match="one value is expected"):
+        small(unlabeled=[-1, -2]).fit(X, Y)
 
 
 def test_no_value_is_special_by_default():
@@ -121,6 +158,7 @@ def test_renamed_classes_in_the_same_order_change_nothing():
         (np.linspace(0, 1, len(X)), "Unknown label type"),
         (np.where(Y == 0, np.inf, Y), "infinity"),
         (np.eye(3)[Y], "1d array"),
+        (np.where(Y == 0, 0.5, Y), "Unknown label type"),
     ],
 )
 def test_bad_labels_are_told_before_any_work(y, message, monkeypatch):
@@ -139,6 +177,13 @@ def test_error_leaves_a_fitted_classifier_as_it_was():
         classifier.fit(X[:, :5], np.full(len(X), np.nan))
     assert_array_equal(classifier.predict_proba(X), before)
     assert_array_equal(classifier.classes_, [0, 1, 2])
+
+
+def test_warm_start_without_labels_is_an_error_before_any_work(monkeypatch):
+    classifier = small(warm_start=True).fit(X, Y)
+    monkeypatch.setattr("skdbm._base.training", None)  # is not reached
+    with pytest.raises(ValueError, match="y has no label"):
+        classifier.fit(X, np.full(len(Y), np.nan))
 
 
 def test_single_class_is_always_named():
@@ -277,15 +322,38 @@ def test_fine_tuning_lowers_the_loss_and_says_so(capsys):
     assert "fine-tuning, epoch 200/200" in printed
 
 
-def test_fine_tuning_that_diverges_is_an_error():
-    classifier = small().fit(X, Y)
-    before = classifier.predict_proba(X)
-    classifier.set_params(fine_tuning=FineTuning(learning_rate_init=1e38))
+@pytest.mark.parametrize("rate", [1e3, 1e38])
+def test_fine_tuning_that_fails_says_so_and_leaves_the_machine(rate):
+    tuning = FineTuning(learning_rate_init=rate, max_iter=20)
     with (
         np.errstate(all="ignore"),
-        pytest.raises(FloatingPointError, match=r"Lower learning_rate_init of FineTun"),
+        pytest.warns(ConvergenceWarning, match="Fine-tuning has failed"),
     ):
-        classifier.fit(X, Y)
+        classifier = small(fine_tuning=tuning).fit(X, Y)
+    assert classifier.predictor_ is None
+    plain = small(fine_tuning=False).fit(X, Y)
+    assert_array_equal(classifier.predict_proba(X), plain.predict_proba(X))
+
+
+def test_loss_curve_is_that_of_rows_with_a_label():
+    few = np.where(np.arange(len(Y)) % 3 == 0, Y, -1)
+    classifier = small(unlabeled=-1, random_state=1).fit(X, few)
+    known = np.flatnonzero(few >= 0)
+    losses = -classifier.predict_log_proba(X[known])[np.arange(len(known)), Y[known]]
+    assert_allclose(classifier.loss_curve_[-1], losses.mean(), atol=0.02)
+
+
+def test_switch_may_be_a_bool_of_numpy():
+    for switch in (np.True_, np.False_):
+        classifier = small(fine_tuning=switch).fit(X, Y)
+        assert (classifier.predictor_ is not None) == switch
+
+
+def test_predictor_stays_when_the_machine_is_edited():
+    classifier = small().fit(X, Y)
+    before = classifier.predict_proba(X)
+    classifier.machine_.weights[0][0, 0] += 0.1
+    classifier.score_samples(X)
     assert_array_equal(classifier.predict_proba(X), before)
 
 
@@ -306,7 +374,7 @@ def test_interrupt_of_the_fine_tuning_leaves_the_machine(monkeypatch):
     gradient = fine_tuning.gradient
     monkeypatch.setattr(fine_tuning, "gradient", interrupted)
     classifier = small()
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt, match="in the fine-tuning"):
         classifier.fit(X, Y)
     assert classifier.predictor_ is None
     assert classifier.score(X_TEST, Y_TEST) > 0.5
@@ -367,6 +435,8 @@ def test_sparse_rows_are_taken():
 def test_data_in_pieces_are_predicted_but_not_fitted(tmp_path):
     classifier = small().fit(X, Y)
     assert_array_equal(np.asarray(classifier.predict(Pieces(X))), classifier.predict(X))
+    scores = np.asarray(classifier.score_samples(Pieces(X)))
+    assert_allclose(scores, classifier.score_samples(X))
     with pytest.raises(TypeError, match="data in pieces"):
         small().fit(Pieces(X), Y)
     shared = np.memmap(tmp_path / "X", float, "w+", shape=X.shape)
@@ -425,6 +495,17 @@ def test_chunks():
         classifier.partial_fit(X[:1], ["above"])
 
 
+def test_classes_of_chunks_are_read_as_labels_are():
+    few = np.where(np.arange(len(Y)) % 3 == 0, Y, -1)
+    classifier = small(unlabeled=-1).partial_fit(X, few, classes=np.unique(few))
+    assert_array_equal(classifier.classes_, [0, 1, 2])
+    classifier = small().partial_fit(X, Y, classes=[2, 0, None, 1])
+    assert_array_equal(classifier.classes_, [0, 1, 2])
+    for classes, message in (([], "no label"), ([0, 1, 2, 2.5], "Unknown label type")):
+        with pytest.raises(ValueError, match=message):
+            small().partial_fit(X, Y, classes=classes)
+
+
 def test_chunk_of_rows_without_any_label():
     classifier = small().partial_fit(X, np.full(len(X), np.nan), classes=[0, 1, 2])
     assert classifier.predict_proba(X).shape == (len(X), 3)
@@ -441,17 +522,30 @@ def test_warm_start_keeps_the_classes():
 @pytest.mark.filterwarnings("ignore:early_stopping did not end")
 def test_early_stopping_watches_rows_with_their_labels():
     classifier = small(early_stopping=True, max_iter=20).fit(X, Y)
-    scores = np.array(classifier.history_["validation_score"])
-    assert np.isfinite(scores[~np.isnan(scores)]).all()
-    assert classifier.score(X_TEST, Y_TEST) > 0.8
+    sampler = DBMSampler(**settings(**QUICK | {"early_stopping": True, "max_iter": 20}))
+    sampler.fit(X)
+    pairs, rows = (
+        np.nanmax(estimator.history_["validation_score"])
+        for estimator in (classifier, sampler)
+    )
+    # A label that is known from its row to nine in ten has an entropy of 0.3 nats.
+    assert rows - 1.2 < pairs < rows - 0.05
 
 
 def test_callbacks_see_the_training():
-    classifier = small().set_callbacks(TrainingMonitor())
-    assert classifier.fit(X, Y).score(X_TEST, Y_TEST) > 0.9
+    monitor = TrainingMonitor()
+    classifier = small().set_callbacks(monitor).fit(X, Y)
+    stages = [row["stage"] for row in monitor.to_dicts()]
+    assert stages.count("training") == 30
+    assert classifier.score(X_TEST, Y_TEST) > 0.9
 
 
 # The machine, and files
+
+
+def test_filters_are_those_of_the_columns():
+    display = FiltersDisplay.from_estimator(small().fit(X, Y), image_shape=(3, 3))
+    assert display.filters.shape == (6, 9)
 
 
 def test_samples_of_one_class():
@@ -473,6 +567,9 @@ def test_wrapped_machine_predicts_as_it_did_without_fine_tuning():
     assert_array_equal(DBMClassifier.from_machine(plain.machine_).classes_, [0, 1, 2])
     with pytest.raises(ValueError, match="knows 3 classes"):
         DBMClassifier.from_machine(plain.machine_, classes=["a", "b"])
+    for classes in (["b", "a", "c"], ["a", "a", "b"]):
+        with pytest.raises(ValueError, match="have to be sorted"):
+            DBMClassifier.from_machine(plain.machine_, classes=classes)
     with pytest.raises(ValueError, match="column of classes is expected"):
         DBMClassifier.from_machine(DBMTransformer(max_iter=1).fit(X).machine_)
 

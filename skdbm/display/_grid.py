@@ -82,7 +82,7 @@ def machine_of(estimator):
     if not hasattr(estimator, "machine_"):
         raise ValueError(
             f"estimator is a {type(estimator).__name__} without a machine; a fitted "
-            "DBMTransformer or DBMSampler is expected (of a Pipeline, give that step)."
+            "estimator of skdbm is expected (of a Pipeline, give that step)."
         )
     return estimator.machine_
 

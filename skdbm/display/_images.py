@@ -63,8 +63,8 @@ class FiltersDisplay:
 
         Parameters
         ----------
-        estimator : DBMTransformer or DBMSampler
-            A fitted estimator.
+        estimator : estimator
+            A fitted estimator of this package.
         layer : int, default=1
             The hidden layer; 1 is the lowest and -1 the last.
         n_filters : int, default=100
@@ -85,7 +85,7 @@ class FiltersDisplay:
                 f"layer={layer!r}; expected a hidden layer of the machine, an integer "
                 f"from 1 to {n_hidden} (or from -1 to -{n_hidden}, from the top)."
             )
-        filters = machine.weights[0]
+        filters = machine.weights[0][: estimator._n_column_units]
         for weight in machine.weights[1 : layer % (n_hidden + 1)]:
             filters = filters @ weight
         filters = filters.T

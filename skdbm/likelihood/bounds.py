@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from .. import ops
@@ -160,13 +161,7 @@ def importance_weighted_log_likelihood(
     seed = ops.seed_sequence(random_state)
 
     def estimate(evidence: Evidence, part: MeanField, start: int) -> FloatArray:
-        content = _content(evidence)
-
-        def streams(layer: int) -> list[Rng]:
-            key = (*seed.spawn_key, layer)
-            of_layer = ops.SeedSequence(seed.entropy, spawn_key=key)
-            return ops.streams_of_rows(of_layer, content)
-
+        streams = partial(streams_of, seed, content_of(evidence))
         return importance_weighted(
             machine, evidence, part, n_importance_samples, streams
         )
@@ -258,7 +253,16 @@ def _draws(
     return draws
 
 
-def _content(evidence: Evidence) -> FloatArray:
+def streams_of(
+    seed: ops.SeedSequence, content: FloatArray, layer: int
+) -> Sequence[Rng]:
+    """Generators of rows for the draws of a layer, by what is known of each."""
+    key = (*seed.spawn_key, layer)
+    of_layer = ops.SeedSequence(seed.entropy, spawn_key=key)
+    return ops.streams_of_rows(of_layer, content)
+
+
+def content_of(evidence: Evidence) -> FloatArray:
     """What is known of every row, layer by layer, NaN for what is not."""
     layers = {
         layer: ops.dense(states) if known is None else ops.where(known, states, ops.nan)

@@ -1,14 +1,20 @@
 """How likely every class of a row is: its completions by labels, all together."""
 
-from collections.abc import Sequence
+from functools import partial
 
 from .. import ops
-from .._typing import FloatArray, Rng
+from .._typing import FloatArray
 from ..encodings.rows import EncodedRows
 from ..evidence import Completions, Conditional, Evidence
 from ..inference.mean_field import MeanField, map_posterior
 from ..machine import DeepBoltzmannMachine
-from .bounds import importance_weighted, states_of_all, unnormalised_bound
+from .bounds import (
+    content_of,
+    importance_weighted,
+    states_of_all,
+    streams_of,
+    unnormalised_bound,
+)
 
 
 def log_joint(
@@ -34,14 +40,9 @@ def log_joint(
             given = Conditional(machine, evidence)
             return unnormalised_bound(given, states_of_all(machine, part))
 
-        def streams(layer: int) -> Sequence[Rng]:
-            assert seed is not None
-            states, known = evidence.layers[0]
-            content = states if known is None else ops.where(known, states, ops.nan)
-            key = (*seed.spawn_key, layer)
-            of_layer = ops.SeedSequence(seed.entropy, spawn_key=key)
-            return ops.streams_of_rows(of_layer, content[:, :-n_classes])
-
+        assert seed is not None
+        content = content_of(evidence)[:, :-n_classes]
+        streams = partial(streams_of, seed, content)
         return importance_weighted(
             machine, evidence, part, n_importance_samples, streams
         )

@@ -10,7 +10,6 @@ it knows more than the newest one does of a drawn row, and that is what it teach
 .. [2] A. Tarvainen and H. Valpola, "Mean teachers are better role models", NIPS 2017.
 """
 
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -42,11 +41,15 @@ BLOCK_ROWS = 64
 
 @dataclass(frozen=True)
 class Lesson:
-    """Some rows, the codes of the classes they are taught, and how much each counts."""
+    """Some rows, the codes of the classes they are taught, and how much each counts.
+
+    The first ones have a label.
+    """
 
     rows: FloatArray
     codes: IntArray
     shares: FloatArray
+    n_labeled: int
 
 
 def fine_tune(
@@ -66,6 +69,7 @@ def fine_tune(
     # What labels mean is learned anew: where few are known the machine may have taken
     # them for something else.
     first = machine.map(ops.array)
+    first.means = first.likeliest = None  # those of the machine that was
     first.weights[0][-n_classes:], first.biases[0][-n_classes:] = 0, 0
     newest, average = (Recognition(first.map(ops.array), n_classes) for _ in range(2))
     seeds = ops.seed_sequence(seed).spawn(2)
@@ -79,29 +83,19 @@ def fine_tune(
         for step in range(n_updates):
             lesson = school.lesson(step / n_updates)
             masks = _masks(machine, len(lesson.rows), settings.dropout, rng)
-            loss, gradients = gradient(newest, lesson, masks, team)
+            surprise, gradients = gradient(newest, lesson, masks, team)
             rate = falling_rate(settings.learning_rate_init, step, n_updates)
             adam.descend(newest.parameters, gradients, rate, team)
             pairs = zip(average.parameters, newest.parameters, gradients, strict=True)
             for mean, value, room in pairs:
                 average_step(mean, value, average_rate(step + 1), room)
-            of_epoch.append(loss)
+            of_epoch.append(float(surprise[: lesson.n_labeled].mean()))
             if len(of_epoch) == school.n_batches:
                 losses.append(sum(of_epoch) / len(of_epoch))
                 of_epoch.clear()
-                _check(losses[-1], settings)
                 if report is not None:
                     report(len(losses), n_epochs, losses[-1])
     return average.machine, losses
-
-
-def _check(loss: float, settings: FineTuning) -> None:
-    """Raise an error if the loss is no number."""
-    if not math.isfinite(loss):
-        raise FloatingPointError(
-            f"Fine-tuning diverged: its loss is {loss}. Lower learning_rate_init of "
-            f"FineTuning, which is {settings.learning_rate_init:g}."
-        )
 
 
 def gradient(
@@ -109,27 +103,26 @@ def gradient(
     lesson: Lesson,
     masks: dict[int, FloatArray],
     team: ops.Workers,
-) -> tuple[float, list[FloatArray]]:
-    """The sum of -log p(class), as rows count, and its gradients by the parameters."""
+) -> tuple[FloatArray, list[FloatArray]]:
+    """-log p(class) of every row; gradients of its sum, as rows count."""
 
-    def of_block(block: slice) -> tuple[float, list[FloatArray]]:
+    def of_block(block: slice) -> tuple[FloatArray, list[FloatArray]]:
         mask = {layer: values[block] for layer, values in masks.items()}
         tape = network.forward(lesson.rows[block], mask)
         slope = tape.steps[-1].mean.copy()
         right = ops.arange(len(slope)), lesson.codes[block]
-        shares = lesson.shares[block]
-        loss = -shares @ ops.log(ops.maximum(slope[right], LEAST))
+        surprise = -ops.log(ops.maximum(slope[right], LEAST))
         slope[right] -= 1
-        slope *= shares[:, None]
-        return float(loss), network.backward(tape, slope)
+        slope *= lesson.shares[block, None]
+        return surprise, network.backward(tape, slope)
 
     blocks = ops.row_blocks(len(lesson.rows), BLOCK_ROWS)
-    losses, parts = zip(*team.map(of_block, blocks), strict=True)
+    surprise, parts = zip(*team.map(of_block, blocks), strict=True)
     first, *others = parts
     for part in others:  # in one order, whichever thread was first
         for total, array in zip(first, part, strict=True):
             total += array
-    return sum(losses), first
+    return ops.concatenate(surprise), first
 
 
 class _School:
@@ -167,7 +160,7 @@ class _School:
         shares = ops.full(len(some), 1 / len(some), self.drawn.dtype)
         counts = min(max(0.0, (done - RAMP[0]) / (RAMP[1] - RAMP[0])), 1.0)
         if not len(others) or not counts:
-            return Lesson(self._read(self.drawn, some), codes, shares)
+            return Lesson(self._read(self.drawn, some), codes, shares, len(some))
         clean = self._read(self.plain, others)
         taught = self.teacher.log_probabilities(clean).argmax(axis=1)
         more = ops.full(len(others), counts / len(others), self.drawn.dtype)
@@ -175,6 +168,7 @@ class _School:
             self._read(self.drawn, ops.concatenate([some, others])),
             ops.concatenate([codes, taught]),
             ops.concatenate([shares, more]),
+            len(some),
         )
 
     def _read(self, rows: EncodedRows, indices: IntArray) -> FloatArray:
