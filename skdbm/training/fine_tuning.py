@@ -35,9 +35,6 @@ LEAST = 1e-30
 #: the others: at first nobody knows what to teach them.
 RAMP = 0.15, 0.5
 
-#: Most rows of one block of a batch.
-BLOCK_ROWS = 64
-
 
 @dataclass(frozen=True)
 class Lesson:
@@ -81,14 +78,14 @@ def fine_tune(
     n_updates = n_epochs * school.n_batches
     with ops.workers(n_jobs) as team:
         for step in range(n_updates):
-            lesson = school.lesson(step / n_updates)
+            lesson = school.lesson(step / n_updates, team)
             masks = _masks(machine, len(lesson.rows), settings.dropout, rng)
             surprise, gradients = gradient(newest, lesson, masks, team)
             rate = falling_rate(settings.learning_rate_init, step, n_updates)
             adam.descend(newest.parameters, gradients, rate, team)
-            pairs = zip(average.parameters, newest.parameters, gradients, strict=True)
-            for mean, value, room in pairs:
-                average_step(mean, value, average_rate(step + 1), room)
+            shares = [average_rate(step + 1)] * len(gradients)
+            arrays = average.parameters, newest.parameters
+            team.map(average_step, *arrays, shares, gradients)
             of_epoch.append(float(surprise[: lesson.n_labeled].mean()))
             if len(of_epoch) == school.n_batches:
                 losses.append(sum(of_epoch) / len(of_epoch))
@@ -116,7 +113,7 @@ def gradient(
         slope *= lesson.shares[block, None]
         return surprise, network.backward(tape, slope)
 
-    blocks = ops.row_blocks(len(lesson.rows), BLOCK_ROWS)
+    blocks = ops.row_blocks(len(lesson.rows), ops.TRAINING_ROWS)
     surprise, parts = zip(*team.map(of_block, blocks), strict=True)
     first, *others = parts
     for part in others:  # in one order, whichever thread was first
@@ -153,7 +150,7 @@ class _School:
         """The automatic number of passes over the rows with a label, or without."""
         return max(EPOCHS, -(-LEAST_UPDATES // self.n_batches))
 
-    def lesson(self, done: float) -> Lesson:
+    def lesson(self, done: float, team: ops.Workers) -> Lesson:
         """Draw the next rows, when so much of the training is done."""
         some, others = next(self.labeled), next(self.others)
         codes = self.codes[some].astype(int)
@@ -162,7 +159,11 @@ class _School:
         if not len(others) or not counts:
             return Lesson(self._read(self.drawn, some), codes, shares, len(some))
         clean = self._read(self.plain, others)
-        taught = self.teacher.log_probabilities(clean).argmax(axis=1)
+        parts = [
+            clean[block] for block in ops.row_blocks(len(clean), ops.TRAINING_ROWS)
+        ]
+        said = team.map(self.teacher.log_probabilities, parts)
+        taught = ops.concatenate(said).argmax(axis=1)
         more = ops.full(len(others), counts / len(others), self.drawn.dtype)
         return Lesson(
             self._read(self.drawn, ops.concatenate([some, others])),
