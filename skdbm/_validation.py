@@ -93,6 +93,7 @@ SETTINGS_CONSTRAINTS = {
     "fine_tuning": {
         "max_iter": [_AT_LEAST_ONE, None],
         "learning_rate_init": [Interval(numbers.Real, 0, None, closed="neither")],
+        "alpha": [_NOT_NEGATIVE],
         "dropout": [Interval(numbers.Real, 0, 1, closed="left")],
     },
 }

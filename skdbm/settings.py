@@ -101,9 +101,14 @@ class FineTuning(BaseEstimator):  # type: ignore[misc]
     ----------
     max_iter : int, default=None
         Passes over the rows with a label or over those without, whichever are more.
-        None means 40, and more on small data, until there are 2,000 updates.
+        None means 40, and more on small data, until there are 1,000 updates.
     learning_rate_init : float, default=0.01
         The first step of Adam; it falls almost to zero at the end.
+    alpha : float, default=0.5
+        Strength of the pull back to the machine, with weights of labels of zero, by
+        ``alpha / n_samples`` times the distance: a normal prior of variance
+        ``1 / alpha`` for every weight. 0 is no pull, with which the probabilities of
+        small tables become too sure of themselves.
     dropout : float, default=0.0
         Share of the hidden units that each presentation leaves out. Rows of
         probabilities are drawn anew at each presentation, which is noise enough; where
@@ -125,10 +130,12 @@ class FineTuning(BaseEstimator):  # type: ignore[misc]
         *,
         max_iter: int | None = None,
         learning_rate_init: float = 0.01,
+        alpha: float = 0.5,
         dropout: float = 0.0,
     ) -> None:
         self.max_iter = max_iter
         self.learning_rate_init = learning_rate_init
+        self.alpha = alpha
         self.dropout = dropout
 
 

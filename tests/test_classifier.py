@@ -343,6 +343,17 @@ def test_loss_curve_is_that_of_rows_with_a_label():
     assert_allclose(classifier.loss_curve_[-1], losses.mean(), atol=0.02)
 
 
+def test_strong_pull_leaves_the_weights_where_they_were():
+    tuning = FineTuning(max_iter=150, learning_rate_init=0.02, alpha=1e4)
+    tied, free = small(fine_tuning=tuning).fit(X, Y), small().fit(X, Y)
+    moves = [
+        np.abs(classifier.predictor_.weights[0] - classifier.machine_.weights[0])[:9]
+        for classifier in (tied, free)
+    ]
+    assert moves[0].max() < 0.1 * moves[1].max()
+    assert np.abs(tied.predictor_.weights[0][9:]).max() < 0.1  # labels begin at zero
+
+
 def test_switch_may_be_a_bool_of_numpy():
     for switch in (np.True_, np.False_):
         classifier = small(fine_tuning=switch).fit(X, Y)
@@ -466,7 +477,7 @@ def test_field_of_settings_that_were_not_passed_is_an_error():
 
 @pytest.mark.parametrize(
     "params",
-    [{"max_iter": 0}, {"dropout": 1.0}, {"learning_rate_init": 0.0}],
+    [{"max_iter": 0}, {"dropout": 1.0}, {"learning_rate_init": 0.0}, {"alpha": -1.0}],
 )
 def test_bad_settings_are_told(params):
     with pytest.raises(ValueError, match="FineTuning"):

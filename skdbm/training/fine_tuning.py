@@ -26,7 +26,7 @@ from .optimizers import Adam, average_rate, average_step, falling_rate
 BATCHES, BATCH_BETWEEN = 400, (50, 200)
 
 #: The automatic number of passes over the rows, and the least number of updates.
-EPOCHS, LEAST_UPDATES = 40, 2000
+EPOCHS, LEAST_UPDATES = 40, 1000
 
 #: Probabilities less than this one are taken for it when losses are told.
 LEAST = 1e-30
@@ -65,10 +65,11 @@ def fine_tune(
     """
     # What labels mean is learned anew: where few are known the machine may have taken
     # them for something else.
-    first = machine.map(ops.array)
-    first.means = first.likeliest = None  # those of the machine that was
-    first.weights[0][-n_classes:], first.biases[0][-n_classes:] = 0, 0
-    newest, average = (Recognition(first.map(ops.array), n_classes) for _ in range(2))
+    start = machine.map(ops.array)
+    start.means = start.likeliest = None  # those of the machine that was
+    start.weights[0][-n_classes:], start.biases[0][-n_classes:] = 0, 0
+    newest, average = (Recognition(start.map(ops.array), n_classes) for _ in range(2))
+    first = [*start.weights, *start.biases]
     seeds = ops.seed_sequence(seed).spawn(2)
     school, rng = _School(machine, X, average, seeds[0]), ops.generator(seeds[1])
     adam = Adam.of(newest.parameters)
@@ -81,6 +82,8 @@ def fine_tune(
             lesson = school.lesson(step / n_updates, team)
             masks = _masks(machine, len(lesson.rows), settings.dropout, rng)
             surprise, gradients = gradient(newest, lesson, masks, team)
+            pull = [settings.alpha / len(X)] * len(gradients)
+            team.map(_pull, gradients, newest.parameters, first, pull)
             rate = falling_rate(settings.learning_rate_init, step, n_updates)
             adam.descend(newest.parameters, gradients, rate, team)
             shares = [average_rate(step + 1)] * len(gradients)
@@ -120,6 +123,13 @@ def gradient(
         for total, array in zip(first, part, strict=True):
             total += array
     return ops.concatenate(surprise), first
+
+
+def _pull(
+    gradient: FloatArray, value: FloatArray, first: FloatArray, strength: float
+) -> None:
+    """Add the gradient of strength |w - first|^2 / 2, in place."""
+    gradient += strength * (value - first)
 
 
 class _School:
