@@ -98,6 +98,8 @@ def few(y, n_labels, seed):
 def report(name, model, X, y, seconds, options):
     """Print how a fitted model judges test rows."""
     probabilities = model.predict_proba(X)
+    # Labels do not spread to some rows at all.
+    probabilities[np.isnan(probabilities)] = 1 / len(model.classes_)
     predicted = model.classes_[probabilities.argmax(axis=1)]
     result = {
         "model": name,
@@ -115,7 +117,8 @@ def fitted(name, model, X, y, X_test, y_test, options):
     begin = time.perf_counter()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        model.fit(X, y)
+        with np.errstate(invalid="ignore"):
+            model.fit(X, y)
     report(name, model, X_test, y_test, time.perf_counter() - begin, options)
 
 
