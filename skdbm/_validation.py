@@ -73,6 +73,7 @@ PARAMETER_CONSTRAINTS = {
 #: Constraints of a hyper-parameter of one estimator alone.
 FEATURE_LAYERS = [StrOptions({"last", "all"}), "array-like", Integral]
 
+#: Constraints of hyper-parameters of classifiers alone.
 OF_CLASSIFIERS = {"unlabeled": "no_validation", "fine_tuning": ["boolean", FineTuning]}
 
 #: Constraints of hyper-parameters of the estimators for Dask alone.

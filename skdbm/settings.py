@@ -112,7 +112,7 @@ class FineTuning(BaseEstimator):  # type: ignore[misc]
     dropout : float, default=0.0
         Share of the hidden units that each presentation leaves out. Rows of
         probabilities are drawn anew at each presentation, which is noise enough; where
-        columns are binary or real and labels few, 0.5 may help.
+        columns are bits, and classes many, 0.3 may help.
 
     See Also
     --------
