@@ -67,11 +67,7 @@ CLASSIFIERS = [
         allow_missing=True,
         **TUNED,
     ),
-    DBMClassifier(
-        hidden_layer_sizes=(20, 5),
-        fine_tuning=False,
-        **SMALL | {"max_iter": 60, "learning_rate_init": 0.05},
-    ),
+    DBMClassifier(hidden_layer_sizes=(6, 4), fine_tuning=False, **SMALL),
 ]
 ESTIMATORS = [
     *TRANSFORMERS,
