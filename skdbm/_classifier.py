@@ -168,7 +168,7 @@ class DBMClassifier(ClassifierMixin, BaseDBM):
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Training data, with columns as `visible` says: by default values between 0
             and 1, where one in between stands for the probability of a one. A sparse
-            matrix becomes a dense one as a whole.
+            matrix becomes a dense one as a whole, here and in all methods.
         y : array-like of shape (n_samples,)
             Classes, as scikit-learn's classifiers take them: text, integers, booleans;
             None, NaN, pandas.NA or what `unlabeled` says for rows that have none.

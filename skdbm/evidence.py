@@ -14,7 +14,7 @@ from . import ops
 from ._typing import ArrayLike, BoolArray, FloatArray, Rows, States
 from .encodings import Encoding
 from .encodings.rows import EncodedRows
-from .encodings.ties import PartlyKnown, Ties, known_of, states_of, ties_of
+from .encodings.ties import PartlyKnown, Ties
 from .machine import DeepBoltzmannMachine
 
 __all__ = ["Evidence"]
@@ -203,14 +203,23 @@ class Completions:
 
     def __getitem__(self, some: slice) -> Evidence:
         n, (start, stop, _) = self.n_classes, some.indices(self.n_rows)
-        first = start // n
-        part = self.rows[first : -(-stop // n)]
-        states, known = ops.array(ops.dense(states_of(part))), known_of(part).copy()
-        states[:, -n:], known[:, -n:] = 0, True
-        numbers = ops.arange(start, stop)
-        evidence = Evidence({0: (states, known)}, ties_of(part))[numbers // n - first]
+        first, numbers = start // n, ops.arange(start, stop)
+        rows = with_known_labels(self.rows[first : -(-stop // n)], n, True)
+        evidence = rows[numbers // n - first]
         evidence.layers[0][0][ops.arange(len(numbers)), numbers % n - n] = 1
         return evidence
+
+
+def with_known_labels(
+    rows: Rows | PartlyKnown, n_classes: int, are_known: bool
+) -> Evidence:
+    """Take rows, whose last units, the labels, are zero, all known or none of them."""
+    evidence = Evidence.of_rows(rows)
+    states, missing = evidence.layers[0][0], evidence.missing(0)
+    states = ops.array(ops.dense(states))
+    known = ops.ones(states.shape, bool) if missing is None else ~missing
+    states[:, -n_classes:], known[:, -n_classes:] = 0, are_known
+    return Evidence({0: (states, known)}, evidence.ties)
 
 
 class Conditional:

@@ -31,6 +31,22 @@ def trainer_of(machine, n_chains=10, seed=0, chains=None, **options):
     return Trained(machine, n_chains, seed, chains, Options(**(defaults | options)))
 
 
+def settled(machine, row, n_rows, seed):
+    """States of all layers after long Gibbs sweeps of copies of a row, in training."""
+    trained = trainer_of(
+        machine,
+        batch_size=n_rows,
+        n_mean_field_steps=2,
+        n_posterior_gibbs_steps=30,
+        mean_field_tol=0,
+    )
+    block, space = slice(0, n_rows), trained.workspace(n_rows)
+    visible = np.tile(row, (n_rows, 1))
+    batch = update.Batch(trained, visible, trained.options, learning_rate=0.0)
+    batch.data_phase(block, ops.generator(seed))
+    return space.phase(space.data_rows(block))
+
+
 def step(trained, X, learning_rate):
     """Update by one batch, all rows of X."""
     return update.update(trained, X, trained.options, learning_rate, TEAM)

@@ -15,11 +15,10 @@ from skdbm.likelihood import bound
 from skdbm.likelihood.labels import log_joint
 from skdbm.training.fine_tuning import Lesson, gradient
 from skdbm.training.optimizers import Adam
-from skdbm.training.update import Batch
 from skdbm.units import Bernoulli, Categorical, Gaussian, Mixed
 
 from ._reference import TypedModel
-from ._trained import trainer_of
+from ._trained import settled
 from .test_missing import centred, gradient_step, solve
 from .test_training import expectation
 
@@ -248,18 +247,7 @@ def test_gradient_of_a_row_and_its_label_averages_to_the_exact_one(
         row[-N_CLASSES:] = np.nan
     if gap is not None:
         row[gap] = np.nan
-    trained = trainer_of(
-        model.machine(),
-        batch_size=n_rows,
-        n_mean_field_steps=2,
-        n_posterior_gibbs_steps=30,
-        mean_field_tol=0,
-    )
-    visible, block = np.tile(row, (n_rows, 1)), slice(0, n_rows)
-    batch = Batch(trained, visible, trained.options, learning_rate=0.0)
-    batch.data_phase(block, ops.generator(0))
-    space = trained.workspace(n_rows)
-    found = space.phase(space.data_rows(block))
+    found = settled(model.machine(), row, n_rows, 0)
     posterior = model.given(row)
     offsets = [np.full(len(bias), 0.3) for bias in model.biases]
     exact, error = expectation(

@@ -35,7 +35,7 @@ from skdbm.training.stopping import EarlyStopping
 from skdbm.units import Bernoulli, Binomial, ReplicatedSoftmax
 
 from ._reference import Model, formula_model, joint_states, largest_error
-from ._trained import TEAM, step, trainer_of
+from ._trained import TEAM, settled, step, trainer_of
 
 SEEDS = [0, 1, 2]
 FORMULA_SIZES = [(4, 3), (4, 3, 2), (4, 3, 2, 2)]
@@ -183,25 +183,15 @@ def test_gradient_of_one_hidden_layer_is_that_of_the_likelihood(seed, mix_chains
 def test_posterior_sweeps_draw_from_the_posterior(sizes, missing, seed):
     model, n_rows = formula_model(sizes), 20_000
     row = np.random.default_rng(seed).integers(0, 2, sizes[0]).astype(float)
-    trained = trainer_of(
-        model.machine(),
-        batch_size=n_rows,
-        n_mean_field_steps=2,
-        n_posterior_gibbs_steps=30,
-        mean_field_tol=0,
-    )
-    visible = np.tile(row, (n_rows, 1))
-    visible[:, missing] = np.nan
-    block, space = slice(0, n_rows), trained.workspace(n_rows)
-    rows = space.data_rows(block)
-    batch = update.Batch(trained, visible, trained.options, learning_rate=0.0)
-    batch.data_phase(block, generator(seed))
+    visible = row.copy()
+    visible[missing] = np.nan
+    states = settled(model.machine(), visible, n_rows, seed)
     known = np.setdiff1d(np.arange(sizes[0]), missing)
     posterior = model.distribution.given(0, row[known], known)
     offsets = [np.full(size, 0.3) for size in sizes]
     terms = centred_terms(posterior.states, offsets)
     exact, error = expectation(terms, posterior.probability, n_rows)
-    found = centred_terms(space.phase(rows), offsets).mean(axis=0)
+    found = centred_terms(states, offsets).mean(axis=0)
     assert np.all(np.abs(found - exact) < error + 1e-12)
 
 

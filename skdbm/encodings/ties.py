@@ -142,19 +142,6 @@ def states_of(rows: Rows | PartlyKnown) -> Rows:
     return rows.states if isinstance(rows, PartlyKnown) else rows
 
 
-def known_of(rows: Rows | PartlyKnown) -> BoolArray:
-    """Which states are known by themselves, one by one."""
-    if isinstance(rows, PartlyKnown) and rows.known is not None:
-        return rows.known
-    known: BoolArray = ~ops.isnan(ops.dense(states_of(rows)))
-    return known
-
-
-def ties_of(rows: Rows | PartlyKnown) -> Sequence[Ties]:
-    """What is known of others together."""
-    return rows.ties if isinstance(rows, PartlyKnown) else ()
-
-
 def spans(matrix: FloatArray, chosen: BoolArray) -> tuple[FloatArray, FloatArray]:
     """Orthonormal bases of chosen columns of a matrix, and logs of their volumes.
 

@@ -15,8 +15,8 @@ from typing import Any
 
 from .. import ops
 from .._typing import FloatArray, Rows
-from ..encodings.ties import PartlyKnown, known_of, states_of, ties_of
-from ..evidence import Evidence
+from ..encodings.ties import PartlyKnown
+from ..evidence import with_known_labels
 from ..machine import DeepBoltzmannMachine
 from ..units import Categorical
 from .mean_field import posterior
@@ -161,11 +161,11 @@ def complete(
 
     The labels say nothing about them, since of other rows they are not known.
     """
-    states, known = ops.array(ops.dense(states_of(rows))), known_of(rows).copy()
-    states[:, -n_classes:], known[:, -n_classes:] = 0, False
-    gaps = ~known[:, :-n_classes].all(axis=1)
+    evidence = with_known_labels(rows, n_classes, False)
+    states, missing = ops.dense(evidence.layers[0][0]), evidence.missing(0)
+    assert missing is not None  # the labels are
+    gaps = missing[:, :-n_classes].any(axis=1)
     if gaps.any():
-        evidence = Evidence({0: (states, known)}, ties_of(rows))[gaps]
-        part = posterior(machine, evidence, tol=tol, max_iter=max_iter)
+        part = posterior(machine, evidence[gaps], tol=tol, max_iter=max_iter)
         states[gaps] = part.visible
     return states[:, :-n_classes]
