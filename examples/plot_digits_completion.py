@@ -17,15 +17,13 @@ from sklearn.datasets import load_digits
 from sklearn.impute import KNNImputer, SimpleImputer
 from sklearn.model_selection import train_test_split
 
-from skdbm import DBMSampler, Likelihood
+from skdbm import DBMSampler
 from skdbm.display import SamplesDisplay
 
 X, y = load_digits(return_X_y=True)
 X = X / X.max()
 X_train, X_test = train_test_split(X, test_size=0.2, random_state=0)
-sampler = DBMSampler(
-    max_iter=60, likelihood=Likelihood(n_chains=100), random_state=0
-).fit(X_train)
+sampler = DBMSampler(max_iter=60, random_state=0).fit(X_train)
 
 # %%
 # How near the means come

@@ -405,7 +405,7 @@ class BaseDBM(Scored, Saved, CallbackSupportMixin, BaseEstimator):
         machine = state.snapshot()
         attributes = self._attributes(machine, state, history)
         if X is not None:
-            machine.likeliest = _fitting.likeliest_of(machine, X)
+            machine.centres = _fitting.centres_of(machine, X)
             least = _fitting.least_log_partition(machine, X, self.n_jobs)
             attributes["_kept_log_partition"].least = least
         vars(self).update(attributes)

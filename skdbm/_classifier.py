@@ -426,26 +426,8 @@ class DBMClassifier(ClassifierMixin, BaseDBM):
         settings = self._fine_tuning()
         if X is None or settings is None:
             return
-        begin = time.perf_counter()
-
-        def report(epoch, n_epochs, loss):
-            spent = time.perf_counter() - begin
-            line(
-                self,
-                f"fine-tuning, epoch {epoch}/{n_epochs}, loss {loss:.4f} nats, "
-                f"{duration(spent / epoch * (n_epochs - epoch))} left",
-            )
-
         try:
-            predictor, self.loss_curve_ = fine_tune(
-                self.machine_,
-                X,
-                len(self.classes_),
-                settings,
-                ops.SeedSequence(self._annealing_seed, spawn_key=TUNING),
-                self.n_jobs,
-                report if self.verbose else None,
-            )
+            predictor, self.loss_curve_ = self._fine_tuned(X, settings)
         except KeyboardInterrupt as interrupt:
             raise _validation.TrainingInterrupted(
                 "in the fine-tuning, without which the estimator is fitted"
@@ -460,4 +442,26 @@ class DBMClassifier(ClassifierMixin, BaseDBM):
             "learning_rate_init of FineTuning may help, which is "
             f"{settings.learning_rate_init:g}.",
             ConvergenceWarning,
+        )
+
+    def _fine_tuned(self, X, settings):
+        """Fine-tune a copy of the machine on rows with their labels; and its losses."""
+        begin = time.perf_counter()
+
+        def report(epoch, n_epochs, loss):
+            spent = time.perf_counter() - begin
+            line(
+                self,
+                f"fine-tuning, epoch {epoch}/{n_epochs}, loss {loss:.4f} nats, "
+                f"{duration(spent / epoch * (n_epochs - epoch))} left",
+            )
+
+        return fine_tune(
+            self.machine_,
+            X,
+            len(self.classes_),
+            settings,
+            ops.SeedSequence(self._annealing_seed, spawn_key=TUNING),
+            self.n_jobs,
+            report if self.verbose else None,
         )

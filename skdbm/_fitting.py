@@ -16,8 +16,8 @@ from .encodings.ties import states_of
 from .evidence import Evidence
 from .likelihood import bounds
 from .likelihood.annealing import LARGE_ERROR
+from .likelihood.centres import centres_of_rows
 from .likelihood.exact import exact_log_partition, prefers_exact
-from .likelihood.likeliest import means_of_likeliest
 from .pieces.numbers import left, taken
 from .settings import Pretraining
 from .training import start
@@ -37,8 +37,8 @@ UNSEEN_SHARE, MOST_UNSEEN, LEAST_ROWS = 10, 2000, 20
 #: Rows by which a trained machine is compared with independent units.
 JUDGED_ROWS = 500
 
-#: Rows at most among which the likeliest are looked for.
-MOST_WEIGHED = 2000
+#: Rows at most in which modes of a machine are looked for.
+MOST_GROUPED = 2000
 
 #: A layer is idle if more than this share of its units are dead, which is said of
 #: trainings of so many updates, as automatic ones have them: shorter ones are trials.
@@ -361,13 +361,14 @@ def least_log_partition(machine, X, n_jobs):
     return bounds.least_log_partition(machine, rows, n_jobs=n_jobs)
 
 
-def likeliest_of(machine, X):
-    """Means of all layers near the likeliest of a machine's rows, unless exact."""
+def centres_of(machine, X):
+    """Means of all layers near groups of a machine's rows, unless exact."""
     if prefers_exact(machine) or machine.units[0].totals(X[:1]) is not None:
         return None
     rows = EncodedRows(machine.encoding, X, machine.dtype)
-    some = np.arange(0, X.shape[0], -(-X.shape[0] // MOST_WEIGHED))
-    return means_of_likeliest(machine, Evidence.of_rows(rows.read(some)))
+    some = np.arange(0, X.shape[0], -(-X.shape[0] // MOST_GROUPED))
+    with ops.workers(1):
+        return centres_of_rows(machine, Evidence.of_rows(rows.read(some)))
 
 
 def check_possible(estimator, X, scores, error, n_importance_samples):

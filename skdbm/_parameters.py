@@ -63,7 +63,7 @@ def parts_of(machine: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     }
     arrays = {
         f"{name}_{i}": array
-        for name in ("weights", "biases", "means", "likeliest")
+        for name in ("weights", "biases", "means", "centres")
         for i, array in enumerate(getattr(machine, name) or ())
     }
     return header, arrays

@@ -53,9 +53,10 @@ class DeepBoltzmannMachine:
         Means of all layers over the data, which a training knows: where chains begin
         that are annealed for log Z and for samples. They say nothing of the
         distribution. None means that chains of the machine have to find them.
-    likeliest : sequence of L + 1 arrays of shape (n_l,), default=None
-        Means near the rows of the data that are likeliest under the machine: what has
-        grown there can be out of reach from the means of all.
+    centres : sequence of L + 1 arrays of shape (n_centres, n_l), default=None
+        Means over groups of rows of the data, near each of which chains begin, too: a
+        mode there can be out of reach from the means of all. None means that groups of
+        chains stand in for them.
 
     Attributes
     ----------
@@ -65,7 +66,7 @@ class DeepBoltzmannMachine:
         Unit types of every layer.
     encoding : Encoding
         How columns of data become visible states.
-    means, likeliest : list of ndarray or None
+    means, centres : list of ndarray or None
         As given.
 
     Raises
@@ -103,7 +104,7 @@ class DeepBoltzmannMachine:
     units: tuple[UnitType, ...]
     encoding: encodings.Encoding
     means: list[FloatArray] | None
-    likeliest: list[FloatArray] | None
+    centres: list[FloatArray] | None
 
     def __init__(
         self,
@@ -112,7 +113,7 @@ class DeepBoltzmannMachine:
         units: Sequence[UnitType] | None = None,
         encoding: encodings.Encoding | None = None,
         means: Sequence[ArrayLike] | None = None,
-        likeliest: Sequence[ArrayLike] | None = None,
+        centres: Sequence[ArrayLike] | None = None,
     ) -> None:
         self.weights, self.biases = check_parameters(weights, biases)
         if units is None:
@@ -137,18 +138,20 @@ class DeepBoltzmannMachine:
                 )
         self.encoding = encoding or of_unit(self.units[0])
         self._check_encoding()
-        self.means = self._checked_means("means", means)
-        self.likeliest = self._checked_means("likeliest", likeliest)
+        self.means = self._checked_means("means", means, ndim=1)
+        self.centres = self._checked_means("centres", centres, ndim=2)
 
     def _checked_means(
-        self, name: str, means: Sequence[ArrayLike] | None
+        self, name: str, means: Sequence[ArrayLike] | None, ndim: int
     ) -> list[FloatArray] | None:
-        """Check that there is a mean for each unit."""
+        """Check that there is a mean for each unit, or a row of them for each group."""
         if means is None:
             return None
-        arrays = [check_real(f"{name}[{i}]", m, ndim=1) for i, m in enumerate(means)]
-        if tuple(map(len, arrays)) != self.layer_sizes:
-            sizes = [len(mean) for mean in arrays]
+        arrays = [check_real(f"{name}[{i}]", m, ndim=ndim) for i, m in enumerate(means)]
+        sizes = [array.shape[-1] for array in arrays]
+        if len({array.shape[:-1] for array in arrays}) > 1:
+            raise ValueError(f"Got {name} of different numbers of groups.")
+        if tuple(sizes) != self.layer_sizes:
             raise ValueError(
                 f"Got {name} of {sizes} units for layers of {self.layer_sizes}."
             )

@@ -12,7 +12,7 @@ class Likelihood(BaseEstimator):  # type: ignore[misc]
 
     Parameters
     ----------
-    n_chains : int, default=400
+    n_chains : int, default=50
         Chains of each population that is annealed for log Z, from which samples start,
         too. Time and precision grow with them; how many steps they take, and how many
         populations, follows from the machine.
@@ -51,7 +51,7 @@ class Likelihood(BaseEstimator):  # type: ignore[misc]
     def __init__(
         self,
         *,
-        n_chains: int = 400,
+        n_chains: int = 50,
         n_importance_samples: int = 10,
         mean_field_tol: float = 1e-4,
         mean_field_max_iter: int = 500,

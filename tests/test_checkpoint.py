@@ -99,7 +99,7 @@ def fitted(estimator, X):
 
 def assert_same_fit(one, other):
     """Compare all that a fit leaves, but for seconds."""
-    for name in ("weights", "biases", "means", "likeliest"):
+    for name in ("weights", "biases", "means", "centres"):
         pairs = [getattr(e.machine_, name) or () for e in (one, other)]
         for a, b in zip(*pairs, strict=True):
             assert_array_equal(a, b)

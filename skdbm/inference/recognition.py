@@ -80,7 +80,7 @@ class Recognition:
         self, rows: FloatArray, masks: Mapping[int, FloatArray] | None = None
     ) -> Tape:
         """Run mean field; the mean of the last step has the class probabilities."""
-        tape = Tape(rows, masks or {}, rows @ self.of_rows)
+        tape = Tape(rows, masks or {}, ops.product(rows, self.of_rows))
         states: dict[int, FloatArray] = {}
         n_layers = self.given.n_layers
         for layer in range(1, n_layers):
@@ -103,7 +103,7 @@ class Recognition:
             for neighbour, weight in given.neighbours(layer)
             if not upwards or 0 < neighbour < layer
         ]
-        inputs = [state @ weight for _, state, weight in neighbours]
+        inputs = [ops.product(state, weight) for _, state, weight in neighbours]
         if layer == 1:
             inputs.append(tape.from_rows)
         # A layer that lacks one of its neighbours counts the other one twice.
@@ -135,14 +135,14 @@ class Recognition:
                 by_rows += by_input
             for neighbour, state, weight in step.inputs:
                 if neighbour < layer:
-                    weights[neighbour] += state.T @ by_input
+                    weights[neighbour] += ops.product(state.T, by_input)
                 else:
-                    weights[layer] += by_input.T @ state
-                part = by_input @ weight.T
+                    weights[layer] += ops.product(by_input.T, state)
+                part = ops.product(by_input, weight.T)
                 by_state[neighbour] = by_state.get(neighbour, 0) + part
         of_data = ops.zeros_like(self.machine.biases[0][: -self.n_classes])
         return [
-            ops.concatenate([tape.rows.T @ by_rows, weights[0]]),
+            ops.concatenate([ops.product(tape.rows.T, by_rows), weights[0]]),
             *weights[1:],
             ops.concatenate([of_data, biases[0]]),
             *biases[1:],

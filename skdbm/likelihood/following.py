@@ -17,7 +17,7 @@ from .. import ops
 from .._typing import FloatArray, Seed
 from ..machine import DeepBoltzmannMachine
 from ..sampling.path import AdaptiveSteps, Path, carry, resampled
-from .annealing import annealed_with_chains, jackknife, warn_if_uncertain
+from .annealing import SPREADS, annealed_with_chains, jackknife, warn_if_uncertain
 
 #: Chains that follow, and those of a population that looks for more.
 FOLLOWING_CHAINS, LOOKING_CHAINS = 100, 25
@@ -54,7 +54,7 @@ class FollowedLogPartition:
     n_steps: int
     states: list[FloatArray]
 
-    def __init__(self, *, n_chains: int = 400, random_state: Seed = None) -> None:
+    def __init__(self, *, n_chains: int = 50, random_state: Seed = None) -> None:
         self.n_chains = n_chains
         self._seed = ops.seed_sequence(random_state)
         self._machine: DeepBoltzmannMachine | None = None
@@ -94,7 +94,7 @@ class FollowedLogPartition:
     ) -> bool:
         """Whether a short annealing finds more than the chains that follow."""
         found, _ = annealed_with_chains(
-            machine, LOOKING_CHAINS, seed, n_jobs, most_rounds=1
+            machine, LOOKING_CHAINS, seed, n_jobs, spreads=SPREADS[1:2]
         )
         error = math.hypot(found.standard_error, self.standard_error)
         return found.log_partition - self.log_partition > SURPRISE * error

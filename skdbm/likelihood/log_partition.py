@@ -26,7 +26,7 @@ _ANNEALED_TOTALS = sorted({round(2 ** (i / 2)) for i in range(80)})
 def log_partition(
     machine: DeepBoltzmannMachine,
     *,
-    n_chains: int = 400,
+    n_chains: int = 50,
     totals: IntArray | None = None,
     random_state: Seed = None,
     n_jobs: int | None = None,
@@ -43,7 +43,7 @@ def log_partition(
     ----------
     machine : DeepBoltzmannMachine
         The machine.
-    n_chains : int, default=400
+    n_chains : int, default=50
         Chains of each population of the annealed estimate.
     totals : ndarray of int of shape (n_rows,), default=None
         What `UnitType.totals` of the visible units gives for the rows in question:

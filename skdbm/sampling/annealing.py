@@ -5,11 +5,12 @@ drawn anew by weight where a few chains have come to carry all of it. The mean w
 a population is an unbiased estimate of Z, and its chains, by weight, are samples.
 
 Where the path begins decides what is found. Kinds of states that only a few chains
-reach early on are lost later, whatever the number of steps. Independent units with the
-means of *all* layers have the shortest path; from broader ones, here with half the
-logits, chains reach what is far from the means. Each finds what the other may miss.
-The mode of a few rows may have grown, late on the way, beyond all others: chains are
-long gone from there then, unless they began near those rows.
+reach early on are lost later, whatever the number of steps. So there are several paths:
+from independent units with the means of *all* layers, from broader ones, here with half
+the logits, and from near groups of states. Every path gives all of Z on average, and
+each comes to some states often and to others hardly ever. So each counts in the states
+that are rather like its beginning: with the shares r_k(s) of its independent units in
+the density of all, Z is the sum of the mean weights times r_k, whatever the paths.
 
 .. [1] P. Del Moral, A. Doucet and A. Jasra, "Sequential Monte Carlo samplers", Journal
    of the Royal Statistical Society B 68, 2006.
@@ -43,9 +44,6 @@ LEAST_CHAINS, SPREAD_GIVEN = 48, 0.7
 #: Chains of the pilot run that spaces the steps.
 PILOT_CHAINS = 100
 
-#: Most chains of a run that are kept as samples.
-KEPT_CHAINS = 2000
-
 #: Chains and sweeps that give the means of a machine which does not know them.
 MEAN_CHAINS, MEAN_SWEEPS = 100, 200
 
@@ -54,13 +52,18 @@ MEAN_CHAINS, MEAN_SWEEPS = 100, 200
 class Annealed:
     """Populations that were annealed on one path.
 
-    `log_populations`, of shape (n_populations,), are estimates of log Z, `states` are
-    chains of all of them, drawn by weight.
+    `log_weights` are of shape (n_populations, n_chains), and the mean of the weights of
+    a population is an estimate of Z; `states` are those of all chains.
     """
 
-    log_populations: FloatArray
+    log_weights: FloatArray
     states: list[FloatArray]
     n_steps: int
+
+    @property
+    def log_populations(self) -> FloatArray:
+        """The estimate of log Z by each population."""
+        return mean_log_weights(self.log_weights)
 
 
 def means_of(
@@ -106,28 +109,46 @@ def anneal(
     n_chains: int,
     seed: ops.SeedSequence,
     team: ops.Workers,
+    spread: float = STEP_SPREAD,
 ) -> Annealed:
     """Anneal populations, with steps that a pilot run has spaced.
 
-    The pilot run counts for nothing else: steps that adapt to the chains which are
-    weighed bias their weights.
+    In each its log-weights `spread` by so much. The pilot run counts for nothing else:
+    steps that adapt to the chains which are weighed bias their weights.
     """
-    first, second, third, fourth, last = seed.spawn(5)
+    first, second, third, fourth = seed.spawn(4)
     path = Path(base, machine)
     pilot = initial_states(base, PILOT_CHAINS, first)
-    steps = AdaptiveSteps(STEP_SPREAD, LONGEST_STEP, MOST_STEPS)
+    longest = LONGEST_STEP * spread / STEP_SPREAD
+    steps = AdaptiveSteps(spread, longest, MOST_STEPS)
     stops = carry(path, steps, pilot, second, team, population=PILOT_CHAINS).stops
     if stops[-1] != 1.0:  # more steps than there may be
         stops = ops.linspace(0, 1, MOST_STEPS + 1).tolist()
     states = initial_states(base, n_populations * n_chains, third)
     run = carry(path, GivenSteps(stops), states, fourth, team, population=n_chains)
-    log_weights = run.log_weights + log_partition_of_base(base)
-    populations = ops.array(
-        [ops.log_mean_exp(part) for part in log_weights.reshape(n_populations, -1)]
-    )
-    n_kept = min(KEPT_CHAINS, len(log_weights))
-    kept = resampled(states, log_weights, n_kept, last)
-    return Annealed(populations, kept, run.n_steps)
+    log_weights = run.log_weights.reshape(n_populations, -1)
+    return Annealed(log_weights + log_partition_of_base(base), states, run.n_steps)
+
+
+def mean_log_weights(log_weights: FloatArray) -> FloatArray:
+    """Log of the mean weight of every population: (n_populations,)."""
+    total: FloatArray = ops.logsumexp(log_weights, axis=-1)
+    return total - math.log(log_weights.shape[-1])
+
+
+def log_shares(
+    bases: Sequence[DeepBoltzmannMachine], states: Sequence[FloatArray]
+) -> FloatArray:
+    """Log of the share that each base has in the density of all: (n_bases, n_rows)."""
+    log_densities = ops.stack(
+        [
+            sum(state @ bias for state, bias in zip(states, base.biases, strict=True))
+            - log_partition_of_base(base)
+            for base in bases
+        ]
+    ).astype(ops.float64)
+    shares: FloatArray = log_densities - ops.logsumexp(log_densities, axis=0)
+    return shares
 
 
 def fresh_chains(

@@ -66,7 +66,7 @@ def fine_tune(
     # What labels mean is learned anew: where few are known the machine may have taken
     # them for something else.
     start = machine.map(ops.array)
-    start.means = start.likeliest = None  # those of the machine that was
+    start.means = start.centres = None  # those of the machine that was
     start.weights[0][-n_classes:], start.biases[0][-n_classes:] = 0, 0
     newest, average = (Recognition(start.map(ops.array), n_classes) for _ in range(2))
     first = [*start.weights, *start.biases]

@@ -29,7 +29,7 @@ from typing import Any
 from .. import ops
 from .._typing import FloatArray, Rng
 from ..evidence import Evidence
-from ..likelihood.likeliest import means_of_likeliest
+from ..likelihood.centres import means_of_likeliest
 from ..machine import DeepBoltzmannMachine
 from ..sampling.annealing import base_of, fresh_chains
 from ..sampling.path import effective_share
