@@ -80,4 +80,6 @@ def arguments_of(
     }
     for name in sorted(arrays, key=lambda name: int(name.rpartition("_")[2])):
         arguments.setdefault(name.rpartition("_")[0], []).append(arrays[name])
+    if "likeliest" in arguments:  # of files that have one centre
+        arguments["centres"] = [mean[None] for mean in arguments.pop("likeliest")]
     return arguments

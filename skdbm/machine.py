@@ -22,8 +22,8 @@ from .units import Bernoulli, UnitType
 from .units.contract import UnknownTypeError
 
 #: Version of the file format that `DeepBoltzmannMachine.save` writes; files of version
-#: 1 have no means.
-FORMAT_VERSION = 2
+#: 1 have no means, and those of version 2 one centre at most.
+FORMAT_VERSION = 3
 _FORMAT_NAME = "skdbm.DeepBoltzmannMachine"
 
 

@@ -446,6 +446,17 @@ def test_pickles_in_a_file_are_not_executed(saved, name):
     assert trace.exists()
 
 
+def test_files_with_the_likeliest_rows_have_one_centre(saved):
+    """As machines of format version 2 have them."""
+    path, machine = saved
+    means = [np.full(n, 0.1, machine.dtype) for n in machine.layer_sizes]
+    likeliest = {f"likeliest_{i}": mean for i, mean in enumerate(means)}
+    rewrite(path, {"version": 2}, **likeliest)
+    loaded = DeepBoltzmannMachine.load(path)
+    for centre, mean in zip(loaded.centres, means, strict=True):
+        assert_array_equal(centre, mean[None])
+
+
 def test_newer_formats_are_refused(saved):
     path, _ = saved
     rewrite(path, {"version": FORMAT_VERSION + 1})
