@@ -14,14 +14,14 @@ class MachineCallback:
 
         Parameters
         ----------
-        estimator, context : DBMTransformer or DBMSampler, CallbackContext
+        estimator, context : estimator of skdbm, CallbackContext
             What is fitted (else a TypeError), and scikit-learn's context of the fit.
         """
         if not hasattr(type(estimator), "from_machine"):
             own, name = type(self).__name__, type(estimator).__name__
             raise TypeError(
                 f"The {own} is set on a {name}, which has {self._lacking}; set it on "
-                "the DBMTransformer or DBMSampler inside, as in "
+                "the estimator of skdbm inside, as in "
                 f"{name}(dbm.set_callbacks({self._example}), ...)."
             )
 
@@ -30,7 +30,7 @@ class MachineCallback:
 
         Parameters
         ----------
-        estimator, context : DBMTransformer or DBMSampler, CallbackContext
+        estimator, context : estimator of skdbm, CallbackContext
             What was fitted, and scikit-learn's context of the fit.
         """
 
@@ -39,7 +39,7 @@ class MachineCallback:
 
         Parameters
         ----------
-        estimator, context : DBMTransformer or DBMSampler, CallbackContext
+        estimator, context : estimator of skdbm, CallbackContext
             What is fitted, and scikit-learn's context of the epoch.
         """
 
@@ -48,6 +48,6 @@ class MachineCallback:
 
         Parameters
         ----------
-        estimator, context : DBMTransformer or DBMSampler, CallbackContext
+        estimator, context : estimator of skdbm, CallbackContext
             What is fitted, and scikit-learn's context of the epoch.
         """

@@ -78,7 +78,7 @@ class TrainingMonitor(MachineCallback):
 
         Parameters
         ----------
-        estimator, context : DBMTransformer or DBMSampler, CallbackContext
+        estimator, context : estimator of skdbm, CallbackContext
             What is fitted (else a TypeError), and scikit-learn's context of the fit.
         """
         super().setup(estimator, context)
@@ -89,7 +89,7 @@ class TrainingMonitor(MachineCallback):
 
         Parameters
         ----------
-        estimator, context : DBMTransformer or DBMSampler, CallbackContext
+        estimator, context : estimator of skdbm, CallbackContext
             What was fitted, and scikit-learn's context of the fit.
         """
         self._log.teardown(estimator, context)
@@ -99,7 +99,7 @@ class TrainingMonitor(MachineCallback):
 
         Parameters
         ----------
-        estimator, context : DBMTransformer or DBMSampler, CallbackContext
+        estimator, context : estimator of skdbm, CallbackContext
             What is fitted, and the context of the epoch, with its record.
         """
         record = getattr(context, "record", None)

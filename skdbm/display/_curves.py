@@ -63,7 +63,7 @@ class LearningCurveDisplay:
 
         Parameters
         ----------
-        estimator : DBMTransformer or DBMSampler
+        estimator : DBMTransformer, DBMSampler or DBMClassifier
             An estimator that was trained by `fit` or `partial_fit`.
         ax, **kwargs : optional
             As for `plot`.
