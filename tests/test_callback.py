@@ -279,7 +279,9 @@ def test_cross_validation_has_a_run_for_each_fold(cls, X, monitor):
 
 def test_monitor_belongs_on_the_dbm(X, monitor):
     search = GridSearchCV(small(DBMSampler), GRID).set_callbacks(monitor)
-    with pytest.raises(TypeError, match=r"is set on a GridSearchCV, .* on the DBM"):
+    with pytest.raises(
+        TypeError, match=r"on a GridSearchCV, .* on the estimator of skdbm"
+    ):
         search.fit(X)
     assert monitor.to_dicts() == []
 

@@ -449,7 +449,7 @@ def test_invalid_intervals_are_errors(seconds):
 def test_a_checkpoint_is_set_on_the_machine_itself(tmp_path):
     make, X = of_case("learned penalty")
     pipeline = make_pipeline(FunctionTransformer(), make())
-    with pytest.raises(TypeError, match="set it on the DBMTransformer or DBMSampler"):
+    with pytest.raises(TypeError, match="set it on the estimator of skdbm inside"):
         pipeline.set_callbacks(Checkpoint(tmp_path / "fit.npz")).fit(X)
 
 
