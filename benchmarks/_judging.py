@@ -22,7 +22,7 @@ class Judgement:
         rows,
         *,
         n_estimated,
-        n_chains=50,
+        n_chains=Likelihood().n_chains,
         draws=(100,),
     ):
         likelihood = Likelihood(

@@ -74,7 +74,8 @@ def command_line():
     add("--posterior", type=int, default=0, help="Gibbs sweeps that follow")
     add("--rate", default="auto", type=rate, help="first learning rate")
     add("--refine", type=int, default=0, help="epochs with Gibbs sweeps at the end")
-    add("--likelihood-chains", type=int, default=50, help="of log Z")
+    n_chains = Likelihood().n_chains
+    add("--likelihood-chains", type=int, default=n_chains, help="of log Z")
     add("--jobs", type=int, help="threads of the training; default: all cores")
     add("--machine", help="judge a machine that was saved, or refine it")
     add("--validate", action="store_true", help="judge on training rows held out")

@@ -367,7 +367,7 @@ def centres_of(machine, X):
         return None
     rows = EncodedRows(machine.encoding, X, machine.dtype)
     some = np.arange(0, X.shape[0], -(-X.shape[0] // MOST_GROUPED))
-    with ops.workers(1):
+    with ops.workers(1):  # groups hang on rounding, which hangs on threads of BLAS
         return centres_of_rows(machine, Evidence.of_rows(rows.read(some)))
 
 

@@ -14,8 +14,8 @@ class Likelihood(BaseEstimator):  # type: ignore[misc]
     ----------
     n_chains : int, default=50
         Chains of each population that is annealed for log Z, from which samples start,
-        too. Time and precision grow with them; how many steps they take, and how many
-        populations, follows from the machine.
+        too. Time and precision grow with them; how many steps they take follows from
+        the machine.
     n_importance_samples : int, default=10
         Samples of the posterior of a row that its score is made of, in `score_samples`,
         `score` and so searches, and early stopping: the importance-weighted estimate,

@@ -27,7 +27,7 @@ from skdbm.likelihood.annealing import (
     summary,
 )
 from skdbm.likelihood.bounds import least_log_partition
-from skdbm.likelihood.centres import centres_of, centres_of_rows
+from skdbm.likelihood.centres import centres_of_rows, centres_of_states
 from skdbm.sampling import annealing, gibbs_sweeps, initial_states, path
 from skdbm.sampling.annealing import base_of, fresh_chains
 from skdbm.sampling.tempering import COLUMNS, Ladder
@@ -533,7 +533,9 @@ def test_log_partition_is_looked_for_near_the_likeliest_rows(
     loaded = DeepBoltzmannMachine.load(tmp_path / "machine.npz")
     found, states = annealed_with_chains(loaded, 20, seed, 1)
     assert found.standard_error < 0.1
-    assert found.log_partition == pytest.approx(exact, abs=5 * found.standard_error)
+    # Over 8 seeds the standard deviations are 0.0015, 0.013 and 0.021.
+    error = {0.99: 0.01, 0.5: 0.07, 0.2: 0.11}[share]
+    assert found.log_partition == pytest.approx(exact, abs=error)
     of_kind = ((states[0] > 0.5) == kind).mean(axis=1) > 0.9
     assert of_kind.mean() == pytest.approx(share, abs=0.1)
 
@@ -544,17 +546,17 @@ def test_centres_are_means_of_groups_of_alike_rows():
     flipped = rng.random((400, 30)) < 0.05
     rows = (kinds[np.arange(400) % 4] ^ flipped).astype(np.float32)
     upper = rows @ rng.normal(size=(30, 7)).astype(np.float32)
-    visible, hidden = centres_of([rows, upper])
+    visible, hidden = centres_of_states([rows, upper])
     assert visible.shape == (10, 30)
     nearest = np.square(rows[:, None] - visible).sum(axis=2).argmin(axis=1)
     for group in range(10):
         kinds_of_group = np.unique(np.flatnonzero(nearest == group) % 4)
         assert len(kinds_of_group) == 1
     # Repeated rows are one, and few rows are a group.
-    again = centres_of([np.repeat(rows, 2, axis=0), np.repeat(upper, 2, axis=0)])
+    again = centres_of_states([np.repeat(rows, 2, axis=0), np.repeat(upper, 2, axis=0)])
     for one, other in zip((visible, hidden), again, strict=True):
         assert_allclose(one, other, rtol=1e-6)
-    [mean] = centres_of([rows[:30]])
+    [mean] = centres_of_states([rows[:30]])
     assert_allclose(mean, np.unique(rows[:30], axis=0).mean(axis=0)[None], rtol=1e-6)
 
 

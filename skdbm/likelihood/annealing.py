@@ -16,11 +16,10 @@ from ..sampling.annealing import (
     anneal,
     base_of,
     log_shares,
-    mean_log_weights,
     means_of,
 )
 from ..sampling.path import resampled
-from .centres import centres_of
+from .centres import centres_of_states
 
 #: Populations on each path in a round of annealing, by how much their log-weights
 #: spread in a step of each round, and the standard error (nats) with which there is no
@@ -201,7 +200,7 @@ def annealed_with_chains(
             ]
             log_weights = _where_they_count(runs, bases)
             result = summary(
-                ops.stack([mean_log_weights(weights) for weights in log_weights]),
+                ops.stack([ops.log_mean_exps(weights) for weights in log_weights]),
                 ops.stack([run.log_populations for run in runs]),
                 tuple(run.n_steps for run in runs),
                 before,
@@ -209,7 +208,7 @@ def annealed_with_chains(
             if before is not None and result.standard_error < GOOD_ERROR:
                 break
             before = result.log_partition
-            centres = centres or centres_of(_drawn(runs, log_weights, last))
+            centres = centres or centres_of_states(_drawn(runs, log_weights, last))
     return result, _drawn(runs, log_weights, last)
 
 

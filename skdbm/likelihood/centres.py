@@ -29,14 +29,14 @@ def centres_of_rows(
 ) -> list[FloatArray]:
     """Means of all layers over groups of rows, and last over the likeliest."""
     layers = _layers(machine, evidence)
-    groups, likeliest = centres_of(layers), _likeliest(machine, evidence, layers)
+    groups, likeliest = centres_of_states(layers), _likeliest(machine, evidence, layers)
     return [
         ops.concatenate([group, mean[None]])
         for group, mean in zip(groups, likeliest, strict=True)
     ]
 
 
-def centres_of(layers: Sequence[FloatArray]) -> list[FloatArray]:
+def centres_of_states(layers: Sequence[FloatArray]) -> list[FloatArray]:
     """Means of all layers over groups of states whose visible units are alike.
 
     By k-means, of distinct states alone: groups shall be where they are, be it by few.

@@ -23,8 +23,8 @@ from scipy.special import stdtrit as student_quantile
 
 from .arrays import (
     are_whole, block_rows, column_ends, column_means, dense, has_missing, is_sparse,
-    log_mean_exp, missing, product, row_dot, row_sum, row_sums, rows, sigmoid, softplus,
-    xlogx,
+    log_mean_exp, log_mean_exps, missing, product, row_dot, row_sum, row_sums, rows,
+    sigmoid, softplus, xlogx,
 )
 from .random import (
     bernoulli, copied, generator, gumbel, normal, seed_sequence, spawn, streams,

@@ -104,9 +104,15 @@ def row_sums(X: Rows) -> Iterator[FloatArray]:
 
 def log_mean_exp(x: FloatArray) -> float:
     """Compute log(mean(exp(x))) of a vector in the log domain."""
+    return float(log_mean_exps(np.asarray(x)[None])[0])
+
+
+def log_mean_exps(x: FloatArray) -> FloatArray:
+    """Compute log(mean(exp(x))) of every row in the log domain, in float64."""
     x = np.asarray(x, dtype=np.float64)
-    top = x.max()
-    return float(top + np.log(np.mean(np.exp(x - top))))
+    top = x.max(axis=1)
+    result: FloatArray = top + np.log(np.mean(np.exp(x - top[:, None]), axis=1))
+    return result
 
 
 def is_sparse(rows: Rows) -> bool:

@@ -63,7 +63,7 @@ class Annealed:
     @property
     def log_populations(self) -> FloatArray:
         """The estimate of log Z by each population."""
-        return mean_log_weights(self.log_weights)
+        return ops.log_mean_exps(self.log_weights)
 
 
 def means_of(
@@ -128,12 +128,6 @@ def anneal(
     run = carry(path, GivenSteps(stops), states, fourth, team, population=n_chains)
     log_weights = run.log_weights.reshape(n_populations, -1)
     return Annealed(log_weights + log_partition_of_base(base), states, run.n_steps)
-
-
-def mean_log_weights(log_weights: FloatArray) -> FloatArray:
-    """Log of the mean weight of every population: (n_populations,)."""
-    total: FloatArray = ops.logsumexp(log_weights, axis=-1)
-    return total - math.log(log_weights.shape[-1])
 
 
 def log_shares(
