@@ -22,7 +22,7 @@ class Judgement:
         rows,
         *,
         n_estimated,
-        n_chains=Likelihood().n_chains,
+        n_chains=50,
         draws=(100,),
     ):
         likelihood = Likelihood(

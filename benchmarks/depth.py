@@ -28,7 +28,7 @@ def main():
     """Print the differences."""
     cli = parser(__doc__.splitlines()[0])
     cli.add_argument("machines", nargs=2, help="files of the two machines")
-    cli.add_argument("--chains", type=int, default=400, help="of the annealing")
+    cli.add_argument("--chains", type=int, default=50, help="of the annealing")
     cli.add_argument("--estimated-rows", type=int, default=2000)
     cli.add_argument("--draws", type=int, nargs="+", default=[10, 100, 1000])
     options = cli.parse_args()
