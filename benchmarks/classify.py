@@ -46,6 +46,7 @@ def command_line():
     add("--epochs", type=int, help="of the joint training; default: automatic")
     add("--tuning", type=int, help="epochs of the fine-tuning; default: automatic")
     add("--rate", type=float, default=FineTuning().learning_rate_init)
+    add("--perturbation", type=float, default=FineTuning().perturbation)
     add("--dropout", type=float, default=FineTuning().dropout)
     add("--machine", help="a machine of the rows that was saved: fine-tune only")
     add("--validate", action="store_true", help="judge on training rows held out")
@@ -142,9 +143,9 @@ def peers(X, y, known, options, *test):
 
 
 def tuned(path, X, labels, settings, options):
-    """Fine-tune a machine that has learned the rows without labels."""
+    """Fine-tune a machine that has learned the rows, with labels or without."""
     classes = np.unique(labels[labels >= 0])
-    machine = machine_with_labels(path, len(classes))
+    machine = machine_with_labels(path, X.shape[1], len(classes))
     classifier = DBMClassifier.from_machine(machine, classes=classes, **settings)
     codes = np.where(labels >= 0, np.searchsorted(classes, labels), np.nan)
     classifier.predictor_, _ = fine_tune(
@@ -159,12 +160,14 @@ def tuned(path, X, labels, settings, options):
     return classifier
 
 
-def machine_with_labels(path, n_classes):
-    """Load a machine of rows, and join labels to it that say nothing yet."""
+def machine_with_labels(path, n_columns, n_classes):
+    """Load a machine; if it has none, labels that say nothing yet are joined to it."""
     machine = DeepBoltzmannMachine.load(path)
+    if machine.encoding.n_columns(machine.layer_sizes[0]) > n_columns:
+        return machine
     weights, biases = list(machine.weights), list(machine.biases)
-    n_columns, n_above = weights[0].shape
-    weights[0] = np.vstack([weights[0], np.zeros((n_classes, n_above), np.float32)])
+    of_labels = np.zeros((n_classes, weights[0].shape[1]), np.float32)
+    weights[0] = np.vstack([weights[0], of_labels])
     biases[0] = np.concatenate([biases[0], np.zeros(n_classes, np.float32)])
     encoding = with_labels(machine.encoding, n_columns, n_classes)
     units = [encoding.unit, *machine.units[1:]]
@@ -195,6 +198,7 @@ def main():
         "fine_tuning": FineTuning(
             max_iter=options.tuning,
             learning_rate_init=options.rate,
+            perturbation=options.perturbation,
             dropout=options.dropout,
         ),
     }

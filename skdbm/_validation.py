@@ -95,6 +95,7 @@ SETTINGS_CONSTRAINTS = {
         "max_iter": [_AT_LEAST_ONE, None],
         "learning_rate_init": [Interval(numbers.Real, 0, None, closed="neither")],
         "alpha": [_NOT_NEGATIVE],
+        "perturbation": [_NOT_NEGATIVE],
         "dropout": [Interval(numbers.Real, 0, 1, closed="left")],
     },
 }

@@ -109,20 +109,32 @@ class FineTuning(BaseEstimator):  # type: ignore[misc]
         ``alpha / n_samples`` times the distance: a normal prior of variance
         ``1 / alpha`` for every weight. 0 is no pull, with which the probabilities of
         small tables become too sure of themselves.
+    perturbation : float, default=0.0
+        Up to which distance from a row its class shall stay the same, as a share of the
+        distance of rows from their mean, as a root mean square: virtual adversarial
+        training [1]_. The divergence of the classes at the worst place so far away
+        from those of the row is learned, too, which takes about two and a half times as
+        long, and rows come as they are. For images 0.25 is a good value. With 0 rows of
+        probabilities are drawn anew at each presentation in place of it: where classes
+        overlap, as in most tables of real columns, probabilities are better so.
     dropout : float, default=0.0
-        Share of the hidden units that each presentation leaves out. Rows of
-        probabilities are drawn anew at each presentation, which is noise enough; where
-        columns are bits, and classes many, 0.3 may help.
+        Share of the hidden units that each presentation leaves out.
 
     See Also
     --------
     skdbm.DBMClassifier : Takes it as `fine_tuning`.
 
+    References
+    ----------
+    .. [1] T. Miyato, S. Maeda, M. Koyama and S. Ishii, "Virtual adversarial training: a
+       regularization method for supervised and semi-supervised learning", IEEE
+       Transactions on Pattern Analysis and Machine Intelligence 41 (8), 2019.
+
     Examples
     --------
     >>> from skdbm import DBMClassifier, FineTuning
-    >>> DBMClassifier(fine_tuning=FineTuning(dropout=0.5)).fine_tuning
-    FineTuning(dropout=0.5)
+    >>> DBMClassifier(fine_tuning=FineTuning(perturbation=0.25)).fine_tuning
+    FineTuning(perturbation=0.25)
     """
 
     def __init__(
@@ -131,11 +143,13 @@ class FineTuning(BaseEstimator):  # type: ignore[misc]
         max_iter: int | None = None,
         learning_rate_init: float = 0.01,
         alpha: float = 0.5,
+        perturbation: float = 0.0,
         dropout: float = 0.0,
     ) -> None:
         self.max_iter = max_iter
         self.learning_rate_init = learning_rate_init
         self.alpha = alpha
+        self.perturbation = perturbation
         self.dropout = dropout
 
 

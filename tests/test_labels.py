@@ -13,7 +13,7 @@ from skdbm.encodings.rows import EncodedRows
 from skdbm.inference.recognition import Recognition, complete
 from skdbm.likelihood import bound
 from skdbm.likelihood.labels import log_joint
-from skdbm.training.fine_tuning import Lesson, gradient
+from skdbm.training.fine_tuning import NUDGES, Lesson, gradient
 from skdbm.training.optimizers import Adam
 from skdbm.units import Bernoulli, Categorical, Gaussian, Mixed
 
@@ -269,6 +269,19 @@ def network_and_lesson(hidden, kind="bits", n_sweeps=1, seed=0, scale=0.8):
     return Recognition(machine, N_CLASSES, n_sweeps), lesson
 
 
+def by_differences(function, array, h=1e-5):
+    """Gradient of a function by the numbers of an array, which it reads."""
+    gradient = np.empty_like(array)
+    for place in np.ndindex(array.shape):
+        value, ends = array[place], []
+        for end in (value + h, value - h):
+            array[place] = end
+            ends.append(function())
+        array[place] = value
+        gradient[place] = (ends[0] - ends[1]) / (2 * h)
+    return gradient
+
+
 def masks_of(network, n_rows, seed=0):
     """Leave a third of the hidden units out."""
     rng, sizes = np.random.default_rng(seed), network.machine.layer_sizes
@@ -297,19 +310,56 @@ def test_gradient_of_the_network_is_that_of_its_loss(
     with ops.workers(1) as team:
         surprise, slopes = gradient(network, lesson, masks, team)
     assert_allclose(lesson.shares @ surprise, loss())
-    h = 1e-5
     for parameter, slope in zip(network.parameters, slopes, strict=True):
-        wanted = np.empty_like(parameter)
-        for place in np.ndindex(parameter.shape):
-            value, ends = parameter[place], []
-            for end in (value + h, value - h):
-                parameter[place] = end
-                ends.append(loss())
-            parameter[place] = value
-            wanted[place] = (ends[0] - ends[1]) / (2 * h)
-        assert_allclose(slope, wanted, atol=1e-8)
+        assert_allclose(slope, by_differences(loss, parameter), atol=1e-8)
     of_labels = slopes[0][-N_CLASSES:]
     assert np.abs(of_labels).max() > 0.01
+
+
+@pytest.mark.parametrize("with_dropout", [False, True])
+@pytest.mark.parametrize("kind", ["bits", "real"])
+@pytest.mark.parametrize("hidden", HIDDEN)
+def test_perturbed_rows_stand_where_classes_change_most_and_are_differentiated(
+    hidden, kind, with_dropout
+):
+    """Against differences of the loss, and of the divergence of which they are made."""
+    network, lesson = network_and_lesson(hidden, kind)
+    masks = masks_of(network, len(lesson.rows)) if with_dropout else {}
+    nudges = np.random.default_rng(3).normal(0, 0.01, lesson.rows.shape)
+
+    def logs(rows):
+        last = network.forward(rows, masks).steps[-1].field
+        return last - logsumexp(last, axis=1, keepdims=True)
+
+    said, near = np.exp(logs(lesson.rows)), lesson.rows + nudges
+    direction = by_differences(lambda: -(said * logs(near)).sum(), near)
+    lengths = np.linalg.norm(np.stack([nudges, direction]), axis=2, keepdims=True)
+    # Of a row all of whose units are left out, no class depends.
+    away = lesson.rows + NUDGES * direction * lengths[0] / np.maximum(lengths[1], 1e-99)
+    right = np.arange(len(said)), lesson.codes
+
+    def loss():
+        changed = (said * (np.log(said) - logs(away))).sum(axis=1)
+        return lesson.shares @ (changed - logs(lesson.rows)[right])
+
+    with ops.workers(1) as team:
+        surprise, slopes = gradient(network, lesson, masks, team, nudges)
+        _, without = gradient(network, lesson, masks, team)
+    assert_allclose(surprise, -np.log(said[right]))
+    for parameter, slope in zip(network.parameters, slopes, strict=True):
+        assert_allclose(slope, by_differences(loss, parameter), atol=1e-6)
+    assert np.abs(slopes[0] - without[0]).max() > 1e-3
+
+
+def test_row_whose_class_is_certain_stays_where_it_is():
+    network, lesson = network_and_lesson((3, 2))
+    network.machine.biases[0][-N_CLASSES] += 1e4
+    nudges = np.full(lesson.rows.shape, 0.01)
+    with ops.workers(1) as team:
+        _, slopes = gradient(network, lesson, {}, team, nudges)
+        _, without = gradient(network, lesson, {}, team)
+    for slope, plain in zip(slopes, without, strict=True):
+        assert_array_equal(slope, plain)
 
 
 def test_hidden_groups_are_differentiated():

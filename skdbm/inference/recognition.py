@@ -9,7 +9,7 @@ forwards and backwards [1]_.
    Boltzmann machines", NIPS 2013.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -118,8 +118,39 @@ class Recognition:
         given = self.given
         weights = [ops.zeros_like(weight) for weight in given.weights]
         biases = [ops.zeros_like(bias) for bias in given.biases]
-        by_state: dict[int, FloatArray] = {}
         by_rows = ops.zeros_like(tape.from_rows)
+        for step, by_field in self._way_back(tape, slope):
+            layer, by_input = step.layer, step.factor * by_field
+            biases[layer] += by_field.sum(axis=0)
+            if layer == 1:
+                by_rows += by_input
+            for neighbour, state, _ in step.inputs:
+                if neighbour < layer:
+                    weights[neighbour] += ops.product(state.T, by_input)
+                else:
+                    weights[layer] += ops.product(by_input.T, state)
+        of_data = ops.zeros_like(self.machine.biases[0][: -self.n_classes])
+        return [
+            ops.concatenate([ops.product(tape.rows.T, by_rows), weights[0]]),
+            *weights[1:],
+            ops.concatenate([of_data, biases[0]]),
+            *biases[1:],
+        ]
+
+    def by_rows(self, tape: Tape, slope: FloatArray) -> FloatArray:
+        """Gradient of a loss by the rows, given that by the last fields."""
+        by_first = [
+            step.factor * by_field
+            for step, by_field in self._way_back(tape, slope)
+            if step.layer == 1
+        ]
+        return ops.product(sum(by_first[1:], by_first[0]), self.of_rows.T)
+
+    def _way_back(
+        self, tape: Tape, slope: FloatArray
+    ) -> Iterator[tuple[Step, FloatArray]]:
+        """Steps from the last to the first, with the gradients by their fields."""
+        by_state: dict[int, FloatArray] = {}
         for step in reversed(tape.steps):
             layer = step.layer
             if step is not tape.steps[-1]:
@@ -128,25 +159,11 @@ class Recognition:
                 gradient = by_state.pop(layer)
                 if layer in tape.masks:
                     gradient = gradient * tape.masks[layer]
-                slope = given.units[layer].mean_vjp(step.mean, gradient)
-            biases[layer] += slope.sum(axis=0)
-            by_input = step.factor * slope
-            if layer == 1:
-                by_rows += by_input
-            for neighbour, state, weight in step.inputs:
-                if neighbour < layer:
-                    weights[neighbour] += ops.product(state.T, by_input)
-                else:
-                    weights[layer] += ops.product(by_input.T, state)
-                part = ops.product(by_input, weight.T)
+                slope = self.given.units[layer].mean_vjp(step.mean, gradient)
+            yield step, slope
+            for neighbour, _, weight in step.inputs:
+                part = ops.product(step.factor * slope, weight.T)
                 by_state[neighbour] = by_state.get(neighbour, 0) + part
-        of_data = ops.zeros_like(self.machine.biases[0][: -self.n_classes])
-        return [
-            ops.concatenate([ops.product(tape.rows.T, by_rows), weights[0]]),
-            *weights[1:],
-            ops.concatenate([of_data, biases[0]]),
-            *biases[1:],
-        ]
 
 
 def complete(

@@ -1,13 +1,16 @@
 """Fine-tuning: the network that is mean field, unrolled, learns which class rows have.
 
-Rows come as training presents them, drawn anew where they hold probabilities. Rows
-without a label learn what the averaged network says of them, undrawn: of a row as it is
-it knows more than the newest one does of a drawn row, and that is what it teaches
-[1]_, [2]_.
+Rows come as training presents them, drawn anew where they hold probabilities; or, with
+perturbations, as they are, and what the network says near them, where it changes most,
+is to be what it says of them [3]_. Rows without a label learn what the averaged network
+says of them, undrawn: of a row as it is it knows more than the newest one does of a
+drawn row, and that is what it teaches [1]_, [2]_.
 
 .. [1] D. Lee, "Pseudo-label", ICML workshop on challenges in representation learning,
    2013.
 .. [2] A. Tarvainen and H. Valpola, "Mean teachers are better role models", NIPS 2017.
+.. [3] T. Miyato, S. Maeda, M. Koyama and S. Ishii, "Virtual adversarial training", IEEE
+   Transactions on Pattern Analysis and Machine Intelligence 41 (8), 2019.
 """
 
 from collections.abc import Callable, Iterator
@@ -16,7 +19,7 @@ from dataclasses import dataclass
 from .. import ops
 from .._typing import FloatArray, IntArray, Rng, Seed
 from ..encodings.rows import EncodedRows
-from ..inference.recognition import Recognition, complete
+from ..inference.recognition import Recognition, Tape, complete
 from ..machine import DeepBoltzmannMachine
 from ..settings import FineTuning
 from .optimizers import Adam, average_rate, average_step, falling_rate
@@ -27,6 +30,12 @@ BATCHES, BATCH_BETWEEN = 400, (50, 200)
 
 #: The automatic number of passes over the rows, and the least number of updates.
 EPOCHS, LEAST_UPDATES = 40, 1000
+
+#: About so many rows tell how far rows are from their mean.
+SPREAD_ROWS = 2000
+
+#: How many nudges make up the distance at which classes shall be the same.
+NUDGES = 20
 
 #: Probabilities less than this one are taken for it when losses are told.
 LEAST = 1e-30
@@ -71,8 +80,10 @@ def fine_tune(
     newest, average = (Recognition(start.map(ops.array), n_classes) for _ in range(2))
     first = [*start.weights, *start.biases]
     seeds = ops.seed_sequence(seed).spawn(2)
-    school, rng = _School(machine, X, average, seeds[0]), ops.generator(seeds[1])
-    adam = Adam.of(newest.parameters)
+    near = settings.perturbation
+    school = _School(machine, X, average, seeds[0], is_drawn=not near)
+    rng, adam = ops.generator(seeds[1]), Adam.of(newest.parameters)
+    distance = near * school.spread() if near else 0.0
     losses: list[float] = []
     of_epoch: list[float] = []
     n_epochs = settings.max_iter or school.n_epochs
@@ -81,7 +92,8 @@ def fine_tune(
         for step in range(n_updates):
             lesson = school.lesson(step / n_updates, team)
             masks = _masks(machine, len(lesson.rows), settings.dropout, rng)
-            surprise, gradients = gradient(newest, lesson, masks, team)
+            nudges = _nudges(lesson.rows, distance, rng)
+            surprise, gradients = gradient(newest, lesson, masks, team, nudges)
             pull = [settings.alpha / len(X)] * len(gradients)
             team.map(_pull, gradients, newest.parameters, first, pull)
             rate = falling_rate(settings.learning_rate_init, step, n_updates)
@@ -103,18 +115,32 @@ def gradient(
     lesson: Lesson,
     masks: dict[int, FloatArray],
     team: ops.Workers,
+    nudges: FloatArray | None = None,
 ) -> tuple[FloatArray, list[FloatArray]]:
-    """-log p(class) of every row; gradients of its sum, as rows count."""
+    """-log p(class) of every row; gradients of its sum, as rows count.
+
+    With nudges, small steps from the rows, what is summed has the divergence of the
+    classes at the worst place so far away, too.
+    """
 
     def of_block(block: slice) -> tuple[FloatArray, list[FloatArray]]:
         mask = {layer: values[block] for layer, values in masks.items()}
+        shares = lesson.shares[block, None]
         tape = network.forward(lesson.rows[block], mask)
-        slope = tape.steps[-1].mean.copy()
+        said = tape.steps[-1].mean
+        slope = said.copy()
         right = ops.arange(len(slope)), lesson.codes[block]
         surprise = -ops.log(ops.maximum(slope[right], LEAST))
         slope[right] -= 1
-        slope *= lesson.shares[block, None]
-        return surprise, network.backward(tape, slope)
+        gradients = network.backward(tape, slope * shares)
+        if nudges is not None:
+            tape = _away(network, tape, mask, nudges[block])
+            slope = tape.steps[-1].mean - said
+            for total, part in zip(
+                gradients, network.backward(tape, slope * shares), strict=True
+            ):
+                total += part
+        return surprise, gradients
 
     blocks = ops.row_blocks(len(lesson.rows), ops.TRAINING_ROWS)
     surprise, parts = zip(*team.map(of_block, blocks), strict=True)
@@ -123,6 +149,29 @@ def gradient(
         for total, array in zip(first, part, strict=True):
             total += array
     return ops.concatenate(surprise), first
+
+
+def _away(
+    network: Recognition,
+    tape: Tape,
+    masks: dict[int, FloatArray],
+    nudges: FloatArray,
+) -> Tape:
+    """Rows NUDGES times as far away as these nudges, where other classes are said.
+
+    The Kullback-Leibler divergence of the classes near a row is a quadratic form; its
+    slope at a random place near the row, one step of the power method, points in about
+    the direction in which it grows fastest.
+    """
+    near = network.forward(tape.rows + nudges, masks)
+    slope = near.steps[-1].mean - tape.steps[-1].mean
+    direction = network.by_rows(near, slope)
+    # Squares of very small numbers are zero; where a class is certain, all numbers are.
+    largest = ops.abs(direction).max(axis=1, keepdims=True)
+    direction /= ops.maximum(largest, LEAST)
+    length = ops.maximum(ops.norm(direction, axis=1, keepdims=True), LEAST)
+    direction *= NUDGES * ops.norm(nudges, axis=1, keepdims=True) / length
+    return network.forward(tape.rows + direction, masks)
 
 
 def _pull(
@@ -141,11 +190,13 @@ class _School:
         X: FloatArray,
         teacher: Recognition,
         seed: Seed,
+        is_drawn: bool,
     ) -> None:
         seeds = ops.seed_sequence(seed).spawn(3)
         draws, of_some, of_others = map(ops.generator, seeds)
-        self.drawn = EncodedRows(machine.encoding, X, machine.dtype, draws)
         self.plain = EncodedRows(machine.encoding, X, machine.dtype)
+        drawn = EncodedRows(machine.encoding, X, machine.dtype, draws)
+        self.presented = drawn if is_drawn else self.plain
         self.machine, self.codes, self.teacher = machine, X[:, -1], teacher
         has_none = ops.isnan(self.codes)
         with_label, without = ops.flatnonzero(~has_none), ops.flatnonzero(has_none)
@@ -164,23 +215,29 @@ class _School:
         """Draw the next rows, when so much of the training is done."""
         some, others = next(self.labeled), next(self.others)
         codes = self.codes[some].astype(int)
-        shares = ops.full(len(some), 1 / len(some), self.drawn.dtype)
+        shares = ops.full(len(some), 1 / len(some), self.machine.dtype)
         counts = min(max(0.0, (done - RAMP[0]) / (RAMP[1] - RAMP[0])), 1.0)
         if not len(others) or not counts:
-            return Lesson(self._read(self.drawn, some), codes, shares, len(some))
+            return Lesson(self._read(self.presented, some), codes, shares, len(some))
         clean = self._read(self.plain, others)
         parts = [
             clean[block] for block in ops.row_blocks(len(clean), ops.TRAINING_ROWS)
         ]
         said = team.map(self.teacher.log_probabilities, parts)
         taught = ops.concatenate(said).argmax(axis=1)
-        more = ops.full(len(others), counts / len(others), self.drawn.dtype)
+        more = ops.full(len(others), counts / len(others), self.machine.dtype)
         return Lesson(
-            self._read(self.drawn, ops.concatenate([some, others])),
+            self._read(self.presented, ops.concatenate([some, others])),
             ops.concatenate([codes, taught]),
             ops.concatenate([shares, more]),
             len(some),
         )
+
+    def spread(self) -> float:
+        """Distance of rows from their mean, as a root mean square over some rows."""
+        n_rows = len(self.codes)
+        some = ops.arange(0, n_rows, max(1, n_rows // SPREAD_ROWS))
+        return float(ops.sqrt(self._read(self.plain, some).var(axis=0).sum()))
 
     def _read(self, rows: EncodedRows, indices: IntArray) -> FloatArray:
         """States of some rows, but for the labels."""
@@ -193,6 +250,15 @@ def _batches(rows: IntArray, size: int, rng: Rng) -> Iterator[IntArray]:
         order = rng.permutation(rows)
         for block in ops.row_blocks(len(rows), size):
             yield order[block]
+
+
+def _nudges(rows: FloatArray, distance: float, rng: Rng) -> FloatArray | None:
+    """Draw a direction for every row, of the length of a nudge."""
+    if not distance:
+        return None
+    nudges = rng.standard_normal(rows.shape, rows.dtype)
+    nudges *= distance / NUDGES / ops.norm(nudges, axis=1, keepdims=True)
+    return nudges
 
 
 def _masks(
