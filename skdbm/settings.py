@@ -109,14 +109,15 @@ class FineTuning(BaseEstimator):  # type: ignore[misc]
         ``alpha / n_samples`` times the distance: a normal prior of variance
         ``1 / alpha`` for every weight. 0 is no pull, with which the probabilities of
         small tables become too sure of themselves.
-    perturbation : float, default=0.0
+    perturbation : float, default=0.25
         Up to which distance from a row its class shall stay the same, as a share of the
         distance of rows from their mean, as a root mean square: virtual adversarial
-        training [1]_. The divergence of the classes at the worst place so far away
-        from those of the row is learned, too, which takes about two and a half times as
-        long, and rows come as they are. For images 0.25 is a good value. With 0 rows of
-        probabilities are drawn anew at each presentation in place of it: where classes
-        overlap, as in most tables of real columns, probabilities are better so.
+        training [1]_. How much the classes differ at the worst place so far away is
+        part of what is learned; there are fewer errors and better probabilities by it,
+        on digits as on tables of bits, in about two and a half times the time. Real
+        columns are left where they are: they vary in directions that tell much and in
+        others that tell nothing, and classes may overlap. With 0, and where all columns
+        are real, rows of probabilities are drawn anew at each presentation instead.
     dropout : float, default=0.0
         Share of the hidden units that each presentation leaves out.
 
@@ -133,8 +134,8 @@ class FineTuning(BaseEstimator):  # type: ignore[misc]
     Examples
     --------
     >>> from skdbm import DBMClassifier, FineTuning
-    >>> DBMClassifier(fine_tuning=FineTuning(perturbation=0.25)).fine_tuning
-    FineTuning(perturbation=0.25)
+    >>> DBMClassifier(fine_tuning=FineTuning(perturbation=0.1)).fine_tuning
+    FineTuning(perturbation=0.1)
     """
 
     def __init__(
@@ -143,7 +144,7 @@ class FineTuning(BaseEstimator):  # type: ignore[misc]
         max_iter: int | None = None,
         learning_rate_init: float = 0.01,
         alpha: float = 0.5,
-        perturbation: float = 0.0,
+        perturbation: float = 0.25,
         dropout: float = 0.0,
     ) -> None:
         self.max_iter = max_iter

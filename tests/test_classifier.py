@@ -369,6 +369,28 @@ def test_perturbation_keeps_classes_near_rows():
     assert accuracies[1] > accuracies[0] - 0.02
 
 
+@pytest.mark.parametrize("real", [[0, 1, 2], list(range(9))])
+def test_real_columns_stay_where_they_are(real, monkeypatch):
+    moved, nudges_of = [], fine_tuning._nudges
+
+    def kept(*args):
+        nudges = nudges_of(*args)
+        moved.append(None if nudges is None else np.any(nudges, axis=0))
+        return nudges
+
+    monkeypatch.setattr(fine_tuning, "_nudges", kept)
+    others = np.setdiff1d(np.arange(9), real)
+    visible = [("gaussian", real)] + [("bernoulli", others)] * (len(others) > 0)
+    classifier = small(visible=visible, fine_tuning=FineTuning(max_iter=1)).fit(X, Y)
+    assert classifier.predictor_ is not None
+    assert len(moved) > 1
+    for units in moved:
+        if len(others):
+            assert_array_equal(units, np.arange(9) >= 3)
+        else:
+            assert units is None
+
+
 def test_switch_may_be_a_bool_of_numpy():
     for switch in (np.True_, np.False_):
         classifier = small(fine_tuning=switch).fit(X, Y)
@@ -430,7 +452,7 @@ def test_frames_with_columns_of_several_kinds_and_gaps():
         ("categorical", ["colour"]),
         ("bernoulli", ["on"]),
     ]
-    for tuning in (TUNING, clone(TUNING).set_params(perturbation=0.2), False):
+    for tuning in (TUNING, clone(TUNING).set_params(perturbation=0.0), False):
         classifier = small(visible=visible, allow_missing=True, fine_tuning=tuning)
         classifier.fit(table, np.array(["no", "yes"])[y])
         assert classifier.score(table, np.array(["no", "yes"])[y]) > 0.8

@@ -17,11 +17,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from .. import ops
-from .._typing import FloatArray, IntArray, Rng, Seed
+from .._typing import BoolArray, FloatArray, IntArray, Rng, Seed
 from ..encodings.rows import EncodedRows
 from ..inference.recognition import Recognition, Tape, complete
 from ..machine import DeepBoltzmannMachine
 from ..settings import FineTuning
+from ..units import Gaussian, Mixed
 from .optimizers import Adam, average_rate, average_step, falling_rate
 
 #: Batches of rows with a label, and of those without, are so large that a pass over the
@@ -80,10 +81,10 @@ def fine_tune(
     newest, average = (Recognition(start.map(ops.array), n_classes) for _ in range(2))
     first = [*start.weights, *start.biases]
     seeds = ops.seed_sequence(seed).spawn(2)
-    near = settings.perturbation
-    school = _School(machine, X, average, seeds[0], is_drawn=not near)
+    moved = _are_discrete(machine)[:-n_classes] & (settings.perturbation > 0)
+    school = _School(machine, X, average, seeds[0], is_drawn=not moved.any())
     rng, adam = ops.generator(seeds[1]), Adam.of(newest.parameters)
-    distance = near * school.spread() if near else 0.0
+    distance = settings.perturbation * school.spread(moved)
     losses: list[float] = []
     of_epoch: list[float] = []
     n_epochs = settings.max_iter or school.n_epochs
@@ -92,7 +93,7 @@ def fine_tune(
         for step in range(n_updates):
             lesson = school.lesson(step / n_updates, team)
             masks = _masks(machine, len(lesson.rows), settings.dropout, rng)
-            nudges = _nudges(lesson.rows, distance, rng)
+            nudges = _nudges(lesson.rows, moved, distance, rng)
             surprise, gradients = gradient(newest, lesson, masks, team, nudges)
             pull = [settings.alpha / len(X)] * len(gradients)
             team.map(_pull, gradients, newest.parameters, first, pull)
@@ -159,13 +160,14 @@ def _away(
 ) -> Tape:
     """Rows NUDGES times as far away as these nudges, where other classes are said.
 
-    The Kullback-Leibler divergence of the classes near a row is a quadratic form; its
-    slope at a random place near the row, one step of the power method, points in about
-    the direction in which it grows fastest.
+    Units that no nudge has moved stay as they are. The Kullback-Leibler divergence of
+    the classes near a row is a quadratic form; its slope at a random place near the
+    row, one step of the power method, points in about the direction in which it grows
+    fastest.
     """
     near = network.forward(tape.rows + nudges, masks)
     slope = near.steps[-1].mean - tape.steps[-1].mean
-    direction = network.by_rows(near, slope)
+    direction = ops.where(nudges == 0, 0, network.by_rows(near, slope))
     # Squares of very small numbers are zero; where a class is certain, all numbers are.
     largest = ops.abs(direction).max(axis=1, keepdims=True)
     direction /= ops.maximum(largest, LEAST)
@@ -233,11 +235,11 @@ class _School:
             len(some),
         )
 
-    def spread(self) -> float:
-        """Distance of rows from their mean, as a root mean square over some rows."""
+    def spread(self, units: BoolArray) -> float:
+        """Distance of rows from their mean in some units, as a root mean square."""
         n_rows = len(self.codes)
         some = ops.arange(0, n_rows, max(1, n_rows // SPREAD_ROWS))
-        return float(ops.sqrt(self._read(self.plain, some).var(axis=0).sum()))
+        return float(ops.sqrt(self._read(self.plain, some)[:, units].var(axis=0).sum()))
 
     def _read(self, rows: EncodedRows, indices: IntArray) -> FloatArray:
         """States of some rows, but for the labels."""
@@ -252,11 +254,23 @@ def _batches(rows: IntArray, size: int, rng: Rng) -> Iterator[IntArray]:
             yield order[block]
 
 
-def _nudges(rows: FloatArray, distance: float, rng: Rng) -> FloatArray | None:
-    """Draw a direction for every row, of the length of a nudge."""
+def _are_discrete(machine: DeepBoltzmannMachine) -> BoolArray:
+    """Which visible units have no real values."""
+    visible = machine.units[0]
+    assert isinstance(visible, Mixed)  # labels are beside the others
+    are_real = ops.zeros(machine.layer_sizes[0], bool)
+    for unit, units in visible.slices:
+        are_real[units] = isinstance(unit, Gaussian)
+    return ~are_real
+
+
+def _nudges(
+    rows: FloatArray, moved: BoolArray, distance: float, rng: Rng
+) -> FloatArray | None:
+    """Draw a direction among some units for every row, of the length of a nudge."""
     if not distance:
         return None
-    nudges = rng.standard_normal(rows.shape, rows.dtype)
+    nudges = rng.standard_normal(rows.shape, rows.dtype) * moved
     nudges *= distance / NUDGES / ops.norm(nudges, axis=1, keepdims=True)
     return nudges
 
