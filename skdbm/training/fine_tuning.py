@@ -1,10 +1,9 @@
 """Fine-tuning: the network that is mean field, unrolled, learns which class rows have.
 
-Rows come as training presents them, drawn anew where they hold probabilities; or, with
-perturbations, as they are, and what the network says near them, where it changes most,
-is to be what it says of them [3]_. Rows without a label learn what the averaged network
-says of them, undrawn: of a row as it is it knows more than the newest one does of a
-drawn row, and that is what it teaches [1]_, [2]_.
+What the network says near rows, at the place where it changes most, is to be what it
+says of them [3]_. Without such perturbations rows come as training presents them, drawn
+anew where they hold probabilities. Rows without a label learn what the averaged network
+says of them, undrawn, which knows more than the newest one does [1]_, [2]_.
 
 .. [1] D. Lee, "Pseudo-label", ICML workshop on challenges in representation learning,
    2013.
