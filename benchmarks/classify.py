@@ -48,7 +48,7 @@ def command_line():
     add("--rate", type=float, default=FineTuning().learning_rate_init)
     add("--perturbation", type=float, default=FineTuning().perturbation)
     add("--dropout", type=float, default=FineTuning().dropout)
-    add("--machine", help="a machine of the rows that was saved: fine-tune only")
+    add("--machine", help="a classifier, or a machine of the rows: fine-tune it only")
     add("--validate", action="store_true", help="judge on training rows held out")
     add("--peers", action="store_true", help="judge the peers, too")
     add("--jobs", type=int, help="threads; default: all cores")
@@ -161,10 +161,11 @@ def tuned(path, X, labels, settings, options):
 
 
 def machine_with_labels(path, n_columns, n_classes):
-    """Load a machine; if it has none, labels that say nothing yet are joined to it."""
-    machine = DeepBoltzmannMachine.load(path)
-    if machine.encoding.n_columns(machine.layer_sizes[0]) > n_columns:
-        return machine
+    """Load that of a classifier, or one of rows, to which labels are joined."""
+    try:
+        return DBMClassifier.load(path).machine_
+    except ValueError:  # it is not a classifier
+        machine = DeepBoltzmannMachine.load(path)
     weights, biases = list(machine.weights), list(machine.biases)
     of_labels = np.zeros((n_classes, weights[0].shape[1]), np.float32)
     weights[0] = np.vstack([weights[0], of_labels])
