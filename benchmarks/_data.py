@@ -1,4 +1,4 @@
-"""Data for the benchmarks: MNIST with a machine of it, and public density sets."""
+"""Data for the benchmarks: MNIST with a machine of it, public density sets, labels."""
 
 import argparse
 import pathlib
@@ -57,3 +57,18 @@ def trained_machine(path, X):
         random_state=0,
     )
     return model.fit(X[:10000]).machine_
+
+
+def few(y, n_labels, seed):
+    """Draw rows whose labels are known, as many of each class; all for None."""
+    if n_labels is None:
+        return np.arange(len(y))
+    rng, classes = np.random.default_rng(seed), np.unique(y)
+    return np.sort(
+        np.concatenate(
+            [
+                rng.permutation(np.flatnonzero(y == label))[: n_labels // len(classes)]
+                for label in classes
+            ]
+        )
+    )

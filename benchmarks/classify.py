@@ -20,7 +20,7 @@ import time
 import warnings
 
 import numpy as np
-from _data import load_mnist, parser
+from _data import few, load_mnist, parser
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
@@ -79,21 +79,6 @@ def letters(file, validate):
     X, y = (np.concatenate(pair) for pair in zip(*parts.values(), strict=True))
     n = len(X) - len(parts["test"][0])
     return X[:n].astype(np.float32), y[:n], X[n:], y[n:]
-
-
-def few(y, n_labels, seed):
-    """Draw rows whose labels are known, as many of each class; all for None."""
-    if n_labels is None:
-        return np.arange(len(y))
-    rng, classes = np.random.default_rng(seed), np.unique(y)
-    return np.sort(
-        np.concatenate(
-            [
-                rng.permutation(np.flatnonzero(y == label))[: n_labels // len(classes)]
-                for label in classes
-            ]
-        )
-    )
 
 
 def report(name, model, X, y, seconds, options):

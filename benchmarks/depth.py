@@ -14,7 +14,7 @@ import numpy as np
 from _data import load_mnist, parser
 from _judging import Judgement
 
-from skdbm import DeepBoltzmannMachine
+from skdbm import DeepBoltzmannMachine, Likelihood
 
 
 def without_top(machine):
@@ -28,7 +28,8 @@ def main():
     """Print the differences."""
     cli = parser(__doc__.splitlines()[0])
     cli.add_argument("machines", nargs=2, help="files of the two machines")
-    cli.add_argument("--chains", type=int, default=50, help="of the annealing")
+    n_chains = Likelihood().n_chains
+    cli.add_argument("--chains", type=int, default=n_chains, help="of the annealing")
     cli.add_argument("--estimated-rows", type=int, default=2000)
     cli.add_argument("--draws", type=int, nargs="+", default=[10, 100, 1000])
     options = cli.parse_args()

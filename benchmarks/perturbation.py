@@ -12,6 +12,7 @@ Run: python benchmarks/perturbation.py [--splits 3]
 import argparse
 
 import numpy as np
+from _data import few
 from sklearn.datasets import load_breast_cancer, load_digits, make_classification
 from sklearn.metrics import log_loss
 from sklearn.model_selection import train_test_split
@@ -36,23 +37,13 @@ def tables():
     yield "made bits", X > 0, y, (None,)
 
 
-def codes_of_few(y, n_labels, seed):
-    """Leave as many labels of each class, and NaN in place of others."""
-    if n_labels is None:
-        return y.astype(float)
-    rng, codes = np.random.default_rng(seed), np.full(len(y), np.nan)
-    for label in np.unique(y):
-        rows = rng.permutation(np.flatnonzero(y == label))
-        codes[rows[: n_labels // len(np.unique(y))]] = label
-    return codes
-
-
 def results(X, y, n_labels, split):
     """Accuracy and log loss with each perturbation."""
     X, X_test, y, y_test = train_test_split(
         X.astype(np.float32), y, test_size=0.25, stratify=y, random_state=split
     )
-    codes = codes_of_few(y, n_labels, split)
+    codes, known = np.full(len(y), np.nan), few(y, n_labels, split)
+    codes[known] = y[known]
     plain = DBMClassifier(fine_tuning=False, random_state=split).fit(X, codes)
     rows = np.column_stack([X, codes])
     for perturbation in PERTURBATIONS:

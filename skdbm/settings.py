@@ -113,7 +113,7 @@ class FineTuning(BaseEstimator):  # type: ignore[misc]
         Up to which distance from a row its class shall stay the same, as a share of the
         distance of rows from their mean, as a root mean square: virtual adversarial
         training [1]_. How much the classes differ at the worst place so far away is
-        part of what is learned, in about two and a half times the time: on tables of
+        part of what is learned, in about twice the time: on tables of
         bits probabilities are better by it, and on images there are fewer errors, too.
         Real columns are left where they are: they vary in directions that tell much
         and in others that tell nothing, and classes may overlap. With 0, and where all

@@ -136,19 +136,21 @@ def gradient(
         if nudges is not None:
             tape = _away(network, tape, mask, nudges[block])
             slope = tape.steps[-1].mean - said
-            for total, part in zip(
-                gradients, network.backward(tape, slope * shares), strict=True
-            ):
-                total += part
+            _add(gradients, network.backward(tape, slope * shares))
         return surprise, gradients
 
     blocks = ops.row_blocks(len(lesson.rows), ops.TRAINING_ROWS)
     surprise, parts = zip(*team.map(of_block, blocks), strict=True)
     first, *others = parts
     for part in others:  # in one order, whichever thread was first
-        for total, array in zip(first, part, strict=True):
-            total += array
+        _add(first, part)
     return ops.concatenate(surprise), first
+
+
+def _add(totals: list[FloatArray], parts: list[FloatArray]) -> None:
+    """Add arrays to others, in place."""
+    for total, part in zip(totals, parts, strict=True):
+        total += part
 
 
 def _away(
