@@ -99,9 +99,10 @@ class DBMSampler(BaseDBM):
         begin with the chains that were annealed for log Z, drawn by their importance
         weights, or for small machines with exact samples; the chains of the training
         play no part. Of some thousand annealed chains 2000 are kept, so that more rows
-        share beginnings. They are not pickled; after unpickling, the first call anneals
-        anew, which gives the same. With `given`, chains are annealed for each row that
-        has gaps, knowing the rest.
+        share beginnings; fewer begin with chains evenly spaced among them, so that
+        kinds have their shares then, too. They are not pickled; after unpickling, the
+        first call anneals anew, which gives the same. With `given`, chains are annealed
+        for each row that has gaps, knowing the rest.
 
         Examples
         --------

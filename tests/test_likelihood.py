@@ -1073,6 +1073,23 @@ def test_samples_of_small_machines_are_exact(seed):
     assert worst_moment(model, model.distribution, states, n_layers=2) < 1
 
 
+@pytest.mark.parametrize("n_samples", [7, 100, 1000, 2345])
+@each_seed
+def test_samples_have_the_shares_that_kinds_have_among_the_chains(n_samples, seed):
+    """A choice at random would have a spread of 4.6 among 100 of 1000."""
+    log_z = kept(random_model((24, 24), 0, scale=0.2).machine())
+    kinds = np.repeat([0, 1, 2], [300, 5, 695])  # chains of one path are neighbours
+    log_z._chains = [np.column_stack([kinds, np.arange(1000)])]
+    [drawn] = log_z.samples(n_samples, np.random.SeedSequence(seed))
+    counts = np.bincount(drawn[:, 0], minlength=3)
+    assert np.all(abs(counts - np.array([0.3, 0.005, 0.695]) * n_samples) < 2)
+    times = np.bincount(drawn[:, 1], minlength=1000)
+    assert times.max() - times.min() <= 1
+    if n_samples >= 100:  # and in no order: correlations beyond 5 / sqrt(n) are rare
+        order = np.corrcoef(np.arange(n_samples), drawn[:, 1])[0, 1]
+        assert abs(order) < 5 / np.sqrt(n_samples)
+
+
 def test_samples_of_one_chain_do_not_stand_side_by_side():
     """Copies of a heavy chain are neighbours where they are drawn."""
     log_z = kept(random_model((24, 24), 0, scale=0.2).machine())

@@ -5,7 +5,7 @@ import math
 from typing import Any, TypeAlias
 
 from .. import ops
-from .._typing import FloatArray, IntArray, Seed
+from .._typing import FloatArray, IntArray, Rng, Seed
 from ..machine import DeepBoltzmannMachine
 from .annealing import annealed_with_chains, warn_if_uncertain
 from .exact import (
@@ -152,8 +152,7 @@ class LogPartition:
                 self._probabilities = state_probabilities(self.machine)
             return samples_of(self.machine, self._probabilities, n_samples, seed)
         states = self._chains or self._anneal(None, n_jobs)
-        order = ops.generator(seed).permutation(len(states[0]))
-        places = order[ops.arange(n_samples) % len(order)]
+        places = _evenly(n_samples, len(states[0]), ops.generator(seed))
         return [state[places] for state in states]
 
     def _value(self, total: int | None, n_jobs: _Jobs) -> tuple[float, float]:
@@ -194,6 +193,19 @@ class LogPartition:
             value += total * weight * (at_node - start) / node
             square_error += (total * weight * error / node) ** 2
         return value, math.sqrt(square_error)
+
+
+def _evenly(n_places: int, n_chains: int, rng: Rng) -> IntArray:
+    """Places of chains in no order, of all as often as can be, the rest evenly spaced.
+
+    Chains of one path and population are neighbours: so the shares of kinds of states
+    are those among all chains, without the noise of a choice at random.
+    """
+    times, rest = divmod(n_places, n_chains)
+    some = (ops.arange(rest) + rng.random()) * (n_chains / max(rest, 1))
+    some = ops.minimum(some.astype(ops.int64), n_chains - 1)
+    every = rng.permutation(n_chains)
+    return ops.concatenate([*[every] * times, rng.permutation(some)])
 
 
 def _lagrange(x: float, nodes: list[float]) -> list[float]:

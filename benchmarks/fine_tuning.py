@@ -1,12 +1,12 @@
-"""How far from a row shall its class stay the same? What fine-tuning does by default.
+"""What do the settings of fine-tuning do? The perturbation, or the pull to the machine.
 
 Digits of which 50, 180 or all training rows have a label, and tables whose classes
 overlap: breast cancer, scaled to 0 and 1 and as bits above and below the median, and a
 table of bits that scikit-learn makes. On each split one machine is trained, and
-fine-tuned with several perturbations. Prints accuracy and log loss of held-out rows,
-the means of the splits.
+fine-tuned with several values of one setting. Prints accuracy and log loss of held-out
+rows, of the machine itself and of the fine-tuned ones, the means of the splits.
 
-Run: python benchmarks/perturbation.py [--splits 3]
+Run: python benchmarks/fine_tuning.py [--vary alpha] [--splits 3]
 """
 
 import argparse
@@ -20,7 +20,10 @@ from sklearn.model_selection import train_test_split
 from skdbm import DBMClassifier, FineTuning
 from skdbm.training.fine_tuning import fine_tune
 
-PERTURBATIONS = 0.0, 0.1, 0.25, 0.4
+VALUES = {
+    "perturbation": (0.0, 0.1, 0.25, 0.4),
+    "alpha": (0.0, 0.05, 0.5, 5.0, 50.0),
+}
 
 
 def tables():
@@ -37,37 +40,43 @@ def tables():
     yield "made bits", X > 0, y, (None,)
 
 
-def results(X, y, n_labels, split):
-    """Accuracy and log loss with each perturbation."""
+def judged(classifier, X, y):
+    """Accuracy and log loss."""
+    probabilities = classifier.predict_proba(X)
+    return np.mean(probabilities.argmax(axis=1) == y), log_loss(y, probabilities)
+
+
+def results(X, y, n_labels, split, name):
+    """Accuracy and log loss of the machine, and with each value of a setting."""
     X, X_test, y, y_test = train_test_split(
         X.astype(np.float32), y, test_size=0.25, stratify=y, random_state=split
     )
     codes, known = np.full(len(y), np.nan), few(y, n_labels, split)
     codes[known] = y[known]
     plain = DBMClassifier(fine_tuning=False, random_state=split).fit(X, codes)
+    yield judged(plain, X_test, y_test)
     rows = np.column_stack([X, codes])
-    for perturbation in PERTURBATIONS:
-        settings = FineTuning(perturbation=perturbation)
+    for value in VALUES[name]:
+        settings = FineTuning(**{name: value})
         plain.predictor_, _ = fine_tune(
             plain.machine_, rows, len(plain.classes_), settings, seed=split
         )
-        probabilities = plain.predict_proba(X_test)
-        yield (
-            np.mean(probabilities.argmax(axis=1) == y_test),
-            log_loss(y_test, probabilities),
-        )
+        yield judged(plain, X_test, y_test)
 
 
 def main():
     """Print a line for each table and number of labels."""
     cli = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    cli.add_argument("--vary", choices=VALUES, default="perturbation")
     cli.add_argument("--splits", type=int, default=3)
     options = cli.parse_args()
-    print(f"{'perturbation':>34}" + "".join(f"{p:16.2f}" for p in PERTURBATIONS))
+    values = "".join(f"{value:16.2f}" for value in VALUES[options.vary])
+    print(f"{options.vary:>34}{'machine':>16}" + values)
     for name, X, y, numbers in tables():
         for n_labels in numbers:
             splits = range(options.splits)
-            means = np.mean([list(results(X, y, n_labels, s)) for s in splits], axis=0)
+            found = [list(results(X, y, n_labels, s, options.vary)) for s in splits]
+            means = np.mean(found, axis=0)
             cells = (f"{accuracy:8.3f}{loss:8.3f}" for accuracy, loss in means)
             labels = f"{n_labels or 'all'} labels"
             print(f"{name:22}{labels:>12}" + "".join(cells), flush=True)
