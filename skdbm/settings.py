@@ -107,8 +107,9 @@ class FineTuning(BaseEstimator):  # type: ignore[misc]
     alpha : float, default=0.5
         Strength of the pull back to the machine, with weights of labels of zero, by
         ``alpha / n_samples`` times the distance: a normal prior of variance
-        ``1 / alpha`` for every weight. 0 is no pull, with which the probabilities of
-        small tables become too sure of themselves.
+        ``1 / alpha`` for every weight [2]_. It is the one number between a generative
+        classifier and one that only discriminates: 0 is no pull, with which the
+        probabilities of small tables become too sure of themselves.
     perturbation : float, default=0.25
         Up to which distance from a row its class shall stay the same, as a share of the
         distance of rows from their mean, as a root mean square: virtual adversarial
@@ -131,6 +132,8 @@ class FineTuning(BaseEstimator):  # type: ignore[misc]
     .. [1] T. Miyato, S. Maeda, M. Koyama and S. Ishii, "Virtual adversarial training: a
        regularization method for supervised and semi-supervised learning", IEEE
        Transactions on Pattern Analysis and Machine Intelligence 41 (8), 2019.
+    .. [2] J. A. Lasserre, C. M. Bishop and T. P. Minka, "Principled hybrids of
+       generative and discriminative models", CVPR 2006.
 
     Examples
     --------
