@@ -31,6 +31,9 @@ VALUES = {
     "alpha": (0.0, 0.05, 0.5, 5.0, 50.0),
 }
 
+#: What LogisticRegression may choose from.
+STRENGTHS = {"logisticregression__C": (0.001, 0.01, 0.1, 1.0)}
+
 
 def tables():
     """Give names, rows between 0 and 1, classes, and numbers of labels."""
@@ -44,10 +47,6 @@ def tables():
         random_state=0,
     )  # fmt: skip
     yield "made bits", X > 0, y, (None,)
-
-
-#: What LogisticRegression may choose from.
-STRENGTHS = {"logisticregression__C": (0.001, 0.01, 0.1, 1.0)}
 
 
 def linear():
