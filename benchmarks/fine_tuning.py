@@ -26,6 +26,7 @@ from sklearn.preprocessing import StandardScaler
 from skdbm import DBMClassifier, FineTuning
 from skdbm.training.fine_tuning import fine_tune
 
+#: Values of the settings that are varied.
 VALUES = {
     "perturbation": (0.0, 0.1, 0.25, 0.4),
     "alpha": (0.0, 0.05, 0.5, 5.0, 50.0),

@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 from .. import ops
 from .._typing import FloatArray, IntArray, Rng, Seed
 from ..machine import DeepBoltzmannMachine
+from ..sampling.path import places_by_weight
 from .annealing import annealed_with_chains, warn_if_uncertain
 from .exact import (
     exact_log_partition,
@@ -202,8 +203,7 @@ def _evenly(n_places: int, n_chains: int, rng: Rng) -> IntArray:
     are those among all chains, without the noise of a choice at random.
     """
     times, rest = divmod(n_places, n_chains)
-    some = (ops.arange(rest) + rng.random()) * (n_chains / max(rest, 1))
-    some = ops.minimum(some.astype(ops.int64), n_chains - 1)
+    [some] = places_by_weight(ops.zeros((1, n_chains)), rest, rng)
     every = rng.permutation(n_chains)
     return ops.concatenate([*[every] * times, rng.permutation(some)])
 

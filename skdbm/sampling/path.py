@@ -288,7 +288,9 @@ class Chains:
         if not len(few):
             return
         places = ops.arange(log_weights.size).reshape(self.shape)
-        places[few] = places[few, :1] + _chosen(log_weights[few], self.shape[1], rng)
+        places[few] = places[few, :1] + places_by_weight(
+            log_weights[few], self.shape[1], rng
+        )
         chosen = places.ravel()
         for layer in self.path.kept:  # the others are drawn next
             self.states[layer][...] = self.states[layer][chosen]
@@ -331,13 +333,13 @@ def resampled(
     With log-weights of shape (n_populations, n_chains), so many from each population.
     """
     populations = log_weights.reshape(-1, log_weights.shape[-1])
-    chosen = _chosen(populations, n_samples, ops.generator(seed))
+    chosen = places_by_weight(populations, n_samples, ops.generator(seed))
     firsts = populations.shape[1] * ops.arange(len(populations))
     places = (firsts[:, None] + chosen).ravel()
     return [state[places] for state in states]
 
 
-def _chosen(log_weights: FloatArray, n_samples: int, rng: Rng) -> IntArray:
+def places_by_weight(log_weights: FloatArray, n_samples: int, rng: Rng) -> IntArray:
     """Draw chains of each population by weight (systematic resampling)."""
     n_populations, n_chains = log_weights.shape
     weights = ops.exp(log_weights - log_weights.max(axis=1, keepdims=True))
