@@ -22,6 +22,7 @@ from skdbm.likelihood import (
     exact_log_partition,
     exact_samples,
 )
+from skdbm.likelihood import annealing as likelihood_annealing
 from skdbm.likelihood.annealing import (
     annealed_with_chains,
     summary,
@@ -558,6 +559,41 @@ def test_centres_are_means_of_groups_of_alike_rows():
         assert_allclose(one, other, rtol=1e-6)
     [mean] = centres_of_states([rows[:30]])
     assert_allclose(mean, np.unique(rows[:30], axis=0).mean(axis=0)[None], rtol=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_more_centres_are_of_states_unlike_the_known(seed):
+    rng = np.random.default_rng(seed)
+    kinds = rng.random((5, 60)) < 0.5
+    of_rows = np.arange(500) % 5
+    rows = (kinds[of_rows] ^ (rng.random((500, 60)) < 0.05)).astype(np.float32)
+    known = np.stack([rows[of_rows == kind].mean(axis=0) for kind in range(2)])
+    visible, upper = centres_of_states([rows, 2 * rows], 3, known)
+    assert_allclose(upper, 2 * visible, rtol=1e-6)
+    near = np.square(visible[:, None] - kinds).sum(axis=2).argmin(axis=1)
+    assert np.sum(near >= 2) >= 2  # one of the three may have begun badly
+    visible, upper = centres_of_states([known, upper[:2]], 3, known)
+    assert (visible.shape, upper.shape) == ((0, 60), (0, 60))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_paths_begin_near_modes_that_the_centres_lack(seed, monkeypatch):
+    """Rows of four kinds, equally likely, of which one was known."""
+    kinds = np.random.default_rng(seed).random((4, 40)) < 0.5
+    weights = np.where(kinds, 3.0, -3.0).T
+    biases = [np.zeros(40), -np.logaddexp(0, weights).sum(axis=0)]
+    units = [Bernoulli(), Categorical([4])]
+    machine = DeepBoltzmannMachine([weights], biases, units)
+    machine.means = [1 / (1 + np.exp(-weights.mean(axis=1))), np.full(4, 1 / 4)]
+    machine.centres = [kinds[:1].astype(float), np.eye(4)[:1]]
+    monkeypatch.setattr(likelihood_annealing, "GOOD_ERROR", 0)
+    begun = Mock(wraps=base_of)
+    monkeypatch.setattr(likelihood_annealing, "base_of", begun)
+    result, _ = annealed_with_chains(machine, 20, seed, 1, spreads=[1.0] * 2)
+    assert abs(result.log_partition - np.log(4)) < 6 * result.standard_error
+    starts = [call.args[1][0] for call in begun.call_args_list[-len(result.n_steps) :]]
+    distances = np.abs(kinds[:, None] - np.array(starts[2:])).mean(axis=2)
+    assert distances.min(axis=1).max() < 0.35  # others are half a row away
 
 
 @pytest.mark.parametrize("seed", range(3))

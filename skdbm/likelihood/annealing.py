@@ -28,6 +28,9 @@ from .centres import centres_of_states
 #: the second to be compared with.
 N_POPULATIONS, SPREADS, GOOD_ERROR = 16, (1.0, 0.3, 0.1, 0.03), 0.1
 
+#: Most groups of states unlike the centres, near which paths begin in the next round.
+MORE_GROUPS = 3
+
 #: Most chains that are kept as samples.
 KEPT_CHAINS = 2000
 
@@ -104,13 +107,15 @@ def annealed_log_partition(
     likeliest under it. Each path counts in the states that are rather like its
     beginning. On each a pilot run spaces the steps, and there are 16 populations.
     Rounds with shorter and shorter steps follow each other, until the standard error is
-    below 0.1 nats, or the steps a thirtieth of the first.
+    below 0.1 nats, or the steps a thirtieth of the first. From the second on, paths
+    begin also near groups of states that the first two paths came to in the round
+    before, and that are unlike all centres.
 
     Parameters
     ----------
     machine : DeepBoltzmannMachine
         The machine. If it has no `means`, or no `centres`, those of some chains stand
-        in for them.
+        in for them: a first round of two paths finds the centres.
     n_chains : int, default=50
         Chains of a population. Work and precision grow with them.
     random_state : None, int or SeedSequence, default=None
@@ -188,58 +193,74 @@ def annealed_with_chains(
         raise ValueError(f"Got n_chains={n_chains}; at least 2 chains are needed.")
     # Rounding to float32 is far below the standard error, and twice as fast.
     machine = machine.astype(ops.float32)
-    first, last, *seeds = ops.seed_sequence(random_state).spawn(2 + len(spreads))
+    first, last, *seeds = ops.seed_sequence(random_state).spawn(3 + len(spreads))
     centres, before = machine.centres, None
     with ops.workers(n_jobs) as team:
         means = means_of(machine, first, team.n_threads)
-        for spread, seed in zip(spreads, seeds, strict=True):
-            bases = _bases(machine, means, centres)
-            runs = [
-                anneal(machine, base, N_POPULATIONS, n_chains, own, team, spread)
-                for base, own in zip(bases, seed.spawn(len(bases)), strict=True)
-            ]
-            log_weights = _where_they_count(runs, bases)
-            result = summary(
-                ops.stack([ops.log_mean_exps(weights) for weights in log_weights]),
-                ops.stack([run.log_populations for run in runs]),
-                tuple(run.n_steps for run in runs),
-                before,
-            )
+        if centres is None:
+            found = _Round(machine, means, [], n_chains, spreads[0], seeds[0], team)
+            centres = centres_of_states(found.by_broad_paths(last))
+        near = [centres]
+        for spread, seed in zip(spreads, seeds[1:], strict=True):
+            found = _Round(machine, means, near, n_chains, spread, seed, team)
+            result = found.summary(before)
             if before is not None and result.standard_error < GOOD_ERROR:
                 break
-            before = result.log_partition
-            centres = centres or centres_of_states(_drawn(runs, log_weights, last))
-    return result, _drawn(runs, log_weights, last)
+            before, states = result.log_partition, found.by_broad_paths(last)
+            near = [centres, centres_of_states(states, MORE_GROUPS, centres[0])]
+    return result, found.drawn(last)
 
 
-def _bases(
-    machine: DeepBoltzmannMachine,
-    means: Sequence[FloatArray],
-    centres: Sequence[FloatArray] | None,
-) -> list[DeepBoltzmannMachine]:
-    """Independent units where paths begin: broadly, and near each of the centres."""
-    near = zip(*centres, strict=True) if centres else ()
-    return [
-        *(base_of(machine, means, share) for share in BASES),
-        *(base_of(machine, centre, 1.0) for centre in near),
-    ]
+class _Round:
+    """Populations on all paths: the broad ones, and those from near some centres."""
 
+    def __init__(
+        self,
+        machine: DeepBoltzmannMachine,
+        means: Sequence[FloatArray],
+        near: Sequence[Sequence[FloatArray]],
+        n_chains: int,
+        spread: float,
+        seed: ops.SeedSequence,
+        team: ops.Workers,
+    ) -> None:
+        bases = [base_of(machine, means, share) for share in BASES]
+        for centres in near:
+            bases += [base_of(machine, c, 1.0) for c in zip(*centres, strict=True)]
+        self.runs = [
+            anneal(machine, base, N_POPULATIONS, n_chains, own, team, spread)
+            for base, own in zip(bases, seed.spawn(len(bases)), strict=True)
+        ]
+        #: Log-weights of the chains of each path, times the share of its base.
+        self.log_weights = [
+            run.log_weights
+            + log_shares(bases, run.states)[path].reshape(run.log_weights.shape)
+            for path, run in enumerate(self.runs)
+        ]
 
-def _where_they_count(
-    runs: Sequence[Annealed], bases: Sequence[DeepBoltzmannMachine]
-) -> list[FloatArray]:
-    """Log-weights of the chains of each path, times the share of its base."""
-    return [
-        run.log_weights
-        + log_shares(bases, run.states)[path].reshape(run.log_weights.shape)
-        for path, run in enumerate(runs)
-    ]
+    def summary(self, before: float | None) -> AnnealedLogPartition:
+        """Log Z by this round; `before` is that by the round before."""
+        return summary(
+            ops.stack([ops.log_mean_exps(weights) for weights in self.log_weights]),
+            ops.stack([run.log_populations for run in self.runs]),
+            tuple(run.n_steps for run in self.runs),
+            before,
+        )
+
+    def drawn(self, seed: Seed) -> list[FloatArray]:
+        """Draw chains of all paths by their weights."""
+        return _drawn(self.runs, self.log_weights, seed)
+
+    def by_broad_paths(self, seed: Seed) -> list[FloatArray]:
+        """Draw chains of the broad paths, which come to all modes, if seldom."""
+        broad = self.runs[: len(BASES)]
+        return _drawn(broad, [run.log_weights for run in broad], seed)
 
 
 def _drawn(
     runs: Sequence[Annealed], log_weights: Sequence[FloatArray], seed: Seed
 ) -> list[FloatArray]:
-    """Draw chains of all paths by their weights."""
+    """Draw chains of some paths by weight."""
     weights = ops.concatenate([part.ravel() for part in log_weights])
     states = [ops.concatenate(s) for s in zip(*(r.states for r in runs), strict=True)]
     return resampled(states, weights, min(KEPT_CHAINS, len(weights)), seed)

@@ -36,18 +36,30 @@ def centres_of_rows(
     ]
 
 
-def centres_of_states(layers: Sequence[FloatArray]) -> list[FloatArray]:
+def centres_of_states(
+    layers: Sequence[FloatArray],
+    most: int = GROUPS,
+    known: FloatArray | None = None,
+) -> list[FloatArray]:
     """Means of all layers over groups of states whose visible units are alike.
 
     By k-means, of distinct states alone: groups shall be where they are, be it by few.
+    Beside `known` centres of visible units groups are of states unlike these.
     """
     distinct, first = ops.unique(layers[0], axis=0, return_index=True)
-    n_groups = min(GROUPS, max(1, len(distinct) // ROWS_PER_GROUP))
-    centres, _ = kmeans_plusplus(distinct, n_groups, random_state=0)
+    n_groups, far = min(most, max(1, len(distinct) // ROWS_PER_GROUP)), None
+    if known is None:
+        known = distinct[:0]
+    else:  # seeds are far from each other, and by these weights from the known
+        known = known.astype(distinct.dtype)
+        far = vq(distinct, known)[1] ** 2 + ops.finfo(known.dtype).tiny
+    centres, _ = kmeans_plusplus(distinct, n_groups, sample_weight=far, random_state=0)
     for _ in range(STEPS):
-        groups, _ = vq(distinct, centres)
+        groups = vq(distinct, ops.concatenate([known, centres]))[0] - len(known)
         # A group that all have left is none.
-        members = [groups == group for group in ops.unique(groups)]
+        members = [groups == group for group in ops.unique(groups[groups >= 0])]
+        if not members:
+            return [layer[:0] for layer in layers]
         centres = ops.stack([distinct[some].mean(axis=0) for some in members])
     return [
         ops.stack([layer[first[some]].mean(axis=0) for some in members])
