@@ -75,7 +75,12 @@ def use_of_top(machine, log_partition, rows, score):
     divergence = (top * ratios[0] + (1 - top) * ratios[1]).sum(axis=1).mean()
     biases = [*machine.biases[:-2], machine.biases[-2] + machine.weights[-1] @ average]
     without = DeepBoltzmannMachine(
-        machine.weights[:-1], biases, machine.units[:-1], machine.encoding
+        machine.weights[:-1],
+        biases,
+        machine.units[:-1],
+        machine.encoding,
+        means=machine.means[:-1],
+        centres=machine.centres and machine.centres[:-1],
     )
     log_z = annealed_log_partition(without, random_state=0).log_partition
     return float(divergence), score - estimate(without, log_z, rows, 100)[0]
