@@ -78,8 +78,8 @@ class AnnealedLogPartition:
     >>> from skdbm.machine import DeepBoltzmannMachine
     >>> machine = DeepBoltzmannMachine([[[0.0, 0.0]] * 3], [[0.0] * 3, [0.0] * 2])
     >>> result = annealed_log_partition(machine, random_state=0)
-    >>> round(result.log_partition, 3), result.log_populations.shape
-    (3.466, (16,))
+    >>> round(result.log_partition, 1), result.log_populations.shape
+    (3.5, (16,))
     """
 
     log_partition: float
