@@ -561,19 +561,22 @@ def test_centres_are_means_of_groups_of_alike_rows():
     assert_allclose(mean, np.unique(rows[:30], axis=0).mean(axis=0)[None], rtol=1e-6)
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_more_centres_are_of_states_unlike_the_known(seed):
-    rng = np.random.default_rng(seed)
-    kinds = rng.random((5, 60)) < 0.5
-    of_rows = np.arange(500) % 5
-    rows = (kinds[of_rows] ^ (rng.random((500, 60)) < 0.05)).astype(np.float32)
-    known = np.stack([rows[of_rows == kind].mean(axis=0) for kind in range(2)])
-    visible, upper = centres_of_states([rows, 2 * rows], 3, known)
-    assert_allclose(upper, 2 * visible, rtol=1e-6)
-    near = np.square(visible[:, None] - kinds).sum(axis=2).argmin(axis=1)
-    assert np.sum(near >= 2) >= 2  # one of the three may have begun badly
-    visible, upper = centres_of_states([known, upper[:2]], 3, known)
-    assert (visible.shape, upper.shape) == ((0, 60), (0, 60))
+def test_more_centres_are_of_states_unlike_the_known():
+    """Of rows of five kinds, of which two are known."""
+    of_rows, found = np.arange(500) % 5, 0
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        kinds = rng.random((5, 60)) < 0.5
+        rows = (kinds[of_rows] ^ (rng.random((500, 60)) < 0.05)).astype(np.float32)
+        known = np.stack([rows[of_rows == kind].mean(axis=0) for kind in range(2)])
+        visible, upper = centres_of_states([rows, 2 * rows], 3, known)
+        assert_allclose(upper, 2 * visible, rtol=1e-6)
+        near = np.square(visible[:, None] - kinds).sum(axis=2).argmin(axis=1)
+        found += len({2, 3, 4} & set(near))
+        visible, upper = centres_of_states([known, upper[:2]], 3, known)
+        assert (visible.shape, upper.shape) == ((0, 60), (0, 60))
+    # Of 300 seeds 8 found two kinds of three, and none fewer.
+    assert found >= 27
 
 
 @pytest.mark.parametrize("seed", range(3))
