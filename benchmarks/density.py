@@ -9,7 +9,9 @@ stands there for the same commit, seed and parameters is not done again.
 
 Also printed: how much the top layer is in use, as the mean Kullback-Leibler divergence
 of the mean-field posterior of its units from their average, and the likelihood lost
-without it, its mean folded into the biases below.
+without it, its mean folded into the biases below, with the standard error of the loss.
+Of up to 16 columns all states are listed, and what their probabilities sum to says by
+how much log Z is wrong.
 
 Run: python benchmarks/density.py --data FOLDER [--sets nltcs dna] [--final]
 """
@@ -45,6 +47,9 @@ PUBLISHED = {
     "cwebkb": (-151.84, -149.59, -146.9),
 }
 
+#: Columns up to which all states are listed.
+MOST_LISTED = 16
+
 
 def independent(X, rows):
     """Log-probability of rows under independent columns with the means of X."""
@@ -52,21 +57,39 @@ def independent(X, rows):
     return rows @ np.log(means) + (1 - rows) @ np.log1p(-means)
 
 
-def estimate(machine, log_partition, rows, n_draws):
-    """Mean importance-weighted estimate of rows, and its error over the rows."""
-    scores = importance_weighted_log_likelihood(
+def scores_of(machine, log_partition, rows, n_draws, seed=0):
+    """Importance-weighted estimates of rows."""
+    return importance_weighted_log_likelihood(
         machine,
         rows,
         log_partition,
         n_importance_samples=n_draws,
-        random_state=0,
+        random_state=seed,
         tol=1e-3,
     )
+
+
+def estimate(scores):
+    """Mean of the scores of rows, and its standard error."""
     return float(scores.mean()), float(scores.std() / len(scores) ** 0.5)
 
 
-def use_of_top(machine, log_partition, rows, score):
-    """Divergence of the top units' posterior from its mean; likelihood without them."""
+def log_sum_of_states(machine, log_partition):
+    """Log of the sum of the probabilities of all states, and its standard error."""
+    # Estimates of probabilities are right on average, of however few draws, and those
+    # of 65,536 states average out.
+    n_columns = machine.layer_sizes[0]
+    states = (np.arange(2**n_columns)[:, None] >> np.arange(n_columns)) % 2
+    sums = [
+        np.exp(scores_of(machine, log_partition, states.astype(float), 10, seed)).sum()
+        for seed in range(10)
+    ]
+    mean = np.mean(sums)
+    return float(np.log(mean)), float(np.std(sums, ddof=1) / mean / len(sums) ** 0.5)
+
+
+def use_of_top(machine, rows):
+    """Divergence of the top units' posterior from its mean; loss without, its error."""
     top = np.asarray(mean_field(machine, rows, tol=1e-3).means[-1], dtype=float)
     average = top.mean(axis=0)
     parts = [np.clip(x, 1e-12, 1 - 1e-12) for x in (top, average)]
@@ -82,8 +105,14 @@ def use_of_top(machine, log_partition, rows, score):
         means=machine.means[:-1],
         centres=machine.centres and machine.centres[:-1],
     )
-    log_z = annealed_log_partition(without, random_state=0).log_partition
-    return float(divergence), score - estimate(without, log_z, rows, 100)[0]
+    scores, errors = [], []
+    for judged in (machine, without):
+        # Four times the usual chains: the loss may be small.
+        found = annealed_log_partition(judged, n_chains=200, random_state=0)
+        scores.append(scores_of(judged, found.log_partition, rows, 100))
+        errors.append(found.standard_error)
+    loss, of_rows = estimate(scores[0] - scores[1])
+    return float(divergence), loss, float(np.linalg.norm([of_rows, *errors]))
 
 
 def judge(folder, name, params, options):
@@ -107,12 +136,13 @@ def judge(folder, name, params, options):
         parts["test"] = read_density(folder, name, "test")
     for part, rows in parts.items():
         rows = rows if part == "test" else rows[: options.rows]
-        result[part] = estimate(machine, log_z, rows, options.draws)
+        result[part] = estimate(scores_of(machine, log_z, rows, options.draws))
+    if X.shape[1] <= MOST_LISTED:
+        result["sum"] = log_sum_of_states(machine, log_z)
     held_out = parts["valid"][: options.rows]
     result["independent"] = float(independent(X, held_out).mean())
     if machine.n_layers > 2 and options.top:
-        score = estimate(machine, log_z, held_out, 100)[0]
-        result["top"] = use_of_top(machine, log_z, held_out, score)
+        result["top"] = use_of_top(machine, held_out)
     return result
 
 
@@ -124,7 +154,9 @@ def row_of_table(name, result):
         if part in result
     )
     published = " ".join("-" if p is None else f"{p}" for p in PUBLISHED.get(name, ()))
-    top = "top {:5.2f} nats, {:+.2f}".format(*result.get("top", (0, 0)))
+    top = "top {:5.2f} nats, {:+.2f} +- {:.2f}".format(*result.get("top", (0, 0, 0)))
+    if "sum" in result:
+        top += "  log of the sum of all states {:+.3f} +- {:.3f}".format(*result["sum"])
     return (
         f"{name:>12} {result['seconds']:5.0f} s {result['epochs']:4d} epochs  "
         f"{likelihoods}  log Z +- {result['log_partition_error']:.2f}  "
