@@ -174,21 +174,6 @@ def test_weights_of_chains_are_ratios_of_probabilities():
         assert np.exp(mixing.log_weights).mean() == pytest.approx(1)
 
 
-@pytest.mark.parametrize("n_chains", [25, 100])
-@pytest.mark.parametrize("seed", range(3))
-def test_chains_that_forget_all_are_not_slow_by_chance(seed, n_chains):
-    rng, n_columns, n_looks = np.random.default_rng(seed), 32, 4000
-    of_chains, found = Mixing(n_chains, ops.generator(seed)), []
-    for _ in range(n_looks):
-        of_chains.n_updates = 0  # each of these updates is a look
-        of_chains.look(rng.integers(0, 2, (n_chains, n_columns)).astype(float), 0.0)
-        found.append(of_chains.correlation)
-    # Each look has an error of 1 / sqrt(n d), and centring adds a bias below 1 / n d.
-    error = 1 / np.sqrt(n_chains * n_columns)
-    assert abs(np.mean(found)) < 5.5 * error / np.sqrt(n_looks) + error**2
-    assert np.mean(np.array(found) > mixing.SLOW) < 0.05
-
-
 def test_weights_that_are_noise_are_shrunk():
     mixing = Mixing(100, ops.generator(0))
     changes = 20 * np.random.default_rng(0).normal(size=100)

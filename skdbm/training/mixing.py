@@ -36,8 +36,8 @@ from ..sampling.path import effective_share
 from ..sampling.tempering import COLUMNS, Ladder
 
 #: Chains are compared with what they were so many updates before, and the share of the
-#: newest correlation in its moving average: of few chains each is mostly chance.
-LAG, NEWEST = 25, 0.1
+#: newest correlation in its moving average.
+LAG, NEWEST = 25, 0.2
 
 #: From this correlation on chains are slow, and get weights.
 SLOW = 0.02
@@ -120,8 +120,7 @@ class Mixing:
         if self.n_updates % LAG == 0:
             centred = visible - visible.mean(axis=0)
             if self.before is not None:
-                newest = correlation(self.before, centred)  # below zero by chance
-                newest = 0.0 if math.isnan(newest) else newest
+                newest = max(0.0, correlation(self.before, centred))  # 0 for NaN
                 self.correlation += NEWEST * (newest - self.correlation)
             if self.slow and self.before is not None:
                 left = remembered(self.log_weights, self.before, centred)
