@@ -174,6 +174,22 @@ def test_weights_of_chains_are_ratios_of_probabilities():
         assert np.exp(mixing.log_weights).mean() == pytest.approx(1)
 
 
+@pytest.mark.parametrize("n_chains", [10, 25, 50, 100])
+@pytest.mark.parametrize("seed", range(3))
+def test_few_chains_that_forget_all_are_not_slow_by_chance(seed, n_chains):
+    rng, n_columns, n_looks = np.random.default_rng(seed), 50, 1000
+    of_chains, n_slow = Mixing(n_chains, ops.generator(seed)), 0
+    for _ in range(n_looks):
+        of_chains.n_updates = 0  # each of these updates is a look
+        of_chains.look(rng.integers(0, 2, (n_chains, n_columns)).astype(float), 0.0)
+        n_slow += of_chains.slow
+    # Positive parts of correlations, of a spread of 1 / sqrt(n d), average to 0.4 of it
+    # with an error of 0.2: the limit is some five of these above.
+    assert n_slow < 0.01 * n_looks
+    of_chains.correlation = 0.1
+    assert of_chains.slow
+
+
 def test_weights_that_are_noise_are_shrunk():
     mixing = Mixing(100, ops.generator(0))
     changes = 20 * np.random.default_rng(0).normal(size=100)

@@ -39,8 +39,9 @@ from ..sampling.tempering import COLUMNS, Ladder
 #: newest correlation in its moving average.
 LAG, NEWEST = 25, 0.2
 
-#: From this correlation on chains are slow, and get weights.
-SLOW = 0.02
+#: From this correlation on chains are slow, and get weights; of fewer chains than so
+#: many, from as much more as there is more chance in it.
+SLOW, MANY = 0.02, 100
 
 #: Log-weights are shrunk by this factor, as often as it takes, where fewer than this
 #: share of the chains count: fewer chains are more noise in the gradient than weights
@@ -100,7 +101,11 @@ class Mixing:
     @property
     def slow(self) -> bool:
         """Whether chains need weights."""
-        return self.correlation > SLOW
+        return self.is_slow(self.correlation)
+
+    def is_slow(self, correlation: float) -> bool:
+        """Whether chains of such a correlation need weights: chance is 1 / sqrt(n)."""
+        return correlation > SLOW * math.sqrt(max(1, MANY / len(self.log_weights)))
 
     def weigh(self, changes: FloatArray) -> None:
         """Add what a step has changed in log p* of the chains' states."""

@@ -29,7 +29,7 @@ from .. import ops
 from .._typing import FloatArray, Indices, Record, Rows
 from ..encodings.rows import EncodedRows
 from ..machine import DeepBoltzmannMachine
-from . import mixing, start
+from . import start
 from .order import Order
 from .run import ALL_ROWS, Run
 from .state import Options, State
@@ -272,7 +272,7 @@ def adopt(run: ShardRun, agreement: Agreement) -> None:
         state.mixing.weigh(before - energies(state))
     *strengths, excess, correlation = agreement.numbers.tolist()
     state.penalty.strengths, state.penalty.excess = strengths, excess
-    run.slow_chains = correlation > mixing.SLOW
+    run.slow_chains = state.mixing.is_slow(correlation)
 
 
 def energies(state: State) -> FloatArray:
