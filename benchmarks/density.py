@@ -78,10 +78,10 @@ def log_sum_of_states(machine, log_partition):
     """Log of the sum of the probabilities of all states, and its standard error."""
     # Estimates of probabilities are right on average, of however few draws, and those
     # of 65,536 states average out.
-    n_columns = machine.layer_sizes[0]
-    states = (np.arange(2**n_columns)[:, None] >> np.arange(n_columns)) % 2
+    unit, n_units = machine.units[0], machine.layer_sizes[0]
+    states = unit.states(np.arange(unit.n_states(n_units)), n_units, float)
     sums = [
-        np.exp(scores_of(machine, log_partition, states.astype(float), 10, seed)).sum()
+        np.exp(scores_of(machine, log_partition, states, 10, seed)).sum()
         for seed in range(10)
     ]
     mean = np.mean(sums)
