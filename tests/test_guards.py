@@ -11,7 +11,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from skdbm import DBMSampler, DBMTransformer, DeepBoltzmannMachine, _fitting
 from skdbm.likelihood import exact_log_likelihood
-from skdbm.training.penalty import LEAST, NEWEST
+from skdbm.training.penalty import LEAST, NEWEST, SPREAD
 
 from ._trained import step, trainer_of
 
@@ -75,27 +75,30 @@ def test_spreads_are_standard_deviations_of_the_rows():
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_strength_is_by_how_much_seen_rows_fit_the_pull_better(seed):
+@pytest.mark.parametrize("n_held_out", [3, 50, 10**9])
+def test_strength_is_by_how_much_seen_rows_fit_the_pull_better(seed, n_held_out):
+    """What few rows say is shrunk by its standard error."""
     rng = np.random.default_rng(seed)
     trained = trainer_of(machine_of(rng, (6, 4)))
     rows = [(rng.random((30, 6)) < p).astype(float) for p in (0.2, 0.5)]
     step(trained, rows[0], 0.0)
     penalty, machine = trained.penalty, trained.machine
     penalty.n_rows = 2
-    penalty.learn(machine, trained.offsets, *rows)
+    penalty.learn(machine, trained.offsets, *rows, n_held_out)
     weight = machine.weights[0]
     pull = np.outer(*penalty.spreads) * np.sign(weight) / (1 + np.abs(weight))
     moments = [
         np.einsum(
-            "ri,rj->ij",
+            "ri,rj->rij",
             X - trained.offsets[0],
             1 / (1 + np.exp(-X @ weight - machine.biases[1])) - trained.offsets[1],
         )
-        / len(X)
         for X in rows
     ]
-    excess = ((moments[0] - moments[1]) * pull).sum() / (pull**2).sum()
-    expected = machine.encoding.caution * np.sqrt(2) * excess
+    excesses = [np.sqrt(2) * (m * pull).sum((1, 2)) / (pull**2).sum() for m in moments]
+    excess, error = excesses[0].mean() - excesses[1].mean(), excesses[1].std()
+    error /= n_held_out**0.5
+    expected = machine.encoding.caution * excess * SPREAD**2 / (SPREAD**2 + error**2)
     assert_allclose(penalty.strengths[0], NEWEST * expected, rtol=1e-6)
 
 

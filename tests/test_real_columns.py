@@ -363,7 +363,7 @@ def test_held_out_rows_are_compared_with_others_as_far_out(seed):
     penalty = Penalty(machine, np.random.default_rng(0))
     X[40:] += 0.5 * X.std(axis=0)
     parts = [EncodedRows(machine.encoding, part, float)[:] for part in (X[:40], X[40:])]
-    penalty.learn(machine, [np.zeros(4), np.zeros(3)], *parts)
+    penalty.learn(machine, [np.zeros(4), np.zeros(3)], *parts, 20)
     off, far = [], []
     for part, states in zip((X[:40], X[40:]), parts, strict=True):
         hidden = 1 / (1 + np.exp(-states @ machine.weights[0] - machine.biases[1]))

@@ -64,7 +64,9 @@ class Epoch:
         if len(held_out) and state.n_steps % penalty.EVERY == 0:
             some = state.penalty.rng.choice(held_out, penalty.COMPARED)
             others = self.source.read(some, state.machine.encoding)
-            state.penalty.learn(state.machine, state.offsets, visible, others)
+            state.penalty.learn(
+                state.machine, state.offsets, visible, others, len(held_out)
+            )
         visit = None if self.row_chains is None else (self.row_chains, indices)
         outcome = update(state, visible, self.options, rate, team, visit)
         self.record.add(outcome, len(indices), team)

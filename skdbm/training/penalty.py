@@ -13,7 +13,9 @@ biases follow, so that a pull leaves the means of the units where they are.
 The strength c of every matrix is learned from rows that are held out: by how much
 along the pull the moments of rows in training exceed theirs, in the same units. Where
 held-out rows agree with the others there is next to no penalty. Neither log Z nor the
-noise of the chains enters, and no training is repeated.
+noise of the chains enters, and no training is repeated. What few held-out rows say is
+shrunk by its standard error, as if strengths of tables spread about zero: ten rows are
+always the same ten, and their chance would stay.
 
 What is learned of an encoding is kept from chance alike. Real columns come to vary less
 given the hidden units than new rows do: the machine learns its rows by heart. So what
@@ -44,6 +46,10 @@ EVERY, COMPARED, NEWEST = 10, 100, 0.02
 
 #: Differences beyond this are noise.
 LARGEST = 5.0
+
+#: How strengths, before `Encoding.caution`, spread from table to table: a difference
+#: that held-out rows give with such a standard error counts half.
+SPREAD = 1 / 3
 
 #: The least strength between the visible units and the first hidden layer: without
 #: any, deterministic columns set training swinging.
@@ -123,8 +129,12 @@ class Penalty:
         offsets: Sequence[FloatArray],
         seen: FloatArray | PartlyKnown,
         held_out: FloatArray | PartlyKnown,
+        n_held_out: int,
     ) -> None:
-        """Learn the strengths from visible states in training and held-out ones."""
+        """Learn the strengths from visible states in training and held-out ones.
+
+        These are some of `n_held_out` rows, which come to be compared one and all.
+        """
         pair = [Evidence.of_rows(visible) for visible in (seen, held_out)]
         both = [_layers(machine, evidence) for evidence in pair]
         if machine.encoding.learned.size:
@@ -138,10 +148,13 @@ class Penalty:
             moments = []
             for states in both:
                 below, above = (states[k] - offsets[k] for k in (layer, layer + 1))
-                moments.append(float(ops.row_dot(below @ pull, above).mean()))
-            size = float(ops.sum(ops.square(pull), dtype=float))
-            newest = (moments[0] - moments[1]) / size if size else 0.0
-            newest *= machine.encoding.caution * math.sqrt(self.n_rows)
+                moments.append(ops.row_dot(below @ pull, above))
+            # In standard errors of chance couplings; nothing, while no unit varies.
+            size = float(ops.sum(ops.square(pull), dtype=float)) or math.inf
+            seen_ones, others = (math.sqrt(self.n_rows) / size * m for m in moments)
+            newest = float(seen_ones.mean() - others.mean())
+            newest /= 1 + float(others.var()) / n_held_out / SPREAD**2
+            newest *= machine.encoding.caution
             self.strengths[layer] = _moved(self.strengths[layer], newest)
 
 
