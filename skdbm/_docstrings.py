@@ -15,11 +15,11 @@ class Shared:
     visible : str, Encoding or list of (str or Encoding, columns), default="bernoulli"
         What the columns hold: "bernoulli" (zeros and ones, or probabilities between
         them, from which states are drawn anew at each presentation), "gaussian" (real
-        values; their means and covariance are learned), "categorical" (one of
-        several values, numbers or strings) or "counts" (word counts, given the total of
-        the row). For columns of several kinds a list of pairs, such as
-        ``[("gaussian", ["age"]), ("categorical", ["job"])]``, in which the columns are
-        names, indices, a slice, a mask, or a callable such as
+        values; their means and covariance are learned, and long tails are bent),
+        "categorical" (one of several values, numbers or strings) or "counts" (word
+        counts, given the total of the row). For columns of several kinds a list of
+        pairs, such as ``[("gaussian", ["age"]), ("categorical", ["job"])]``, in which
+        the columns are names, indices, a slice, a mask, or a callable such as
         `sklearn.compose.make_column_selector`. Counts do not mix. In place of a name
         stands an encoding of `skdbm.encodings` where more is to be said, as in
         ``Probabilities(redraw=False)`` or ``Categories(handle_unknown="missing")``;
@@ -63,11 +63,11 @@ class Shared:
         i and j is pulled to zero by ``alpha * sd_i * sd_j / sqrt(n_samples)`` over
         ``1 + abs(weight)`` [5]_. 0 is no penalty, and 1 keeps most of what is no more
         than chance from being learned. "auto" learns the strength, one for each layer,
-        from a tenth of the rows (at most 2,000), by how much better the others fit;
-        in the last third of the joint training they are learned from, too. From the
-        same rows it learns how much more real columns vary given the hidden units than
-        in the others. With less than 20 rows, and in `partial_fit`, "auto" is as little
-        as 0.2. Biases are free of it.
+        from a tenth of the rows (at most 2,000), by how much better the others fit, the
+        less of that the fewer they are; in the last third of the joint training they
+        are learned from, too. From the same rows it learns how much more real columns
+        vary given the hidden units than in the others. With less than 20 rows, and in
+        `partial_fit`, "auto" is as little as 0.2. Biases are free of it.
     n_chains : int, default=100
         Number of persistent Gibbs chains. It has nothing to do with the batch size.
         Where chains are found slow, as with data that fall into clusters, they get

@@ -152,8 +152,9 @@ class DBMSampler(BaseDBM):
         {ndarray, DataFrame} of shape (n_samples, n_features), or Results
             The rows without gaps: what was known as it was, in its dtype, conditional
             means, rounded in columns of integers, and of a categorical column the most
-            probable value. A DataFrame if `set_output` asks for it, with the index of
-            `X`.
+            probable value. Real columns with long tails are bent in the machine: there
+            it is the value at the mean, near the median. A DataFrame if `set_output`
+            asks for it, with the index of `X`.
 
         Raises
         ------

@@ -7,6 +7,15 @@ from skdbm import ops
 from ._estimators import CLASSES, two_kinds
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Leave all seeds but the first to the slow tests: one is enough day by day."""
+    for item in items:
+        params = item.callspec.params if hasattr(item, "callspec") else {}
+        if isinstance(seed := params.get("seed"), int) and seed > 0:
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture
 def X():
     return two_kinds()

@@ -25,7 +25,6 @@ from sklearn.preprocessing import FunctionTransformer
 from skdbm import (
     DBMSampler,
     DBMTransformer,
-    Likelihood,
     Pretraining,
     _checkpoint,
     _files,
@@ -52,8 +51,6 @@ SMALL = {
     "random_state": 0,
 }
 STOPPING = {"early_stopping": True, "evaluate_every": 2}
-#: For counts log Z is annealed for several totals, each time that it is asked for.
-FEW_CHAINS = {"likelihood": Likelihood(n_chains=20)}
 
 
 class Killed(BaseException):
@@ -168,7 +165,7 @@ CASES = {
     ),
     "one layer": ("binary", DBMSampler, {"hidden_layer_sizes": 25} | STOPPING),
     "gaps": ("with_gaps", DBMSampler, {"visible": "gaussian", "allow_missing": True}),
-    "counts": ("words", DBMSampler, {"visible": "counts"} | FEW_CHAINS | STOPPING),
+    "counts": ("words", DBMSampler, {"visible": "counts"}),
     "mixed": ("mixed", DBMSampler, {"visible": KINDS}),
     "in pieces": ("in_pieces", DBMSampler, STOPPING),
     "gaps in pieces": (
@@ -581,7 +578,7 @@ MOMENTS = {
     "scores": (HeldOut, "scores"),
     "log Z": (annealing, "anneal"),
 }
-LONG = SMALL | STOPPING | {"max_iter": 20, "n_jobs": 1}
+LONG = SMALL | STOPPING | {"max_iter": 10, "n_jobs": 1}
 
 
 def _fit_and_die(path, moment, n_calls):
@@ -599,7 +596,7 @@ def test_a_process_that_is_killed_again_and_again(tmp_path):
     context.set_forkserver_preload(["tests.test_checkpoint"])
     rng, path, killed = np.random.default_rng(0), tmp_path / "fit.npz", []
     while not os.path.exists(f"{path}.pickle"):
-        moment = str(rng.choice([*MOMENTS], p=[0.5, 0.38, 0.08, 0.04]))
+        moment = str(rng.choice([*MOMENTS], p=[0.4, 0.3, 0.15, 0.15]))
         n_calls = int(rng.integers(1, 5 if moment in ("update", "rename") else 2))
         process = context.Process(target=_fit_and_die, args=(path, moment, n_calls))
         process.start()
@@ -608,7 +605,7 @@ def test_a_process_that_is_killed_again_and_again(tmp_path):
             killed.append(moment)
         else:
             assert process.exitcode == 0, killed
-    assert len(killed) >= 20, killed
+    assert len(killed) >= 10, killed
     assert set(killed) == set(MOMENTS)
     assert os.listdir(tmp_path) == ["fit.npz.pickle"]
     with open(f"{path}.pickle", "rb") as file:

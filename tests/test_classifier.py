@@ -26,8 +26,8 @@ from skdbm.training import fine_tuning
 
 from ._estimators import SMALL, assert_same_machine, settings
 
-QUICK = SMALL | {"max_iter": 30, "learning_rate_init": 0.05, "n_chains": 20}
-TUNING = FineTuning(max_iter=150, learning_rate_init=0.02)
+QUICK = SMALL | {"max_iter": 12, "learning_rate_init": 0.1, "n_chains": 20}
+TUNING = FineTuning(max_iter=40, learning_rate_init=0.05)
 
 
 def small(**params):
@@ -197,7 +197,7 @@ def test_single_class_is_always_named():
 
 @pytest.mark.parametrize("fine_tuned", [False, TUNING])
 def test_probabilities_and_their_logarithms_agree(fine_tuned):
-    classifier = small(fine_tuning=fine_tuned).fit(X, Y)
+    classifier = small(fine_tuning=fine_tuned, max_iter=40).fit(X, Y)
     p, log_p = classifier.predict_proba(X_TEST), classifier.predict_log_proba(X_TEST)
     assert_allclose(p.sum(axis=1), 1)
     assert_allclose(np.log(p), log_p)
@@ -577,9 +577,9 @@ def test_warm_start_keeps_the_classes():
 
 @pytest.mark.filterwarnings("ignore:early_stopping did not end")
 def test_early_stopping_watches_rows_with_their_labels():
-    classifier = small(early_stopping=True, max_iter=20).fit(X, Y)
-    sampler = DBMSampler(**settings(**QUICK | {"early_stopping": True, "max_iter": 20}))
-    sampler.fit(X)
+    watched = {"early_stopping": True, "max_iter": 20, "learning_rate_init": 0.05}
+    classifier = small(**watched).fit(X, Y)
+    sampler = DBMSampler(**settings(**QUICK | watched)).fit(X)
     pairs, rows = (
         np.nanmax(estimator.history_["validation_score"])
         for estimator in (classifier, sampler)
@@ -592,7 +592,7 @@ def test_callbacks_see_the_training():
     monitor = TrainingMonitor()
     classifier = small().set_callbacks(monitor).fit(X, Y)
     stages = [row["stage"] for row in monitor.to_dicts()]
-    assert stages.count("training") == 30
+    assert stages.count("training") == classifier.max_iter
     assert classifier.score(X_TEST, Y_TEST) > 0.9
 
 

@@ -51,6 +51,12 @@ REAL = Real(
     whitening=[0.5, 10.0, 1.0],
     sharpening=[[1.2, 0.3, 0.0], [-0.2, 1.1, 0.1], [0.0, 0.4, 1.5]],
 )
+BENT = Real(
+    loc=[0.1, -0.2, 0.0],
+    whitening=[1.5, 0.8, 1.0],
+    sharpening=[[1.2, 0.3, 0.0], [-0.2, 1.1, 0.1], [0.0, 0.4, 1.5]],
+    power_transform=[[1.0, -0.5, 0.3], [2.0, 0.7, 1.0], [0.0, 2.0, 0.6]],
+)
 MIXED = Mixed(
     [(Real([3.0], [2.0]), [2]), (Categories((3,)), [0]), (Probabilities(), [3, 1])]
 )
@@ -60,6 +66,7 @@ ENCODINGS = {
     "probabilities": (Probabilities(), Bernoulli()),
     "probabilities as they are": (Probabilities(redraw=False), Bernoulli()),
     "real": (REAL, Gaussian()),
+    "real, bent": (BENT, Gaussian()),
     "real, not fitted": (Real(), Gaussian()),
     "categories": (Categories((3, 2)), Categorical((3, 2))),
     "unknown ones missing": (Categories((3, 2), "missing"), Categorical((3, 2))),
@@ -216,19 +223,23 @@ def test_rows_like_texts_are_presented_as_they_are():
 
 
 @each_dtype
-def test_log_jacobian_is_that_of_the_encoding(dtype):
-    rng = np.random.default_rng(0)
-    X, h = rng.normal(size=(6, 4)), 1e-3
-    X[:, 0], X[:, [1, 3]] = 1, 0
-    X[[0, 1, 1], [2, 0, 2]] = nan
-    X = X.astype(dtype)
-    X3 = np.nan_to_num(X[:, :3])
+@pytest.mark.parametrize("real", [REAL, BENT])
+def test_log_jacobian_of_real_columns_is_that_of_the_encoding(real, dtype):
+    X, h = np.random.default_rng(0).normal(size=(6, 3)).astype(dtype), 1e-3
     slopes = [
-        (REAL.encode(X3 + h * unit) - REAL.encode(X3 - h * unit)) / (2 * h)
+        (real.encode(X + h * unit) - real.encode(X - h * unit)) / (2 * h)
         for unit in np.eye(3)
     ]
     wanted = np.linalg.slogdet(np.array(slopes, dtype=np.float64).transpose(1, 0, 2))[1]
-    assert_allclose(REAL.log_jacobian(X3), wanted, atol=5e-3)
+    assert_allclose(real.log_jacobian(X), wanted, atol=5e-3)
+
+
+@each_dtype
+def test_log_jacobian_leaves_out_what_is_missing(dtype):
+    X = np.random.default_rng(0).normal(size=(6, 4))
+    X[:, 0], X[:, [1, 3]] = 1, 0
+    X[[0, 1, 1], [2, 0, 2]] = nan
+    X = X.astype(dtype)
     real = np.where(np.isnan(X[:, 2]), 0, -np.log(0.5))
     assert_allclose(MIXED.log_jacobian(X), real)
     assert_array_equal(Real().log_jacobian(X), np.zeros(6))
@@ -580,6 +591,9 @@ def test_values_that_suit_the_encoding(encoding, values):
         (lambda: Real([0.0], [1.0], np.eye(2)), "sharpening"),
         (lambda: Real([0.0], [1.0], spread=[1.0, 1.0]), "spread"),
         (lambda: Real(shrinkage=1.5), "0 to 1"),
+        (lambda: Real([0.0], [1.0], power_transform=[[0.0], [1.0], [2.1]]), "0 to 2"),
+        (lambda: Real([0.0], [1.0], power_transform=[[0.0], [0.0], [1.0]]), "above 0"),
+        (lambda: Real([0.0], [1.0], power_transform=[0.0, 1.0]), r"shape \(3, 1\)"),
         (lambda: Categories((0,)), "sizes"),
         (lambda: Categories(handle_unknown="ignore"), "'error' or 'missing'"),
         (lambda: Counts(0), "sizes"),

@@ -15,7 +15,7 @@ from skdbm import DBMSampler, DBMTransformer, Likelihood
 
 from ._tables import INDICES, MAKERS, draw
 
-N_CASES = int(os.environ.get("SKDBM_CASES", "1000"))
+N_CASES = int(os.environ.get("SKDBM_CASES", "200"))
 
 PARAMS = {
     "hidden_layer_sizes": 1,

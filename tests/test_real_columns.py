@@ -9,15 +9,23 @@ import numpy as np
 import pytest
 import skops.io
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy.integrate import trapezoid
 from scipy.special import logsumexp
-from scipy.stats import multivariate_normal
+from scipy.stats import multivariate_normal, norm, yeojohnson, yeojohnson_llf
 from sklearn.covariance import LedoitWolf
 from sklearn.exceptions import ConvergenceWarning
 
 from skdbm import DBMSampler, DBMTransformer
 from skdbm._fitting import shortfall
 from skdbm.encodings import Real
-from skdbm.encodings.covariance import LEAST_SHRINKAGE, normal_of
+from skdbm.encodings.covariance import (
+    LEAST_SHRINKAGE,
+    MOST_SHRINKAGE,
+    TOLERATED,
+    likeliest_normal,
+    normal_of,
+)
+from skdbm.encodings.power import LEAST_GAIN, TRIALS, PowerTransform, likeliest_powers
 from skdbm.encodings.rows import EncodedRows
 from skdbm.encodings.ties import PartlyKnown, spans
 from skdbm.evidence import Evidence
@@ -431,9 +439,30 @@ def test_the_normal_distribution_of_complete_rows_is_shrunk_as_it_predicts_best(
             total += multivariate_normal(rest.mean(axis=0), covariance).logpdf(Y[i])
         return total
 
-    trials = np.geomspace(LEAST_SHRINKAGE, 1.0, 50)
-    assert normal.shrinkage == trials[np.argmax([left_out(a) for a in trials])]
-    assert LEAST_SHRINKAGE < normal.shrinkage < 0.5
+    trials = np.geomspace(LEAST_SHRINKAGE, MOST_SHRINKAGE, 50)
+    scores = np.array([left_out(a) for a in trials]) / len(Y)
+    assert normal.shrinkage == trials[scores > scores.max() - TOLERATED][0]
+    assert LEAST_SHRINKAGE < normal.shrinkage < trials[scores.argmax()]
+
+
+@pytest.mark.parametrize("n_rows", [100, 1000])
+def test_columns_that_are_not_correlated_are_learned_from_all_the_same(n_rows):
+    """A single one beside categories: shrinkage may not make noise of it."""
+    rng = np.random.default_rng(0)
+    kinds = rng.integers(3, size=n_rows)
+    X = np.column_stack([4.0 * kinds + rng.normal(size=n_rows), kinds])
+    sampler = DBMSampler(
+        visible=[("gaussian", [0]), ("categorical", [1])],
+        hidden_layer_sizes=6,
+        max_iter=4000 // (n_rows // 50),
+        random_state=0,
+    ).fit(X)
+    drawn = sampler.sample(3000)
+    for kind in range(3):
+        # Of 500 rows or more, whose deviations training has not quite learned.
+        values = drawn[drawn[:, 1] == kind, 0]
+        assert abs(values.mean() - 4 * kind) < 1
+        assert values.std() < 2
 
 
 @each_seed
@@ -580,6 +609,106 @@ def test_first_machine_has_the_means_and_the_covariance_of_the_data(
     assert_allclose(covariance, normal.shrunk, atol=0.05)
     assert_allclose(p @ mixture.hidden[0], 0.3, atol=0.05)
     assert np.linalg.norm(machine.weights[0].T @ machine.weights[0], 2) > 0.9
+
+
+# Columns that are bent
+
+
+def test_powers_are_those_of_scipy():
+    x = np.concatenate([np.linspace(-4, 4, 101), [-1e3, 1e3]])
+    for power in TRIALS:
+        transform = PowerTransform(np.zeros(1), np.ones(1), np.full(1, power))
+        assert_allclose(transform.forward(x), yeojohnson(x, power), rtol=1e-12)
+        assert_allclose(transform.inverse(yeojohnson(x, power)), x, rtol=1e-9)
+
+
+def long_tails(n_rows=400):
+    """Columns with a long tail above, one below, and none."""
+    z = np.random.default_rng(0).normal(size=(n_rows, 3))
+    return np.column_stack([np.exp(z[:, 0]), -(z[:, 1] ** 2), z[:, 2]])
+
+
+@pytest.mark.parametrize("gaps", [False, True])
+def test_columns_are_bent_as_makes_them_likeliest(gaps):
+    x = long_tails()
+    x = (x - x.mean(axis=0)) / x.std(axis=0)
+    if gaps:
+        x = with_gaps(x, 0, 0.3)
+    columns = [column[~np.isnan(column)] for column in x.T]
+    scores = np.array([[yeojohnson_llf(p, c) for c in columns] for p in TRIALS])
+    wanted = TRIALS[scores.argmax(axis=0)]
+    found = likeliest_powers(x)
+    assert_allclose(found[:2], wanted[:2])
+    assert wanted[0] < 0.5 < 1.5 < wanted[1]
+    assert scores[:, 2].max() - scores[10, 2] < LEAST_GAIN
+    assert found[2] == 1
+
+
+def test_densities_of_bent_columns_integrate_to_one():
+    X = long_tails()[:, :1]
+    sampler = DBMSampler(
+        visible="gaussian", hidden_layer_sizes=3, max_iter=20, random_state=0
+    ).fit(X)
+    assert sampler.machine_.encoding.power_transform.power < 0.5
+    values = np.concatenate([-np.geomspace(1e3, 1e-6, 20_001), [0.0]])
+    values = np.concatenate([values, np.geomspace(1e-6, 1e3, 20_001)])
+    density = np.exp(sampler.score_samples(values[:, None]))
+    assert trapezoid(density, values) == pytest.approx(1, abs=1e-3)
+    # Of the normal distribution with these moments 0.23 is below zero.
+    assert sampler.score(X) > norm.logpdf(X, X.mean(), X.std()).mean() + 0.4
+    assert np.mean(sampler.sample(2000) < 0) < 0.1
+
+
+def test_log_density_of_the_normal_distribution_is_that_of_rows_left_out():
+    """Up to a constant, with and without bends."""
+    X = long_tails(60) @ [[1.0, 0.2, 0.0], [0.0, 1.0, 0.5], [0.0, 0.0, 1.0]]
+    found, wanted = [], []
+    for fitted in (normal_of(X), likeliest_normal(X)):
+        transform = fitted.transform
+        t = X if transform is None else transform.forward(X)
+        slopes = 0 if transform is None else transform.log_slopes(X).sum(axis=1)
+        total = 0.0
+        for i in range(len(t)):
+            rest = np.delete(t, i, axis=0)
+            a, scale = fitted.shrinkage, fitted.spread
+            covariance = (1 - a) * np.cov(rest.T, bias=True) + a * np.diag(scale**2)
+            total += multivariate_normal(rest.mean(axis=0), covariance).logpdf(t[i])
+        found.append(fitted.log_density)
+        wanted.append((total + np.sum(slopes)) / len(t))
+    assert found[1] > found[0] + 0.1
+    assert found[1] - found[0] == pytest.approx(wanted[1] - wanted[0], abs=1e-6)
+
+
+def test_columns_that_follow_each_other_are_not_bent_apart():
+    """Each by itself would be likelier bent, but not all together."""
+    rng = np.random.default_rng(0)
+    X = rng.exponential(size=(400, 1)) * [1, -1, 1] + 0.1 * rng.normal(size=(400, 3))
+    x = (X - X.mean(axis=0)) / X.std(axis=0)
+    assert (likeliest_powers(x) != 1).all()
+    assert likeliest_normal(X).transform is None
+    assert Real().fit(X).power_transform is None
+
+
+def test_bent_columns_with_gaps_are_filled_within_their_range():
+    """Of log-normal columns that follow each other: no value below zero."""
+    rng = np.random.default_rng(0)
+    z = rng.normal(size=(600, 1)) + 0.3 * rng.normal(size=(600, 3))
+    X = np.exp(z)
+    sampler = DBMSampler(
+        visible="gaussian",
+        allow_missing=True,
+        hidden_layer_sizes=4,
+        max_iter=40,
+        random_state=0,
+    ).fit(with_gaps(X[:500], 0, 0.2))
+    encoding = sampler.machine_.encoding
+    assert (encoding.power_transform.power < 0.5).all()
+    holey = X[500:].copy()
+    holey[:, 0] = np.nan
+    filled = sampler.impute(holey)
+    assert_array_equal(filled[:, 1:], X[500:, 1:])
+    # Given the two others, log x varies by 0.36, which is half as much as z does.
+    assert np.std(np.log(filled[:, 0].clip(1e-3)) - z[500:, 0]) < 0.45
 
 
 def test_a_machine_that_is_worse_than_the_normal_distribution_is_told():

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 
 from .. import ops
 from .._typing import BoolArray, FloatArray, Rows
+from .power import PowerTransform, likeliest_powers
 from .ties import chosen_first
 
 #: Rows of which the shrinkage is judged, and those with gaps that are filled; matrices
@@ -14,6 +15,11 @@ MOST_ROWS, MOST_ENTRIES = 2000, 2**22
 #: 0.03 of that of its columns, or its precision would have no end.
 LEAST_SHRINKAGE = 1e-3
 
+#: Most shrinkage, and what less of it than would be best may cost, in nats a row: it is
+#: noise in training, which hides all that is not covariance. Columns that are not
+#: correlated, as a single one, could have any.
+MOST_SHRINKAGE, TOLERATED = 0.5, 0.02
+
 #: Most steps of expectation and maximisation, and the change after which none follows.
 MOST_STEPS, SMALL_CHANGE = 50, 1e-3
 
@@ -22,6 +28,8 @@ MOST_STEPS, SMALL_CHANGE = 50, 1e-3
 class Normal:
     """Means and standard deviations of columns, their correlations, the shrinkage.
 
+    Of columns that are bent before, if there is a `transform`. `log_density` is that of
+    a row which they were taken without, on average, but for a constant. And
     `largest_moment` is the largest eigenvalue of E[z^2 z z^T] / (n + 2) for whitened
     rows z of n columns: 1 if they are normal, more if they have heavy tails.
     """
@@ -30,6 +38,8 @@ class Normal:
     spread: FloatArray
     correlation: FloatArray
     shrinkage: float
+    transform: PowerTransform | None = None
+    log_density: float = 0.0
     largest_moment: float = 1.0
 
     @property
@@ -39,21 +49,42 @@ class Normal:
         return (1 - self.shrinkage) * self.correlation + self.shrinkage * identity
 
 
-def normal_of(X: Rows) -> Normal:
+def likeliest_normal(X: Rows) -> Normal:
+    """Fit a normal distribution to rows, or to rows that are bent if that is better.
+
+    Missing values are NaN. Columns are bent each by itself; whether that is better all
+    of them tell together: those that follow each other may lose that by it.
+    """
+    plain = normal_of(X)
+    some = ops.asarray(X[:: -(-X.shape[0] // MOST_ROWS)], dtype=ops.float64)
+    power = likeliest_powers((some - plain.loc) / plain.spread)
+    if (power == 1).all():
+        return plain
+    other = normal_of(X, PowerTransform(plain.loc, plain.spread, power))
+    return max(plain, other, key=lambda normal: normal.log_density)
+
+
+def normal_of(X: Rows, transform: PowerTransform | None = None) -> Normal:
     """Fit a normal distribution to rows, with NaN where a value is missing."""
-    loc = ops.column_means(X)
-    spread = ops.sqrt(ops.column_means(X, lambda part: (part - loc) ** 2))
+
+    def values(part: Rows) -> FloatArray:
+        part = ops.asarray(part, dtype=ops.float64)
+        return part if transform is None else transform.forward(part)
+
+    loc = ops.column_means(X, values)
+    spread = ops.sqrt(ops.column_means(X, lambda part: (values(part) - loc) ** 2))
     # Of equal values the mean may be rounded, and differ from all of them.
     lowest, highest = ops.column_ends(X)
     varies = (lowest < highest) & (spread > 0)
     spread = ops.where(varies, spread, 1.0)
 
     def standardised(rows: slice) -> FloatArray:
-        part = (ops.asarray(X[rows], dtype=ops.float64) - loc) / spread
+        part = (values(X[rows]) - loc) / spread
         return ops.where(varies, part, part * 0)
 
     n_rows, n_columns = X.shape
     some = standardised(slice(None, None, -(-n_rows // MOST_ROWS)))
+    known = 1 - ops.isnan(some).mean(axis=0)
     if not ops.has_missing(X):
         correlation: FloatArray = ops.zeros((n_columns, n_columns))
         for rows in ops.row_blocks(n_rows, ops.INFERENCE_ROWS):
@@ -65,9 +96,14 @@ def normal_of(X: Rows) -> Normal:
         scale = ops.sqrt(ops.where(varies, correlation.diagonal(), 1.0))
         spread, some = spread * scale, some / scale
         correlation = correlation / scale / scale[:, None]
-    correlation = correlation + ops.eye(n_columns) * ~varies
-    shrinkage = _shrinkage(some, correlation, n_rows)
-    normal = Normal(loc, spread, correlation, shrinkage)
+    correlation = correlation + ops.diag(~varies * (1 - correlation.diagonal()))
+    shrinkage, log_density = _shrinkage(some, correlation, n_rows)
+    # What is missing was filled in, in standard deviations: no slope comes with it.
+    slopes = -ops.log(spread)
+    if transform is not None:
+        slopes = slopes + ops.column_means(X, transform.log_slopes)
+    log_density += float(known @ slopes)
+    normal = Normal(loc, spread, correlation, shrinkage, transform, log_density)
     return replace(normal, largest_moment=_largest_moment(some, normal.shrunk))
 
 
@@ -80,18 +116,22 @@ def _largest_moment(rows: FloatArray, covariance: FloatArray) -> float:
     return max(1.0, float(f"{ops.norm(moments, ord=2):.3g}"))
 
 
-def _shrinkage(rows: FloatArray, correlation: FloatArray, n_rows: int) -> float:
-    """Shrinkage at which rows are likeliest that the correlations were taken without.
+def _shrinkage(
+    rows: FloatArray, correlation: FloatArray, n_rows: int
+) -> tuple[float, float]:
+    """Least shrinkage with which rows that it was taken without are about likeliest.
+
+    And their mean log-density, but for a constant.
 
     To leave a row y of n out, of mean zero, changes the matrix S into
     n / (n - 1) S - n / (n - 1)^2 y y^T, and its deviation from the mean into
     n / (n - 1) y. Shrinkage changes no eigenvectors, so a trial takes no decomposition.
     """
     if n_rows < 2:
-        return 1.0
+        return 1.0, 0.0
     variances, directions = ops.eigh(correlation)
     squares = ops.square(rows @ directions)
-    trials = ops.geomspace(LEAST_SHRINKAGE, 1.0, 50)
+    trials = ops.geomspace(LEAST_SHRINKAGE, MOST_SHRINKAGE, 50)
     ratio = n_rows / (n_rows - 1)
     scores = []
     for trial in trials:
@@ -100,8 +140,9 @@ def _shrinkage(rows: FloatArray, correlation: FloatArray, n_rows: int) -> float:
         share = (1 - trial) * ratio / (n_rows - 1)
         left = ops.maximum(1 - share * distance, ops.finfo(float).eps)
         log_det = ops.log(spectrum).sum() + ops.log(left)
-        scores.append(float((log_det + ratio**2 * distance / left).mean()))
-    return float(trials[ops.argmin(scores)])
+        scores.append(-float((log_det + ratio**2 * distance / left).mean()) / 2)
+    chosen = int(ops.argmax(ops.asarray(scores) >= ops.max(scores) - TOLERATED))
+    return float(trials[chosen]), scores[chosen]
 
 
 def _filled(rows: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:

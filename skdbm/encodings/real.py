@@ -9,7 +9,8 @@ from .. import ops
 from .._typing import ArrayLike, BoolArray, FloatArray, Rng, Rows
 from ..units import Gaussian, UnitType
 from .contract import Encoding
-from .covariance import normal_of
+from .covariance import likeliest_normal
+from .power import PowerTransform
 from .ties import PartlyKnown, Ties, spans
 
 _NOT_FITTED = "These Real columns know no matrix yet; fit them first."
@@ -23,24 +24,27 @@ POWER_STEPS = 5
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Real(Encoding):
-    """Real values v, as states s = M (v - loc) of Gaussian units.
+    """Real values v, as states s = M (t(v) - loc) of Gaussian units.
 
-    Given the hidden units, values are normal with the covariance (M^T M)^-1. What `fit`
-    finds is that of the data, shrunk, so that a machine without couplings is the normal
-    distribution of the columns. Training goes on to learn M together with the weights,
-    as it learns the scales of single columns elsewhere [1]_: since M belongs to the
-    encoding, the partition function does not depend on it, and its gradient needs no
-    samples of the model.
+    Columns with a long tail on one side are bent by a power transformation t [2]_, each
+    by itself, if the rows become likelier by that; t(v) is v if not. Given the hidden
+    units, t(v) is normal with the covariance (M^T M)^-1. What `fit` finds is that of
+    the data, shrunk, so that a machine without couplings is the normal distribution of
+    the columns. Training goes on to learn M together with the weights, as it learns the
+    scales of single columns elsewhere [1]_: since M belongs to the encoding, the
+    partition function does not depend on it, and its gradient needs no samples of the
+    model.
 
-    The shrinkage a is the one with which rows are likeliest that the covariance was
-    taken without. Training presents rows that have become sqrt(1 - a) (v - loc) plus
-    noise of sqrt(a) standard deviations of every column: whatever it learns of their
-    covariance is shrunk as much.
+    The shrinkage a is the least with which rows that the covariance was taken without
+    are as likely as with the best but for 0.02 nats, and at most a half. Training
+    presents rows that have become sqrt(1 - a) (t - loc) plus noise of sqrt(a) standard
+    deviations of every column: whatever it learns of their covariance is shrunk as
+    much.
 
     Parameters
     ----------
     loc : array-like of shape (n_columns,), default=None
-        What is subtracted from every column; None until `fit`.
+        What is subtracted from every column, once it is bent; None until `fit`.
     whitening : array-like of shape (n_columns, n_columns) or (n_columns,), default=None
         What makes uncorrelated columns of unit variance out of the data; a vector, one
         over the standard deviations, stands for columns that are uncorrelated.
@@ -48,19 +52,23 @@ class Real(Encoding):
         What training has learned: M is its product with `whitening`. None means the
         identity.
     spread : array-like of shape (n_columns,), default=None
-        Standard deviation of every column in the data; None means that of the
-        whitening.
+        Standard deviation of every column in the data, once it is bent; None means that
+        of the whitening.
     shrinkage : float, default=0.0
         Share of the variance of rows that is noise in training.
     largest_moment : float, default=1.0
         Largest eigenvalue of E[z^2 z z^T] / (n + 2) over whitened rows z of n columns:
         1 for normal ones, more for heavy tails. The learning rate is divided by it.
+    power_transform : array-like of shape (3, n_columns), default=None
+        Mean, standard deviation and power p of every column as it comes, by which it is
+        bent: p is from 0, logarithms of high values, over 1, no change, to 2. None
+        means that no column is.
 
     Raises
     ------
     ValueError
         If shapes do not agree, a value is not finite, the whitening cannot be inverted,
-        or the shrinkage is not between 0 and 1.
+        the shrinkage is not between 0 and 1, or a power not between 0 and 2.
 
     See Also
     --------
@@ -71,6 +79,8 @@ class Real(Encoding):
     ----------
     .. [1] K. Cho, A. Ilin and T. Raiko, "Improved learning of Gaussian-Bernoulli
        restricted Boltzmann machines", ICANN 2011.
+    .. [2] I.-K. Yeo and R. A. Johnson, "A new family of power transformations to
+       improve normality or symmetry", Biometrika 87, 2000.
 
     Examples
     --------
@@ -92,6 +102,7 @@ class Real(Encoding):
     spread: FloatArray | None = None
     shrinkage: float = 0.0
     largest_moment: float = 1.0
+    power_transform: PowerTransform | None = None
 
     #: Tied copies have twice the variance of free ones, which weights without bound
     #: would have to explain.
@@ -105,6 +116,7 @@ class Real(Encoding):
         spread: ArrayLike | None = None,
         shrinkage: float = 0.0,
         largest_moment: float = 1.0,
+        power_transform: ArrayLike | None = None,
     ) -> None:
         if not 0 <= shrinkage <= 1:
             raise ValueError(f"shrinkage={shrinkage}; a share of 0 to 1 is expected.")
@@ -133,6 +145,15 @@ class Real(Encoding):
             sharpening=_own("sharpening", sharpening, (n, n)),
             spread=_own("spread", spread, (n,)),
         )
+        if power_transform is not None:
+            parts = PowerTransform(*_own("power_transform", power_transform, (3, n)))
+            if (parts.scale <= 0).any() or (abs(parts.power - 1) > 1).any():
+                raise ValueError(
+                    "power_transform of Real columns must have standard deviations "
+                    f"above 0 and powers from 0 to 2; got {parts.scale} and "
+                    f"{parts.power}."
+                )
+            vars(self).update(power_transform=parts)
 
     def __repr__(self) -> str:
         return "Real()"
@@ -191,7 +212,7 @@ class Real(Encoding):
 
     def fit(self, X: Rows) -> "Real":
         """Take the normal distribution of the columns, of those with gaps by EM."""
-        normal = normal_of(X)
+        normal = likeliest_normal(X)
         variances, directions = ops.eigh(normal.shrunk)
         # Of all whitenings the symmetric one leaves columns most as they were.
         root = directions / ops.sqrt(variances) @ directions.T
@@ -201,6 +222,7 @@ class Real(Encoding):
             spread=normal.spread,
             shrinkage=normal.shrinkage,
             largest_moment=normal.largest_moment,
+            power_transform=normal.transform,
         )
 
     def width(self, n_columns: int) -> int:
@@ -213,7 +235,7 @@ class Real(Encoding):
 
     @cached_property
     def matrix(self) -> FloatArray:
-        """The matrix M of states s = M (v - loc), after `fit`."""
+        """The matrix M of states s = M (t(v) - loc), after `fit`."""
         if self.sharpening is None or self.whitening is None:
             raise ValueError(_NOT_FITTED)
         result: FloatArray = self.sharpening @ self.whitening
@@ -222,7 +244,7 @@ class Real(Encoding):
 
     @cached_property
     def covariance(self) -> FloatArray:
-        """Covariance of the columns given the hidden units, (M^T M)^-1, after `fit`."""
+        """Covariance of t(v) given the hidden units, (M^T M)^-1, after `fit`."""
         result: FloatArray = self._inverse @ self._inverse.T
         return result
 
@@ -232,13 +254,20 @@ class Real(Encoding):
         result: FloatArray = ops.inv(self.matrix)
         return result
 
+    def _bent(self, X: Rows) -> FloatArray:
+        """t(v), the values themselves if no column is bent."""
+        values: FloatArray = X
+        transform = self.power_transform
+        return values if transform is None else transform.forward(values)
+
     def encode(self, X: Rows, out: FloatArray | None = None) -> Rows:
-        """Compute s = M (v - loc); all of them NaN in rows that lack a value."""
+        """Compute s = M (t(v) - loc); all of them NaN in rows that lack a value."""
         # Of such a row no unit is known by itself; see `tie`.
         if self.loc is None:
             return super().encode(X, out)
         # In float64 up to the result: it may be far smaller than the values.
-        states = ((X - self.loc) @ self.matrix.T).astype(X.dtype, copy=False)
+        off = self._bent(X) - self.loc
+        states = (off @ self.matrix.T).astype(X.dtype, copy=False)
         if out is None:
             return states
         ops.copyto(out, states)
@@ -250,7 +279,7 @@ class Real(Encoding):
         if self.loc is None or gaps is None:
             return ()
         matrix, n = self.matrix, len(self.loc)
-        points = ops.where(gaps, 0, X - self.loc) @ matrix.T
+        points = ops.where(gaps, 0, self._bent(X) - self.loc) @ matrix.T
         complete: BoolArray = ~ops.any(gaps, axis=1, keepdims=True)
         ops.copyto(states, points, where=~complete)
         return (Ties(slice(0, n), matrix, gaps),)
@@ -259,14 +288,16 @@ class Real(Encoding):
         """Count standard deviations from the mean."""
         if self.loc is None or self.spread is None:
             return super().distances(values)
-        return ops.abs((values - self.loc) / self.spread)
+        return ops.abs((self._bent(values) - self.loc) / self.spread)
 
     def decode(self, states: FloatArray) -> FloatArray:
-        """Compute v = loc + M^-1 s."""
+        """Compute v, of which t(v) is loc + M^-1 s."""
         if self.loc is None:
             return states
-        values: FloatArray = (states @ self._inverse.T + self.loc).astype(states.dtype)
-        return values
+        values: FloatArray = states @ self._inverse.T + self.loc
+        if self.power_transform is not None:
+            values = self.power_transform.inverse(values)
+        return values.astype(states.dtype)
 
     def draw(
         self, states: FloatArray, rng: Rng, out: FloatArray | None = None
@@ -284,11 +315,14 @@ class Real(Encoding):
         return out
 
     def log_jacobian(self, X: Rows) -> FloatArray:
-        """Compute log |det M| of every row, less what belongs to missing columns."""
+        """Compute log |det M t'(v)| of every row, less what belongs to gaps."""
         if self.loc is None:
             return super().log_jacobian(X)
         result = ops.full(len(X), ops.slogdet(self.matrix)[1])
         gaps = ops.isnan(X)
+        if self.power_transform is not None:
+            slopes = self.power_transform.log_slopes(X)
+            result += ops.row_sum(ops.where(gaps, 0, slopes))
         incomplete = ops.flatnonzero(gaps.any(axis=1))
         for block in ops.row_blocks(len(incomplete), ops.INFERENCE_ROWS):
             rows = incomplete[block]
@@ -364,9 +398,11 @@ class Real(Encoding):
 
     def spec(self) -> dict[str, Any]:
         """Give the arrays as lists, and the numbers."""
-        names = ("loc", "whitening", "sharpening", "spread")
+        names = ("loc", "whitening", "sharpening", "spread", "power_transform")
         arrays = {name: getattr(self, name) for name in names}
-        lists = {n: None if a is None else a.tolist() for n, a in arrays.items()}
+        lists = {
+            n: None if a is None else ops.asarray(a).tolist() for n, a in arrays.items()
+        }
         numbers = {n: getattr(self, n) for n in ("shrinkage", "largest_moment")}
         return {"type": "Real", **lists, **numbers}
 

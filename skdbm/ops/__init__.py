@@ -11,14 +11,14 @@ from numpy import (
     bincount, broadcast_to, clip, concatenate, copysign, copyto, count_nonzero, cumsum,
     diag, diff, divide, dtype, einsum, empty, empty_like, equal, errstate, exp, eye,
     finfo, flatnonzero, float32, float64, floor, full, full_like, geomspace, hstack,
-    int64, interp, intp, isfinite, isin, isnan, less, linspace, log, logaddexp, matmul,
-    max, maximum, mean, minimum, multiply, nan, nan_to_num, nanmean, negative, ones,
-    outer, packbits, repeat, result_type, searchsorted, sort, split, sqrt, square,
+    int64, interp, intp, isfinite, isin, isnan, less, linspace, log, log1p, logaddexp,
+    matmul, max, maximum, mean, minimum, multiply, nan, nan_to_num, nanmean, negative,
+    ones, outer, packbits, repeat, result_type, searchsorted, sort, split, sqrt, square,
     stack, subtract, sum, tile, uint8, unique, unpackbits, where, zeros, zeros_like,
 )
 from numpy.linalg import LinAlgError, cholesky, eigh, inv, norm, qr, slogdet, solve
 from numpy.random import SeedSequence
-from scipy.special import gammaln, logsumexp
+from scipy.special import boxcox1p, gammaln, inv_boxcox1p, logsumexp
 from scipy.special import stdtrit as student_quantile
 
 from .arrays import (
