@@ -20,8 +20,9 @@ from skdbm.encodings import (
     Probabilities,
     Real,
     States,
-    covariance,
+    real,
 )
+from skdbm.encodings.covariance import likeliest_normal
 from skdbm.likelihood import exact_log_likelihood
 from skdbm.machine import DeepBoltzmannMachine
 from skdbm.units import Bernoulli, Binomial, Categorical, ReplicatedSoftmax
@@ -603,8 +604,8 @@ def test_estimators_around_a_machine_know_its_columns(visible, make, cls):
 def test_chunks_of_whole_batches_are_like_one_chunk(visible, make, cls, monkeypatch):
     X = make(np.random.default_rng(0))
     X = np.vstack([X, X])  # the first chunk decides how columns are encoded
-    # What more rows of a kind would change about that.
-    monkeypatch.setattr(covariance, "_shrinkage", lambda *arguments: (0.1, 0.0))
+    # The more rows, the less shrinkage: let both be of the first half.
+    monkeypatch.setattr(real, "likeliest_normal", lambda X: likeliest_normal(X[:64]))
     params = {"visible": visible, "batch_size": 64, "learning_rate_init": 0.05}
     one, two = (small(cls, **params) for _ in range(2))
     one.partial_fit(X)
