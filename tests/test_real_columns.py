@@ -19,9 +19,9 @@ from skdbm import DBMSampler, DBMTransformer
 from skdbm._fitting import shortfall
 from skdbm.encodings import Real
 from skdbm.encodings.covariance import (
+    COST,
     LEAST_SHRINKAGE,
     MOST_SHRINKAGE,
-    TOLERATED,
     likeliest_normal,
     normal_of,
 )
@@ -441,8 +441,8 @@ def test_the_normal_distribution_of_complete_rows_is_shrunk_as_it_predicts_best(
 
     trials = np.geomspace(LEAST_SHRINKAGE, MOST_SHRINKAGE, 50)
     scores = np.array([left_out(a) for a in trials]) / len(Y)
-    assert normal.shrinkage == trials[scores > scores.max() - TOLERATED][0]
-    assert LEAST_SHRINKAGE < normal.shrinkage < trials[scores.argmax()]
+    assert normal.shrinkage == trials[(scores - COST * trials).argmax()]
+    assert LEAST_SHRINKAGE < normal.shrinkage < MOST_SHRINKAGE
 
 
 @pytest.mark.parametrize("n_rows", [100, 1000])

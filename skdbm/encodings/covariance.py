@@ -15,10 +15,10 @@ MOST_ROWS, MOST_ENTRIES = 2000, 2**22
 #: 0.03 of that of its columns, or its precision would have no end.
 LEAST_SHRINKAGE = 1e-3
 
-#: Most shrinkage, and what less of it than would be best may cost, in nats a row: it is
-#: noise in training, which hides all that is not covariance. Columns that are not
-#: correlated, as a single one, could have any.
-MOST_SHRINKAGE, TOLERATED = 0.5, 0.02
+#: Most shrinkage, and the nats a row that all of it would have to gain: it is noise in
+#: training, which hides what is not covariance. Columns that are not correlated, as a
+#: single one, would have all of it for next to nothing.
+MOST_SHRINKAGE, COST = 0.5, 0.1
 
 #: Most steps of expectation and maximisation, and the change after which none follows.
 MOST_STEPS, SMALL_CHANGE = 50, 1e-3
@@ -119,9 +119,10 @@ def _largest_moment(rows: FloatArray, covariance: FloatArray) -> float:
 def _shrinkage(
     rows: FloatArray, correlation: FloatArray, n_rows: int
 ) -> tuple[float, float]:
-    """Least shrinkage with which rows that it was taken without are about likeliest.
+    """Shrinkage that rows which the correlations were taken without find best.
 
-    And their mean log-density, but for a constant.
+    It is what makes them likeliest, less `COST` times itself. Gives also their mean
+    log-density, but for a constant.
 
     To leave a row y of n out, of mean zero, changes the matrix S into
     n / (n - 1) S - n / (n - 1)^2 y y^T, and its deviation from the mean into
@@ -141,7 +142,7 @@ def _shrinkage(
         left = ops.maximum(1 - share * distance, ops.finfo(float).eps)
         log_det = ops.log(spectrum).sum() + ops.log(left)
         scores.append(-float((log_det + ratio**2 * distance / left).mean()) / 2)
-    chosen = int(ops.argmax(ops.asarray(scores) >= ops.max(scores) - TOLERATED))
+    chosen = int(ops.argmax(ops.asarray(scores) - COST * trials))
     return float(trials[chosen]), scores[chosen]
 
 

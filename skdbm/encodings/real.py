@@ -35,11 +35,10 @@ class Real(Encoding):
     partition function does not depend on it, and its gradient needs no samples of the
     model.
 
-    The shrinkage a is the least with which rows that the covariance was taken without
-    are as likely as with the best but for 0.02 nats, and at most a half. Training
-    presents rows that have become sqrt(1 - a) (t - loc) plus noise of sqrt(a) standard
-    deviations of every column: whatever it learns of their covariance is shrunk as
-    much.
+    The shrinkage a is the one with which rows are likeliest that the covariance was
+    taken without, at a cost of 0.1 a nats, and at most a half. Training presents rows
+    that have become sqrt(1 - a) (t - loc) plus noise of sqrt(a) standard deviations of
+    every column: whatever it learns of their covariance is shrunk as much.
 
     Parameters
     ----------
