@@ -22,8 +22,8 @@ from .._typing import FloatArray
 #: them, and the likelihood hardly tells two neighbours apart.
 TRIALS = ops.linspace(0, 2, 21)
 
-#: A column is bent if its values become likelier by so many nats together: of a normal
-#: one, hardly one in a thousand becomes.
+#: A column is bent if its values become likelier by so many nats together: of normal
+#: ones that happens to two in a thousand.
 LEAST_GAIN = 5.0
 
 
