@@ -445,6 +445,14 @@ def test_the_normal_distribution_of_complete_rows_is_shrunk_as_it_predicts_best(
     assert LEAST_SHRINKAGE < normal.shrinkage < MOST_SHRINKAGE
 
 
+@each_seed
+@pytest.mark.parametrize(("n_rows", "n_columns"), [(50, 1), (1000, 3), (2000, 10)])
+def test_columns_that_are_not_correlated_are_hardly_shrunk(n_rows, n_columns, seed):
+    """Such as principal components; all of it would gain at most 0.02 nats."""
+    X = np.random.default_rng(seed).normal(size=(n_rows, n_columns))
+    assert normal_of(X).shrinkage < 0.05
+
+
 def test_columns_that_are_not_correlated_are_learned_from_all_the_same():
     """A single one beside categories: shrinkage may not make noise of it."""
     rng = np.random.default_rng(0)
