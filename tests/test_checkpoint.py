@@ -28,6 +28,7 @@ from skdbm import (
     Pretraining,
     _checkpoint,
     _files,
+    ops,
 )
 from skdbm._checkpoint import CLASSES, FORMAT, FORMAT_VERSION, Lock
 from skdbm._trees import Reader, Writer
@@ -40,6 +41,10 @@ from skdbm.training import mixing
 from skdbm.training.record import DivergenceError
 from skdbm.training.run import Run
 from skdbm.training.stopping import HeldOut
+
+from ._estimators import BLOCKS
+
+pytestmark = pytest.mark.usefixtures("wide_blocks")
 
 #: Small, but with all that a training may have: stages, chains that exchange states and
 #: are annealed, row chains, a learned penalty, held-out rows whose log Z is annealed.
@@ -543,7 +548,8 @@ def test_fits_of_a_search_have_files_of_their_own_in_a_folder(tmp_path):
     make, X = of_case("learned penalty")
     grid, found = {"alpha": [0.1, 0.2]}, []
     for checkpoint in (None, Checkpoint(tmp_path, seconds=0)):
-        search = GridSearchCV(make(checkpoint=checkpoint), grid, cv=2, n_jobs=2)
+        estimator = make(checkpoint=checkpoint, hidden_layer_sizes=(6, 5))
+        search = GridSearchCV(estimator, grid, cv=2, n_jobs=2)
         with parallel_config("threading"):
             found.append(search.fit(X).cv_results_["mean_test_score"])
     assert_array_equal(*found)
@@ -583,6 +589,8 @@ LONG = SMALL | STOPPING | {"max_iter": 12, "n_jobs": 1}
 
 def _fit_and_die(path, moment, n_calls):
     """Fit in a process of its own, which dies; if it does not, leave the result."""
+    for name in BLOCKS:  # wide ones, here too
+        setattr(ops, name, 4096)
     _killed_at(*MOMENTS[moment], n_calls)
     estimator = DBMSampler(**LONG).set_callbacks(Checkpoint(path, seconds=0))
     fitted(estimator, greys()).set_params(warm_start=True)
