@@ -40,11 +40,19 @@ from skdbm.units import Bernoulli, Binomial, Categorical, Gaussian
 
 from ._reference import Model, joint_states, largest_error, random_model
 
-#: Machines of the slow test: kinds of data, hidden layers, and seeds.
+pytestmark = pytest.mark.usefixtures("wide_blocks")
+
+#: Machines of the slow tests: kinds of data, hidden layers, and seeds.
 KINDS = ("prototypes", "rare", "categories", "digits", "stripes")
 LAYERS = ((10,), (14,), (8, 12), (6, 6, 10))
 MACHINES = [
     (kind, layers, seed) for kind in KINDS for layers in LAYERS for seed in range(3)
+]
+#: Those of every day.
+QUICK = [
+    ("prototypes", (10,), 0),
+    ("rare", (8, 12), 2),
+    ("categories", (10,), 1),
 ]
 
 
@@ -92,7 +100,14 @@ def errors(machines, seeds):
     return np.array(found).T
 
 
-@pytest.mark.parametrize("machine", MACHINES[::5], ids=str)
+@pytest.mark.parametrize(
+    "machine",
+    [
+        pytest.param(one, marks=[] if one in QUICK else pytest.mark.slow)
+        for one in MACHINES[::5]
+    ],
+    ids=str,
+)
 def test_log_partition_of_clustered_machines(machine):
     actual, stated = errors([trained(*machine)], range(1))
     assert np.all(np.abs(actual) < 6 * stated)
@@ -267,7 +282,16 @@ def machines_of_kinds():
     return machines
 
 
-@pytest.mark.parametrize("name", machines_of_kinds())
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(
+            name,
+            marks=pytest.mark.slow if name in ("binary", "deep", "counted") else [],
+        )
+        for name in machines_of_kinds()
+    ],
+)
 def test_exchange_keeps_the_distribution_of_the_machine(name):
     """Means of all units, and log Z, from chains that all begin in one place."""
     machine = machines_of_kinds()[name]
@@ -277,17 +301,17 @@ def test_exchange_keeps_the_distribution_of_the_machine(name):
     chains = [np.tile(x[:1], (100, 1)) for x in initial_states(single, 1, 0)]
     means = [np.asarray(mean * 0.8 + 0.1, np.float32) for mean in exact]
     seen, log_z, arrived = [], [], 0
-    for _ in range(4000):
+    for _ in range(2500):
         arrived += ladder.exchange(single, means, chains, np.zeros(100), ops.Workers(1))
         seen.append(np.concatenate([chain.mean(axis=0) for chain in chains]))
         log_z.append(ladder.log_partition)
-    assert arrived > 1000
-    parts = np.array(seen[500:]).reshape(14, 250, -1).mean(axis=1)
+    assert arrived > 625
+    parts = np.array(seen[400:]).reshape(14, 150, -1).mean(axis=1)
     error = np.abs(parts.mean(axis=0) - np.concatenate(exact))
     # Student's t with 13 degrees of freedom is beyond 8 once in 450,000 times; exact
     # means have errors of up to half a thousandth of the units' range.
     assert np.all(error < 8 * parts.std(axis=0, ddof=1) / np.sqrt(14) + 0.01)
-    parts = np.array(log_z[500:]).reshape(14, 250).mean(axis=1)
+    parts = np.array(log_z[400:]).reshape(14, 150).mean(axis=1)
     error = abs(parts.mean() - exact_log_partition(machine))
     assert error < 8 * parts.std(ddof=1) / np.sqrt(14) + 0.01
 
@@ -297,9 +321,9 @@ def test_rungs_have_equal_rejections_and_follow_the_barrier():
     ladder = Ladder(machine, np.random.default_rng(0))
     chains = initial_states(machine, COLUMNS, 0)
     means, rejections = [np.full(n, 0.3) for n in machine.layer_sizes], []
-    for number in range(3000):
+    for number in range(1500):
         ladder.exchange(machine, means, chains, np.zeros(COLUMNS), ops.Workers(1))
-        if number > 1000:
+        if number > 500:
             rejections.append(ladder.rejections.mean())
             assert len(ladder.states[0]) == COLUMNS * (len(ladder.stops) - 1)
             assert np.all(np.diff(ladder.stops) > 0)
@@ -321,9 +345,9 @@ def test_hidden_mode_is_found_by_training_and_by_log_partition(seed):
     shares = {}
     for mixes in (True, False):
         state, options = state_in(machine, 0.0, seed, mix_chains=mixes)
-        for _ in range(1000):
+        for _ in range(500):
             rows = (rng.random((50, 10)) < 0.01).astype(np.float32)
-            update(state, rows, options, 0.003, team)
+            update(state, rows, options, 0.006, team)
         shares[mixes] = share_on(exact_samples(state.machine, 10_000, random_state=0))
     assert shares[True] < 0.1 < 0.5 < shares[False]
 
@@ -337,10 +361,10 @@ def test_gradient_of_mixing_chains_is_that_of_enumeration(seed):
     for mixes in (True, False):
         state, options = state_in(machine, 0.0, seed, mix_chains=mixes)
         rows, seen = np.repeat([[1.0], [0.0]], [35, 15], axis=0) * np.ones(10), []
-        for _ in range(1500):
+        for _ in range(900):
             update(state, rows.astype(np.float32), options, 0.0, team)
             seen.append(state.mixing.shares @ state.chains[0].mean(axis=1))
-        parts = np.array(seen[500:]).reshape(10, 100).mean(axis=1)
+        parts = np.array(seen[300:]).reshape(10, 60).mean(axis=1)
         means[mixes] = parts.mean(), parts.std(ddof=1) / np.sqrt(10)
     # Student's t with 9 degrees of freedom is beyond 8 once in 40,000 times.
     assert abs(means[True][0] - exact) < 8 * means[True][1]
@@ -363,9 +387,10 @@ def test_chains_that_mix_by_themselves_cost_next_to_nothing(monkeypatch):
     assert 0 < sum(swept) < 0.04 * 80 * 400
 
 
+@pytest.mark.usefixtures("own_blocks")
 def test_mixing_does_not_depend_on_threads():
     X = clustered("prototypes", 0)[:200]
-    settings = {"hidden_layer_sizes": (60, 30), "random_state": 0}
+    settings = {"hidden_layer_sizes": (30, 25), "random_state": 0}
     settings |= {"max_iter": 80, "learning_rate_init": 0.2, "pretraining": None}
     models = [DBMSampler(**settings, n_jobs=n).fit(X) for n in (1, 2)]
     history = models[0].history_
@@ -635,8 +660,8 @@ def test_training_finds_the_mode_of_a_rare_kind(seed, monkeypatch):
 
 
 def test_rows_bound_the_log_partition():
-    machine = trained("prototypes", (10,), 1)
-    X = clustered("prototypes", 1)
+    machine = trained("prototypes", (10,), 0)
+    X = clustered("prototypes", 0)
     bound = least_log_partition(machine, np.concatenate([X, X]))
     distinct = np.unique(X, axis=0)
     fields = distinct @ machine.weights[0] + machine.biases[1]

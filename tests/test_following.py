@@ -20,6 +20,8 @@ from skdbm.sampling.path import AdaptiveSteps, GivenSteps, Path, carry, resample
 from ._estimators import Watcher
 from ._reference import random_model, typed_model, worst_moment
 
+pytestmark = pytest.mark.usefixtures("wide_blocks")
+
 #: Those between the machines of a training.
 STEPS = AdaptiveSteps(following.STEP_SPREAD, following.LONGEST_STEP, most=1000)
 
@@ -89,7 +91,6 @@ def test_way_between_machines_of_binomial_units(sizes, n_trials, seed):
         assert worst_moment(after, after.distribution, states, n_layers) < 1
 
 
-@pytest.mark.usefixtures("wide_blocks")
 @each_seed
 @pytest.mark.parametrize("n_steps", [8, 30])
 @pytest.mark.parametrize(
@@ -138,6 +139,7 @@ def test_steps_integrate_polynomials(schedule, degree):
     assert errors[0] < 1e-15 < errors[1]
 
 
+@pytest.mark.usefixtures("own_blocks")
 def test_chains_on_a_path_do_not_depend_on_threads():
     model = random_model((6, 5, 4), 0)
     path = Path(model.machine(), moved(model, 0, 0.4).machine())
@@ -379,6 +381,7 @@ def test_early_stopping_follows_log_partition(annealings, monkeypatch):
         assert abs(fresh.score(validation) - found) < 7 * combined
 
 
+@pytest.mark.usefixtures("own_blocks")
 def test_early_stopping_does_not_depend_on_threads():
     one, two = (
         watched_fit(n_jobs=n_jobs)[0].history_["validation_score"] for n_jobs in (1, 2)

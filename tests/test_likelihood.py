@@ -50,6 +50,8 @@ from ._reference import (
     worst_moment,
 )
 
+pytestmark = pytest.mark.usefixtures("wide_blocks")
+
 MODELS = [
     random_model((5, 4), 0),
     random_model((3, 7), 1),
@@ -360,6 +362,7 @@ def test_bound_of_sparse_rows(model, container):
     )
 
 
+@pytest.mark.usefixtures("own_blocks")
 @over(MODELS)
 def test_bound_does_not_depend_on_threads(model):
     rng = np.random.default_rng(0)
@@ -403,7 +406,6 @@ def with_means(model, dtype=np.float64):
     return machine
 
 
-@pytest.mark.usefixtures("wide_blocks")
 @each_seed
 def test_annealed_estimates_scatter_about_the_exact_value(seed):
     """105 machines, from weak to strong couplings, in units of the standard error.
@@ -430,7 +432,6 @@ def test_annealed_estimates_scatter_about_the_exact_value(seed):
     assert np.abs(z).max() < 8
 
 
-@pytest.mark.usefixtures("wide_blocks")
 @each_seed
 @pytest.mark.parametrize("share", BASES)
 @pytest.mark.parametrize("scale", [0.5, 1, 2])
@@ -444,7 +445,6 @@ def test_mean_weights_of_populations_are_right_on_average(n_chains, scale, share
     assert abs(weights.mean() - 1) < 6.5 * weights.std(ddof=1) / np.sqrt(n)
 
 
-@pytest.mark.usefixtures("wide_blocks")
 @each_seed
 @pytest.mark.parametrize("share", BASES)
 @over([model for model in MODELS if max(model.n_trials) > 1])
@@ -461,7 +461,6 @@ def test_annealing_machines_of_binomial_units(model, seed):
     assert abs(z_score(result, model.distribution.log_partition)) < 8
 
 
-@pytest.mark.usefixtures("wide_blocks")
 def test_the_lower_bound_seldom_fails():
     """At most once in 20 times, but for what chance does to 400 of them."""
     model = random_model((6, 5, 4), 0, 2)
@@ -612,7 +611,6 @@ def test_both_modes_count_where_chains_cannot_cross(known):
     assert result.lower_bound < exact
 
 
-@pytest.mark.usefixtures("wide_blocks")
 @each_seed
 @each_dtype
 @pytest.mark.parametrize(("offset", "n_copies"), [(300, 10), (1, 80)])
@@ -633,7 +631,6 @@ def test_log_weights_beyond_the_range_of_exp(n_copies, offset, dtype, seed):
     assert error < 8 * result.standard_error + 10 * np.finfo(np.float32).eps * expected
 
 
-@pytest.mark.usefixtures("wide_blocks")
 @each_seed
 @each_dtype
 def test_annealing_across_hundreds_of_nats(dtype, seed):
@@ -671,6 +668,7 @@ def test_more_steps_than_there_may_be(monkeypatch):
     assert abs(z_score(result, model.distribution.log_partition)) < 8
 
 
+@pytest.mark.usefixtures("own_blocks")
 @each_dtype
 @pytest.mark.parametrize("n_chains", [2, 100, 300])
 def test_annealing_does_not_depend_on_threads(n_chains, dtype):
@@ -827,6 +825,7 @@ def test_more_importance_samples_raise_the_estimate_on_average(seed):
     assert np.all(rise.mean(axis=1) > 2 * rise.std(axis=1) / np.sqrt(n_copies))
 
 
+@pytest.mark.usefixtures("own_blocks")
 @each_dtype
 def test_importance_weighting_depends_on_the_seed_alone(dtype):
     model = random_model((4, 3, 2), 2)
@@ -924,6 +923,7 @@ def test_large_machines_are_annealed(seed):
     assert abs(value - 8 * small.distribution.log_partition) < 8 * error
 
 
+@pytest.mark.usefixtures("own_blocks")
 def test_log_partition_depends_on_seed_and_settings():
     machine = random_model((24, 24), 0, scale=0.2).machine()
     settings = SETTINGS | {"random_state": 0}

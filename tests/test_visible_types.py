@@ -37,6 +37,8 @@ from ._copies import independent_estimates
 from ._reference import VISIBLE, TypedModel, block_terms, largest_error, typed_model
 from ._trained import step, trainer_of
 
+pytestmark = pytest.mark.usefixtures("wide_blocks")
+
 N_CHAINS, N_SWEEPS = 10_000, 40
 
 #: The module; the package has a function of the same name.
@@ -160,7 +162,6 @@ def test_enumeration_next_to_a_thousand_bits_and_real_values():
 # Annealing
 
 
-@pytest.mark.usefixtures("wide_blocks")
 @each_seed
 @over(MODELS)
 def test_annealing_meets_the_exact_value(model, seed):
@@ -173,7 +174,6 @@ def test_annealing_meets_the_exact_value(model, seed):
     assert result.standard_error < 0.1
 
 
-@pytest.mark.usefixtures("wide_blocks")
 @each_seed
 @pytest.mark.parametrize("share", BASES)
 @over(MODELS)
@@ -193,7 +193,6 @@ def test_mean_weights_of_populations_are_right_on_average(model, share, seed):
     assert abs(weights.mean() - 1) < 6.5 * weights.std(ddof=1) / np.sqrt(200)
 
 
-@pytest.mark.usefixtures("wide_blocks")
 @over(MODELS)
 def test_annealed_chains_by_weight_are_samples(model):
     """Chains of one population have ancestors in common, so many draw one each."""
@@ -356,7 +355,6 @@ def test_bound_of_counts_takes_the_log_partition_of_every_row(model):
 # Sampling
 
 
-@pytest.mark.usefixtures("wide_blocks")
 @each_seed
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @over(MODELS)
