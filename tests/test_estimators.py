@@ -66,6 +66,8 @@ from ._estimators import (
 )
 from ._reference import random_model
 
+pytestmark = pytest.mark.usefixtures("wide_blocks")
+
 #: Enough training for the two kinds of rows that `two_kinds` makes.
 LONGER = {
     "max_iter": 100,
@@ -963,6 +965,7 @@ def test_imputing_chains_begin_where_the_probability_is(burn_in):
     assert np.all(np.abs(means - exact) < error)
 
 
+@pytest.mark.usefixtures("own_blocks")
 def test_samples_do_not_depend_on_n_jobs(sampler):
     one = copy.copy(sampler).set_params(n_jobs=1)
     two = copy.copy(sampler).set_params(n_jobs=2)
@@ -2092,6 +2095,7 @@ def test_nothing_is_printed_by_default(cls, X, capsys):
 # Threads and seeds
 
 
+@pytest.mark.usefixtures("own_blocks")
 def test_results_do_not_depend_on_n_jobs(cls, digits, monkeypatch):
     monkeypatch.setattr(epochs, "THREADED_WORK", 0)
     monkeypatch.setattr(likelihood.exact, "PREFER_EXACT_STATES", 0)
@@ -2101,7 +2105,7 @@ def test_results_do_not_depend_on_n_jobs(cls, digits, monkeypatch):
             hidden_layer_sizes=(24, 16),
             batch_size=300,
             n_chains=300,
-            n_annealing_chains=130,
+            n_annealing_chains=40,
             n_jobs=n_jobs,
         ).fit(digits)
         for n_jobs in (1, 2)

@@ -49,6 +49,8 @@ from ._reference import (
 )
 from ._trained import step, trainer_of
 
+pytestmark = pytest.mark.usefixtures("wide_blocks")
+
 nan = np.nan
 KINDS = [kind for kind in VISIBLE if kind != "counts"]
 SHALLOW = {kind: typed_model(kind, (3,)) for kind in KINDS}
@@ -702,6 +704,7 @@ def test_imputed_means_average_the_sweeps():
     assert 0 < noise[0] < noise[1] / 3
 
 
+@pytest.mark.usefixtures("own_blocks")
 @pytest.mark.parametrize("method", ["impute", "sample"])
 def test_completions_use_all_threads_and_give_one_result(method, monkeypatch):
     """Where BLAS has two threads, unless somebody holds it to one."""
@@ -728,7 +731,6 @@ def test_completions_use_all_threads_and_give_one_result(method, monkeypatch):
 N_CHAINS, N_SWEEPS = 6000, 40
 
 
-@pytest.mark.usefixtures("wide_blocks")
 @each_seed
 @over(MODELS)
 def test_chains_given_known_states_have_the_conditional_moments(model, seed):
@@ -760,7 +762,6 @@ def test_masks_of_rows_are_cut_with_the_blocks_of_chains():
     assert np.any(states[0][~known] != before[~known])
 
 
-@pytest.mark.usefixtures("wide_blocks")
 @each_seed
 @over(MODELS)
 def test_conditional_means_are_those_of_the_enumeration(model, seed):
@@ -815,7 +816,6 @@ def test_annealed_chains_have_the_conditional_moments(model, seed, monkeypatch):
         assert model.worst_moment(mine, row) < 1
 
 
-@pytest.mark.usefixtures("wide_blocks")
 @each_seed
 @over(MODELS)
 def test_weights_given_known_states_are_ratios_of_their_probabilities(

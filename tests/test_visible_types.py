@@ -277,9 +277,9 @@ def test_interpolation_is_a_cubic_in_the_logarithm_of_the_total(monkeypatch):
 def test_log_partition_of_a_total_does_not_depend_on_the_other_totals(monkeypatch):
     monkeypatch.setattr(exact, "PREFER_EXACT_STATES", 0)
     settings = {"n_chains": 20, "random_state": 0}
-    totals = np.array([7, 2, 13, 5])
+    totals = np.array([5, 2, 7])
     together = log_partition(counts_machine(), totals=totals, **settings)
-    for i in range(4):
+    for i in range(3):
         alone = log_partition(counts_machine(), totals=totals[i : i + 1], **settings)
         assert together[0][i] == alone[0][0]
         assert together[1][i] == alone[1][0]
@@ -453,7 +453,7 @@ def samples_of(machine, n_rows, seed):
 )
 def test_training_recovers_the_machine_that_made_the_data(kind):
     truth, visible = recovered(kind)
-    n_rows = 2000
+    n_rows = 1000
     X = truth.encoding.decode(samples_of(truth, 2 * n_rows, 0))
     estimator = DBMSampler(
         hidden_layer_sizes=(3,),
