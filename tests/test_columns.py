@@ -853,10 +853,10 @@ def test_imputation_of_digits_beats_the_column_means(seed):
     X = load_digits().data / 16
     rng = np.random.default_rng(seed)
     order = rng.permutation(len(X))
-    train, test = X[order[:1200]], X[order[1200:1500]]
+    train, test = X[order[:600]], X[order[600:800]]
     sampler = DBMSampler(
-        hidden_layer_sizes=(64,),
-        max_iter=60,
+        hidden_layer_sizes=(32,),
+        max_iter=40,
         likelihood=Likelihood(n_chains=2),
         random_state=seed,
         n_jobs=1,

@@ -472,7 +472,7 @@ def test_rows_on_the_way_up_keep_their_gaps_for_the_first_pair():
 #: Training of small machines, long enough to be near the maximum.
 FIT = {
     "hidden_layer_sizes": (2,),
-    "max_iter": 60,
+    "max_iter": 30,
     "batch_size": 50,
     "learning_rate_init": 0.1,
     "n_chains": 100,
@@ -823,7 +823,7 @@ def test_weights_given_known_states_are_ratios_of_their_probabilities(
 ):
     """On average, if chains are drawn anew within their populations at every step."""
     monkeypatch.setattr(path, "RESAMPLED_BELOW", 1.0)
-    machine, n, population = model.machine(), 1000, 4
+    machine, n, population = model.machine(), 400, 4
     base = base_of(machine, even_means(machine), 0.5)
     X = incomplete(model, 4, seed)[1:]
     rows = np.tile(np.repeat(X, population, axis=0), (n, 1))  # next to each other
