@@ -611,8 +611,8 @@ def test_grid_search_over_workers(client):
 @pytest.mark.cluster
 def test_chains_for_log_z_are_on_the_workers(client, monkeypatch):
     rng = np.random.default_rng(0)
-    weights = [rng.normal(0, 0.5, (30, 28)), rng.normal(0, 0.5, (28, 27))]
-    machine = DeepBoltzmannMachine(weights, [np.zeros(n) for n in (30, 28, 27)])
+    weights = [rng.normal(0, 0.2, (24, 22)), rng.normal(0, 0.2, (22, 5))]
+    machine = DeepBoltzmannMachine(weights, [np.zeros(n) for n in (24, 22, 5)])
     settings = {"likelihood": Likelihood(n_chains=70), "random_state": 0}
     local = DBMSampler.from_machine(machine, **settings)
     asked, spread = [], Cluster.spread
@@ -711,13 +711,12 @@ def test_dask_ml(client):
 @pytest.mark.cluster
 def test_the_number_of_workers_does_not_matter(processes):
     X, fitted = grey(), []
-    for n_workers in (1, 2, 4):
+    for n_workers in (1, 3):
         with scaled(processes, n_workers) as client:
             dbm = DaskDBMSampler(**SETTINGS, client=client, updates_per_round=2)
             fitted.append(dbm.fit(collection(X, 30, 5, 40, 25)))
-    assert same(fitted[0], fitted[1])
-    assert same(fitted[0], fitted[2])
-    assert fitted[0].log_partition_ == fitted[2].log_partition_
+    assert same(*fitted)
+    assert fitted[0].log_partition_ == fitted[1].log_partition_
 
 
 @pytest.mark.cluster

@@ -1770,7 +1770,7 @@ def test_automatic_rate_that_diverges_or_fails_is_lowered(
     cls, X, pretraining, set_automatic_rate
 ):
     """Which rates do, and what the next one gives, fits with that rate say."""
-    longer = {"max_iter": 50, "pretraining_max_iter": 50, "pretraining": pretraining}
+    longer = {"max_iter": 20, "pretraining_max_iter": 20, "pretraining": pretraining}
     rates, works = [50.0], None
     while works is None:
         try:
@@ -1786,7 +1786,7 @@ def test_automatic_rate_that_diverges_or_fails_is_lowered(
         re.search(r"learning_rate_init=(\S+) saves", str(w.message)) for w in caught
     ]
     assert [float(found[1]) for found in advised if found] == rates[1:]
-    assert estimator.n_iter_ == works.n_iter_ == 50
+    assert estimator.n_iter_ == works.n_iter_ == 20
     assert_same_machine(estimator, works)
 
 

@@ -259,7 +259,7 @@ def test_offsets_tend_to_the_means_of_the_data_phase():
     model = formula_model((4, 3, 2))
     X = np.random.default_rng(0).random((7, 4))
     trained = trainer_of(model.machine())
-    for _ in range(2000):
+    for _ in range(800):
         step(trained, X, 0.0)
     expected = [means.mean(axis=0) for means in with_mean_field(model, X)]
     for offset, mean in zip(trained.offsets, expected, strict=True):
@@ -1063,7 +1063,7 @@ def learned_log_likelihood(X, hidden, seed):
     estimator = DBMTransformer.from_machine(
         start,
         warm_start=True,
-        max_iter=40,
+        max_iter=20,
         visible=Probabilities(redraw=False),
         random_state=seed,
         **params,
@@ -1071,7 +1071,7 @@ def learned_log_likelihood(X, hidden, seed):
     return exact_log_likelihood(estimator.machine_, X).mean()
 
 
-@pytest.mark.parametrize("hidden", [(8,), (8, 4)])
+@pytest.mark.parametrize("hidden", [(8,), pytest.param((8, 4), marks=pytest.mark.slow)])
 def test_training_does_not_care_which_state_is_called_one(hidden):
     X, n_seeds = strokes(), 5
     scores, flipped = (
@@ -1110,8 +1110,16 @@ def fit_digits(X, **params):
     return DBMTransformer(**(explicit | params)).fit(X)
 
 
+@pytest.mark.usefixtures("wide_blocks")
 @pytest.mark.parametrize("seed", SEEDS)
-@pytest.mark.parametrize("pretraining", [None, "greedy", "grow"])
+@pytest.mark.parametrize(
+    "pretraining",
+    [
+        pytest.param(None, marks=pytest.mark.slow),
+        pytest.param("greedy", marks=pytest.mark.slow),
+        "grow",
+    ],
+)
 def test_held_out_digits_become_likelier(digits, pretraining, seed):
     train, held_out = digits
     means = (train.sum(axis=0) + 0.5) / (len(train) + 1)
@@ -1129,13 +1137,13 @@ def test_held_out_digits_become_likelier(digits, pretraining, seed):
     assert independent + 1.5 < late
 
 
-@pytest.fixture(scope="module", params=[1, 3])
+@pytest.fixture(scope="module", params=[pytest.param(1, marks=pytest.mark.slow), 3])
 def trained_on_digits(digits, request):
     """Fit the digits once; couplings above multiplied, so that mean field is slow."""
     trained = fit_digits(
         digits[0],
-        max_iter=20,
-        pretraining=Pretraining("greedy", max_iter=20),
+        max_iter=10,
+        pretraining=Pretraining("greedy", max_iter=5),
         random_state=0,
     )
     machine = trained.machine_.astype(np.float64)
@@ -1151,6 +1159,7 @@ def trained_on_digits(digits, request):
     )
 
 
+@pytest.mark.usefixtures("wide_blocks")
 @pytest.mark.filterwarnings("ignore:Annealing")  # log Z may be wrong, but for all alike
 @pytest.mark.parametrize("seed", SEEDS)
 def test_rows_are_transformed_and_scored_each_by_itself(
@@ -1355,7 +1364,9 @@ def test_a_fit_takes_the_automatic_number_of_epochs():
 
 
 @pytest.mark.parametrize("clustered", [False, True])
-@pytest.mark.parametrize("pretraining", ["grow", None])
+@pytest.mark.parametrize(
+    "pretraining", ["grow", pytest.param(None, marks=pytest.mark.slow)]
+)
 def test_slow_chains_slow_a_training_down(clustered, pretraining, monkeypatch):
     """As if that pace had been given; chains of far clusters are as slow as can be."""
     monkeypatch.setattr(start, "n_epochs", lambda *_: 40)
