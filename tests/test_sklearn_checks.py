@@ -69,12 +69,13 @@ CLASSIFIERS = [
     ),
     DBMClassifier(hidden_layer_sizes=(6, 4), fine_tuning=False, **SMALL),
 ]
-ESTIMATORS = [
-    *TRANSFORMERS,
-    *CLASSIFIERS,
+SAMPLERS = [
     DBMSampler(hidden_layer_sizes=(6, 4), **SMALL),
     *(DBMSampler(hidden_layer_sizes=4, **visible, **ALONE) for visible in VISIBLE),
 ]
+ESTIMATORS = [*TRANSFORMERS, *CLASSIFIERS, *SAMPLERS]
+#: Those that read their columns by the code by which others of every day do it.
+NOW_AND_THEN = [*CLASSIFIERS[1:3], *SAMPLERS[2:]]
 
 #: Checks of every estimator that `parametrize_with_checks` leaves out.
 LEFT_OUT = [
@@ -109,8 +110,19 @@ ARRAY_API = "SCIPY_ARRAY_API"
 
 
 @values_are_clipped
-@parametrize_with_checks(ESTIMATORS)
+@parametrize_with_checks([one for one in ESTIMATORS if one not in NOW_AND_THEN])
 def test_common_check(estimator, check):
+    _check(estimator, check)
+
+
+@pytest.mark.slow
+@values_are_clipped
+@parametrize_with_checks(NOW_AND_THEN)
+def test_common_check_now_and_then(estimator, check):
+    _check(estimator, check)
+
+
+def _check(estimator, check):
     is_of_the_array_api = "array_api" in str(check)
     if is_of_the_array_api and ARRAY_API not in os.environ:
         pytest.skip("run by test_checks_with_array_api_dispatch")
@@ -157,6 +169,7 @@ def test_check_left_out_of_output_frames(estimator, check):
 )
 def test_checks_with_array_api_dispatch(which, n_checks):
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+    command += ["-m", ""]  # of every estimator
     result = subprocess.run(
         [*command, "-k", which, __file__],
         env=os.environ | {ARRAY_API: "1"},
