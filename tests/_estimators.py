@@ -19,8 +19,6 @@ SMALL = {
     "n_annealing_chains": 20,
     "random_state": 0,
 }
-#: How many chains go in a block.
-BLOCKS = ("ANNEALING_ROWS", "TRAINING_ROWS")
 #: Schedule of samples that are quick to draw.
 QUICK = {"burn_in": 5}
 

@@ -4,7 +4,7 @@ import pytest
 
 from skdbm import ops
 
-from ._estimators import BLOCKS, CLASSES, two_kinds
+from ._estimators import CLASSES, two_kinds
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -33,18 +33,6 @@ def cls(request):
 
 
 @pytest.fixture
-def own_blocks():
-    """Blocks as users have them, for some tests where `wide_blocks` is for all."""
-
-
-@pytest.fixture
-def wide_blocks(request):
-    """Let chains go in blocks of thousands: the same draws at a fraction of the cost.
-
-    That results do not depend on how blocks go over threads, others test.
-    """
-    with pytest.MonkeyPatch.context() as patch:
-        if "own_blocks" not in request.fixturenames:
-            for name in BLOCKS:
-                patch.setattr(ops, name, 4096)
-        yield
+def narrow_blocks(monkeypatch):
+    """Let chains go in blocks of few, as of large machines, for threads to share."""
+    monkeypatch.setattr(ops.threads, "BLOCK_STATES", 1)

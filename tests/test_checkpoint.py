@@ -28,7 +28,6 @@ from skdbm import (
     Pretraining,
     _checkpoint,
     _files,
-    ops,
 )
 from skdbm._checkpoint import CLASSES, FORMAT, FORMAT_VERSION, Lock
 from skdbm._trees import Reader, Writer
@@ -41,10 +40,6 @@ from skdbm.training import mixing
 from skdbm.training.record import DivergenceError
 from skdbm.training.run import Run
 from skdbm.training.stopping import HeldOut
-
-from ._estimators import BLOCKS
-
-pytestmark = pytest.mark.usefixtures("wide_blocks")
 
 #: Small, but with all that a training may have: stages, chains that exchange states and
 #: are annealed, row chains, a learned penalty, held-out rows whose log Z is annealed.
@@ -589,8 +584,6 @@ LONG = SMALL | STOPPING | {"max_iter": 12, "n_jobs": 1}
 
 def _fit_and_die(path, moment, n_calls):
     """Fit in a process of its own, which dies; if it does not, leave the result."""
-    for name in BLOCKS:  # wide ones, here too
-        setattr(ops, name, 4096)
     _killed_at(*MOMENTS[moment], n_calls)
     estimator = DBMSampler(**LONG).set_callbacks(Checkpoint(path, seconds=0))
     fitted(estimator, greys()).set_params(warm_start=True)

@@ -26,8 +26,6 @@ from skdbm.training import fine_tuning
 
 from ._estimators import SMALL, assert_same_machine, settings
 
-pytestmark = pytest.mark.usefixtures("wide_blocks")
-
 QUICK = SMALL | {"max_iter": 12, "learning_rate_init": 0.1, "n_chains": 20}
 TUNING = FineTuning(max_iter=40, learning_rate_init=0.05)
 
@@ -408,7 +406,7 @@ def test_predictor_stays_when_the_machine_is_edited():
     assert_array_equal(classifier.predict_proba(X), before)
 
 
-@pytest.mark.usefixtures("own_blocks")
+@pytest.mark.usefixtures("narrow_blocks")
 @pytest.mark.parametrize("perturbation", [0.0, 0.25])
 def test_threads_change_nothing(perturbation):
     tuning = clone(TUNING).set_params(perturbation=perturbation)

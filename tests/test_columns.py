@@ -29,8 +29,6 @@ from skdbm.units import Bernoulli, Binomial, Categorical, ReplicatedSoftmax
 
 from ._reference import largest_error, typed_model
 
-pytestmark = pytest.mark.usefixtures("wide_blocks")
-
 CLASSES = [DBMSampler, DBMTransformer]
 SMALL = {
     "hidden_layer_sizes": (4, 3),
@@ -810,7 +808,7 @@ def test_known_values_stay_bit_by_bit():
         assert np.all(np.abs(filled[~known] - 1e6) < 20)
 
 
-@pytest.mark.usefixtures("own_blocks")
+@pytest.mark.usefixtures("narrow_blocks")
 def test_conditional_samples_depend_on_the_seed_alone():
     given = columns_of(KNOWN)
     one, two = mixed_sampler(n_jobs=1), mixed_sampler(n_jobs=2)

@@ -608,6 +608,7 @@ def test_grid_search_over_workers(client):
     np.testing.assert_array_equal(search.cv_results_["mean_test_score"], expected)
 
 
+@pytest.mark.usefixtures("narrow_blocks")
 @pytest.mark.cluster
 def test_chains_for_log_z_are_on_the_workers(client, monkeypatch):
     rng = np.random.default_rng(0)

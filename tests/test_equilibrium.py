@@ -32,15 +32,13 @@ from skdbm.likelihood.centres import centres_of_rows, centres_of_states
 from skdbm.sampling import annealing, gibbs_sweeps, initial_states, path
 from skdbm.sampling.annealing import base_of, fresh_chains
 from skdbm.sampling.tempering import COLUMNS, Ladder
-from skdbm.training import mixing
+from skdbm.training import epoch, mixing
 from skdbm.training.mixing import Mixing, remembered
 from skdbm.training.state import Options, State
 from skdbm.training.update import update
 from skdbm.units import Bernoulli, Binomial, Categorical, Gaussian
 
 from ._reference import Model, joint_states, largest_error, random_model
-
-pytestmark = pytest.mark.usefixtures("wide_blocks")
 
 #: Machines of the slow tests: kinds of data, hidden layers, and seeds.
 KINDS = ("prototypes", "rare", "categories", "digits", "stripes")
@@ -387,8 +385,9 @@ def test_chains_that_mix_by_themselves_cost_next_to_nothing(monkeypatch):
     assert 0 < sum(swept) < 0.04 * 80 * 400
 
 
-@pytest.mark.usefixtures("own_blocks")
-def test_mixing_does_not_depend_on_threads():
+@pytest.mark.usefixtures("narrow_blocks")
+def test_mixing_does_not_depend_on_threads(monkeypatch):
+    monkeypatch.setattr(epoch, "THREADED_WORK", 0)
     X = clustered("prototypes", 0)[:200]
     settings = {"hidden_layer_sizes": (30, 25), "random_state": 0}
     settings |= {"max_iter": 80, "learning_rate_init": 0.2, "pretraining": None}

@@ -66,8 +66,6 @@ from ._estimators import (
 )
 from ._reference import random_model
 
-pytestmark = pytest.mark.usefixtures("wide_blocks")
-
 #: Enough training for the two kinds of rows that `two_kinds` makes.
 LONGER = {
     "max_iter": 100,
@@ -965,7 +963,7 @@ def test_imputing_chains_begin_where_the_probability_is(burn_in):
     assert np.all(np.abs(means - exact) < error)
 
 
-@pytest.mark.usefixtures("own_blocks")
+@pytest.mark.usefixtures("narrow_blocks")
 def test_samples_do_not_depend_on_n_jobs(sampler):
     one = copy.copy(sampler).set_params(n_jobs=1)
     two = copy.copy(sampler).set_params(n_jobs=2)
@@ -2095,7 +2093,7 @@ def test_nothing_is_printed_by_default(cls, X, capsys):
 # Threads and seeds
 
 
-@pytest.mark.usefixtures("own_blocks")
+@pytest.mark.usefixtures("narrow_blocks")
 def test_results_do_not_depend_on_n_jobs(cls, digits, monkeypatch):
     monkeypatch.setattr(epochs, "THREADED_WORK", 0)
     monkeypatch.setattr(likelihood.exact, "PREFER_EXACT_STATES", 0)

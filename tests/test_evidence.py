@@ -335,7 +335,6 @@ def test_second_order_fields_given_any_evidence(sizes, columns):
 N_CHAINS, N_SWEEPS = 8000, 40
 
 
-@pytest.mark.usefixtures("wide_blocks")
 @each_seed
 @each_case
 def test_chains_given_any_evidence_have_the_conditional_moments(sizes, columns, seed):
@@ -431,6 +430,7 @@ def test_units_that_share_a_total_are_known_all_or_none():
     assert_array_equal(states[0].sum(axis=1), [4, 7])
 
 
+@pytest.mark.usefixtures("narrow_blocks")
 @pytest.mark.parametrize(
     "seed", [lambda: 3, lambda: np.random.SeedSequence(3), lambda: ops.generator(3)]
 )

@@ -12,8 +12,6 @@ from scipy.special import gammaln
 from skdbm import DBMSampler, DBMTransformer
 from skdbm.encodings import Counts, Real
 
-pytestmark = pytest.mark.usefixtures("wide_blocks")
-
 SMALL = {"hidden_layer_sizes": 3, "max_iter": 2, "random_state": 0}
 
 

@@ -20,8 +20,6 @@ from skdbm.sampling.path import AdaptiveSteps, GivenSteps, Path, carry, resample
 from ._estimators import Watcher
 from ._reference import random_model, typed_model, worst_moment
 
-pytestmark = pytest.mark.usefixtures("wide_blocks")
-
 #: Those between the machines of a training.
 STEPS = AdaptiveSteps(following.STEP_SPREAD, following.LONGEST_STEP, most=1000)
 
@@ -139,7 +137,7 @@ def test_steps_integrate_polynomials(schedule, degree):
     assert errors[0] < 1e-15 < errors[1]
 
 
-@pytest.mark.usefixtures("own_blocks")
+@pytest.mark.usefixtures("narrow_blocks")
 def test_chains_on_a_path_do_not_depend_on_threads():
     model = random_model((6, 5, 4), 0)
     path = Path(model.machine(), moved(model, 0, 0.4).machine())
@@ -381,7 +379,7 @@ def test_early_stopping_follows_log_partition(annealings, monkeypatch):
         assert abs(fresh.score(validation) - found) < 7 * combined
 
 
-@pytest.mark.usefixtures("own_blocks")
+@pytest.mark.usefixtures("narrow_blocks")
 def test_early_stopping_does_not_depend_on_threads():
     one, two = (
         watched_fit(max_iter=3, n_jobs=n_jobs)[0].history_["validation_score"]

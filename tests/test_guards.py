@@ -15,8 +15,6 @@ from skdbm.training.penalty import LEAST, NEWEST, SPREAD
 
 from ._trained import step, trainer_of
 
-pytestmark = pytest.mark.usefixtures("wide_blocks")
-
 SIZES = (6, 4, 3)
 
 

@@ -50,8 +50,6 @@ from ._reference import (
     worst_moment,
 )
 
-pytestmark = pytest.mark.usefixtures("wide_blocks")
-
 MODELS = [
     random_model((5, 4), 0),
     random_model((3, 7), 1),
@@ -362,7 +360,7 @@ def test_bound_of_sparse_rows(model, container):
     )
 
 
-@pytest.mark.usefixtures("own_blocks")
+@pytest.mark.usefixtures("narrow_blocks")
 @over(MODELS)
 def test_bound_does_not_depend_on_threads(model):
     rng = np.random.default_rng(0)
@@ -675,7 +673,7 @@ def test_more_steps_than_there_may_be(monkeypatch):
     assert abs(z_score(result, model.distribution.log_partition)) < 8
 
 
-@pytest.mark.usefixtures("own_blocks")
+@pytest.mark.usefixtures("narrow_blocks")
 @each_dtype
 @pytest.mark.parametrize("n_chains", [2, 100, 300])
 def test_annealing_does_not_depend_on_threads(n_chains, dtype):
@@ -832,7 +830,7 @@ def test_more_importance_samples_raise_the_estimate_on_average(seed):
     assert np.all(rise.mean(axis=1) > 2 * rise.std(axis=1) / np.sqrt(n_copies))
 
 
-@pytest.mark.usefixtures("own_blocks")
+@pytest.mark.usefixtures("narrow_blocks")
 @each_dtype
 def test_importance_weighting_depends_on_the_seed_alone(dtype):
     model = random_model((4, 3, 2), 2)
@@ -930,7 +928,7 @@ def test_large_machines_are_annealed(seed):
     assert abs(value - 8 * small.distribution.log_partition) < 8 * error
 
 
-@pytest.mark.usefixtures("own_blocks")
+@pytest.mark.usefixtures("narrow_blocks")
 def test_log_partition_depends_on_seed_and_settings():
     machine = random_model((24, 24), 0, scale=0.2).machine()
     settings = SETTINGS | {"random_state": 0}

@@ -49,8 +49,6 @@ from ._reference import (
 )
 from ._trained import step, trainer_of
 
-pytestmark = pytest.mark.usefixtures("wide_blocks")
-
 nan = np.nan
 KINDS = [kind for kind in VISIBLE if kind != "counts"]
 SHALLOW = {kind: typed_model(kind, (3,)) for kind in KINDS}
@@ -704,7 +702,7 @@ def test_imputed_means_average_the_sweeps():
     assert 0 < noise[0] < noise[1] / 3
 
 
-@pytest.mark.usefixtures("own_blocks")
+@pytest.mark.usefixtures("narrow_blocks")
 @pytest.mark.parametrize("method", ["impute", "sample"])
 def test_completions_use_all_threads_and_give_one_result(method, monkeypatch):
     """Where BLAS has two threads, unless somebody holds it to one."""
@@ -750,6 +748,7 @@ def test_chains_given_known_states_have_the_conditional_moments(model, seed):
         assert model.worst_moment(part, X[i]) < 1
 
 
+@pytest.mark.usefixtures("narrow_blocks")
 def test_masks_of_rows_are_cut_with_the_blocks_of_chains():
     model = SHALLOW["bernoulli"]
     machine, rng = model.machine(np.float32), np.random.default_rng(0)

@@ -120,6 +120,13 @@ def test_row_blocks_cover_all_rows_once(n_rows, most):
         assert all(length % threads.TILE_ROWS == 0 for length in lengths[:-1])
 
 
+def test_blocks_of_small_machines_are_wide():
+    assert ops.most_chains(10**6, 64) == 64
+    for n_units in (10, 100, 1000):
+        assert ops.most_chains(n_units, 64) * n_units <= threads.BLOCK_STATES
+        assert (ops.most_chains(n_units, 64) + 1) * n_units > threads.BLOCK_STATES
+
+
 def test_products_tell_of_overflow_alone():
     """Of invalid operations BLAS tells where there are none, so NaN has to speak."""
     assert np.isnan(ops.product(np.full((2, 3), np.inf), np.zeros((3, 2)))).all()

@@ -43,8 +43,6 @@ from skdbm.units import Bernoulli
 
 from ._reference import joint_states
 
-pytestmark = pytest.mark.usefixtures("wide_blocks")
-
 nan = np.nan
 
 each_seed = pytest.mark.parametrize("seed", range(3))

@@ -61,7 +61,6 @@ def test_first_and_second_moments(model, seed):
     assert worst_moment(model, model.distribution, states, n_layers=2) < 1
 
 
-@pytest.mark.usefixtures("wide_blocks")
 @each_seed
 @over(MODELS[:2])
 def test_first_and_second_moments_in_float64(model, seed):
@@ -80,6 +79,7 @@ def test_second_moments_expose_a_sampler_of_all_layers_at_once(model, seed):
     assert worst_moment(model, model.distribution, states, n_layers=2) > 3
 
 
+@pytest.mark.usefixtures("narrow_blocks")
 @each_seed
 @over(MODELS[:2])
 def test_chains_over_threads_have_the_right_moments(model, seed):
@@ -130,7 +130,6 @@ def test_draws_of_a_parity_leave_the_other_layers(model, parity, seed):
         assert np.array_equal(old, new) == (layer % 2 != parity)
 
 
-@pytest.mark.usefixtures("wide_blocks")
 @each_seed
 @pytest.mark.parametrize(
     "columns",
@@ -155,7 +154,6 @@ def test_clamped_columns_give_the_conditional_distribution(columns, seed):
     assert worst_moment(model, conditional, states, n_layers=2) < 1
 
 
-@pytest.mark.usefixtures("wide_blocks")
 @each_seed
 @pytest.mark.parametrize(
     "held", [(0,), (1,), (2,), (3,), (0, 2), (0, 3), (1, 3)], ids=str
@@ -172,7 +170,6 @@ def test_clamped_layers_give_the_conditional_distribution(held, seed):
     assert worst_moment(model, conditional, states, n_layers=2) < 1
 
 
-@pytest.mark.usefixtures("wide_blocks")
 @each_seed
 def test_layers_and_columns_clamped_together(seed):
     model = formula_model((4, 3, 2))
@@ -213,6 +210,7 @@ def test_states_are_advanced_in_place(dtype):
         assert set(np.unique(state)) <= {0, 1}
 
 
+@pytest.mark.usefixtures("narrow_blocks")
 @each_dtype
 @pytest.mark.parametrize("n_rows", [1, 127, 500])
 def test_number_of_threads_does_not_change_a_bit(n_rows, dtype):

@@ -118,7 +118,6 @@ def copies(arrays):
 # ---------------------------------------------------------------------------
 
 
-@pytest.mark.usefixtures("wide_blocks")
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("n_gibbs_steps", [1, 3])
 @pytest.mark.parametrize("sizes", FORMULA_SIZES)
@@ -139,7 +138,6 @@ def test_gradient_averages_to_the_exact_one(sizes, n_gibbs_steps, seed):
     assert np.all(np.abs(gradient(trained, X) - (data - expected)) < error)
 
 
-@pytest.mark.usefixtures("wide_blocks")
 @pytest.mark.parametrize("mix_chains", [False, True])
 @pytest.mark.parametrize("seed", SEEDS)
 def test_gradient_of_one_hidden_layer_is_that_of_the_likelihood(seed, mix_chains):
@@ -1110,7 +1108,6 @@ def fit_digits(X, **params):
     return DBMTransformer(**(explicit | params)).fit(X)
 
 
-@pytest.mark.usefixtures("wide_blocks")
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize(
     "pretraining",
@@ -1159,7 +1156,6 @@ def trained_on_digits(digits, request):
     )
 
 
-@pytest.mark.usefixtures("wide_blocks")
 @pytest.mark.filterwarnings("ignore:Annealing")  # log Z may be wrong, but for all alike
 @pytest.mark.parametrize("seed", SEEDS)
 def test_rows_are_transformed_and_scored_each_by_itself(

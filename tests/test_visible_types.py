@@ -37,8 +37,6 @@ from ._copies import independent_estimates
 from ._reference import VISIBLE, TypedModel, block_terms, largest_error, typed_model
 from ._trained import step, trainer_of
 
-pytestmark = pytest.mark.usefixtures("wide_blocks")
-
 N_CHAINS, N_SWEEPS = 10_000, 40
 
 #: The module; the package has a function of the same name.

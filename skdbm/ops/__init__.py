@@ -31,6 +31,6 @@ from .random import (
     streams_of_rows, uniform,
 )
 from .threads import (
-    ANNEALING_ROWS, INFERENCE_ROWS, TRAINING_ROWS, Workers, resolve_n_threads,
-    row_blocks, workers,
+    ANNEALING_ROWS, INFERENCE_ROWS, TRAINING_ROWS, Workers, most_chains,
+    resolve_n_threads, row_blocks, workers,
 )

@@ -32,6 +32,10 @@ TILE_ROWS = 16
 #: Most rows of one block in annealing: the customary 100 chains make two blocks.
 ANNEALING_ROWS = 64
 
+#: Most states, chains times units, in a block of chains of a small machine: with fewer
+#: of them, calls cost more than what they compute.
+BLOCK_STATES = 2**18
+
 #: Most rows of one block in inference, where converged rows leave the block.
 INFERENCE_ROWS = 512
 
@@ -42,6 +46,11 @@ def row_blocks(n_rows: int, most: int) -> list[slice]:
     tile = TILE_ROWS if most >= 4 * TILE_ROWS else 1
     edges = [tile * round(n_rows * i / n_blocks / tile) for i in range(n_blocks)]
     return [slice(a, b) for a, b in pairwise([*edges, n_rows])]
+
+
+def most_chains(n_units: int, least: int) -> int:
+    """Most chains of one block: `least`, and more of a machine of few units."""
+    return max(least, BLOCK_STATES // n_units)
 
 
 class _SingleThreadedBlas:

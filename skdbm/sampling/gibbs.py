@@ -213,7 +213,8 @@ def _over_blocks(
     function: Callable[[Conditional, list[FloatArray], _Sweeps], _Result],
 ) -> list[_Result]:
     """Call ``function(given, states, sweep)`` on blocks of chains over threads."""
-    blocks = ops.row_blocks(len(states[0]), ops.TRAINING_ROWS)
+    most = ops.most_chains(sum(machine.layer_sizes), ops.TRAINING_ROWS)
+    blocks = ops.row_blocks(len(states[0]), most)
     streams = ops.streams(ops.seed_sequence(random_state), len(blocks))
     partial = 0 in evidence.layers and evidence.missing(0) is not None
     if partial and machine.units[0].totals(states[0]) is not None:

@@ -153,9 +153,10 @@ def carry(
     know the same. The mean weight then is a ratio of probabilities of what is known.
     """
 
-    blocks = ops.row_blocks(len(states[0]), ops.ANNEALING_ROWS)
+    most = ops.most_chains(sum(path.change.layer_sizes), ops.ANNEALING_ROWS)
+    blocks = ops.row_blocks(len(states[0]), most)
     if population:  # a block has whole ones
-        most = population * max(1, ops.ANNEALING_ROWS // population)
+        most = population * max(1, most // population)
         blocks = [slice(i, i + most) for i in range(0, len(states[0]), most)]
     parts = [[state[block] for state in states] for block in blocks]
     log_weights, stops, ends = zip(

@@ -102,7 +102,8 @@ class Ladder:
         ]
         base = base_of(machine, means, 1.0)
         path = Path(base, machine)
-        blocks = ops.row_blocks(self.n_chains, ops.TRAINING_ROWS)
+        most = ops.most_chains(sum(machine.layer_sizes), ops.TRAINING_ROWS)
+        blocks = ops.row_blocks(self.n_chains, most)
         parts = [
             Chains(path, [state[block] for state in states], None, NOTHING)
             for block in blocks
