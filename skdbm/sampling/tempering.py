@@ -102,8 +102,7 @@ class Ladder:
         ]
         base = base_of(machine, means, 1.0)
         path = Path(base, machine)
-        most = ops.most_chains(sum(machine.layer_sizes), ops.TRAINING_ROWS)
-        blocks = ops.row_blocks(self.n_chains, most)
+        blocks = ops.row_blocks(self.n_chains, ops.TRAINING_ROWS)
         parts = [
             Chains(path, [state[block] for state in states], None, NOTHING)
             for block in blocks
