@@ -29,7 +29,7 @@ TRAINING_ROWS = 128
 #: numbers are up to an eighth slower, since their kernels work on tiles of rows.
 TILE_ROWS = 16
 
-#: Most rows of one block in annealing: the customary 100 chains make two blocks.
+#: Most rows of one block in annealing, but for small machines.
 ANNEALING_ROWS = 64
 
 #: Most states, chains times units, in a block of chains of a small machine: with fewer
