@@ -360,7 +360,6 @@ def test_bound_of_sparse_rows(model, container):
     )
 
 
-@pytest.mark.usefixtures("narrow_blocks")
 @over(MODELS)
 def test_bound_does_not_depend_on_threads(model):
     rng = np.random.default_rng(0)
@@ -830,7 +829,6 @@ def test_more_importance_samples_raise_the_estimate_on_average(seed):
     assert np.all(rise.mean(axis=1) > 2 * rise.std(axis=1) / np.sqrt(n_copies))
 
 
-@pytest.mark.usefixtures("narrow_blocks")
 @each_dtype
 def test_importance_weighting_depends_on_the_seed_alone(dtype):
     model = random_model((4, 3, 2), 2)
